@@ -1,0 +1,1 @@
+//! Low-bit quantization of `ndarray` tensors.
