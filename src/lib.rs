@@ -1,1 +1,9 @@
 //! Low-bit quantization of `ndarray` tensors.
+
+mod bits;
+mod element;
+mod error;
+
+pub use bits::BitWidth;
+pub use element::{Element, FloatType, Real};
+pub use error::{ConfigError, ParseError};
