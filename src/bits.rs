@@ -39,6 +39,12 @@ impl BitWidth {
         }
     }
 
+    /// The narrowest width that holds `value`, which has at most 16 bits.
+    pub(crate) const fn holding(value: u32) -> Self {
+        debug_assert!(value < 1 << Self::MAX);
+        Self((u32::BITS - (value | 1).leading_zeros()) as u8)
+    }
+
     /// The number of bits.
     pub const fn get(self) -> u32 {
         self.0 as u32

@@ -4,6 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use half::{bf16, f16};
+use ndarray::{ArrayViewD, ArrayViewMutD};
 
 use crate::error::ParseError;
 
@@ -119,6 +120,30 @@ pub trait Element: Copy + Default + PartialOrd + fmt::Debug + Send + Sync + seal
     fn to_f32(self) -> f32;
     /// `value` rounded once, nearest-even.
     fn from_f32(value: f32) -> Self;
+    #[doc(hidden)]
+    fn erase(view: ArrayViewD<'_, Self>) -> AnyView<'_>;
+    #[doc(hidden)]
+    fn erase_mut(view: ArrayViewMutD<'_, Self>) -> AnyViewMut<'_>;
+}
+
+/// A view whose element type is known at run time.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub enum AnyView<'a> {
+    F64(ArrayViewD<'a, f64>),
+    F32(ArrayViewD<'a, f32>),
+    F16(ArrayViewD<'a, f16>),
+    Bf16(ArrayViewD<'a, bf16>),
+}
+
+/// A mutable view whose element type is known at run time.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AnyViewMut<'a> {
+    F64(ArrayViewMutD<'a, f64>),
+    F32(ArrayViewMutD<'a, f32>),
+    F16(ArrayViewMutD<'a, f16>),
+    Bf16(ArrayViewMutD<'a, bf16>),
 }
 
 /// A type of arithmetic: `f32` or `f64`. Sealed.
@@ -169,6 +194,12 @@ macro_rules! element {
             #[inline(always)]
             fn from_f32($x: f32) -> Self {
                 $from32
+            }
+            fn erase(view: ArrayViewD<'_, Self>) -> AnyView<'_> {
+                AnyView::$name(view)
+            }
+            fn erase_mut(view: ArrayViewMutD<'_, Self>) -> AnyViewMut<'_> {
+                AnyViewMut::$name(view)
             }
         }
     };

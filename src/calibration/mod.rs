@@ -1,0 +1,110 @@
+//! Calibration: the choice of the clipping range [α, β] of one region (survey, III-C and III-D).
+//!
+//! | rule | range |
+//! |---|---|
+//! | [`MinMax`] | smallest and largest value |
+//! | [`Percentile`] | order statistics: a share of the values is clipped |
+//! | [`Kl`] | least Kullback–Leibler divergence between the histogram and its quantized form |
+//! | [`Mse`] | least squared error on the actual code grid |
+//! | [`Fixed`] | given by the user |
+//!
+//! A rule sees one region's [`Evidence`], its values or a histogram of them, and the [`Scheme`] that it
+//! calibrates for. It gives a range; the scheme makes the grid of it.
+
+mod evidence;
+mod fixed;
+mod histogram;
+mod kl;
+mod min_max;
+mod mse;
+mod percentile;
+mod regions;
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::error::{DataError, Result};
+use crate::tensor::{ClippingRange, Note, Scheme};
+
+pub use evidence::{Evidence, Region, Values};
+pub use fixed::Fixed;
+pub use histogram::Histogram;
+pub use kl::{Kl, KlThreshold, KlVariant};
+pub use min_max::MinMax;
+pub use mse::Mse;
+pub use percentile::{Interpolation, Percentile, Tails};
+pub use regions::Regions;
+
+/// The range that a calibration found for a region.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Calibrated {
+    /// The clipping range.
+    pub range: ClippingRange,
+    /// What the user should know about it.
+    pub note: Option<Note>,
+}
+
+impl From<ClippingRange> for Calibrated {
+    fn from(range: ClippingRange) -> Self {
+        Self { range, note: None }
+    }
+}
+
+/// Chooses the clipping range of a region.
+///
+/// The `Display` form is the strategy's text form: a name, and arguments in parentheses where it has any.
+pub trait Calibration: fmt::Debug + fmt::Display + Send + Sync {
+    /// The clipping range of `region`, for codes of `scheme`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NoData`] for a region without values.
+    fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated>;
+
+    /// The clipping ranges of all regions in order. The default calls [`range`](Self::range) for each, on
+    /// several threads where the tensor is large; an override must give the same result.
+    ///
+    /// # Errors
+    ///
+    /// As [`range`](Self::range), and [`DataError::NotANumber`] or [`DataError::Infinite`] where the policy
+    /// for non-finite values is an error.
+    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
+        regions.map(|region| self.range(region, scheme))
+    }
+
+    /// Whether ranges are found in the data. `false` means that they are given, so that no values need to
+    /// be read and infinities saturate.
+    fn reads_data(&self) -> bool {
+        true
+    }
+}
+
+impl<C: Calibration + ?Sized> Calibration for Arc<C> {
+    fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
+        (**self).range(region, scheme)
+    }
+
+    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
+        (**self).ranges(regions, scheme)
+    }
+
+    fn reads_data(&self) -> bool {
+        (**self).reads_data()
+    }
+}
+
+/// `found`, or the region's minimum and maximum where `found` is a range of zero on data that are not.
+fn or_min_max(found: ClippingRange, region: &Region<'_>) -> Result<Calibrated> {
+    if found.magnitude() > 0.0 {
+        return Ok(found.into());
+    }
+    let range = min_max_of(region)?;
+    let note = (range.magnitude() > 0.0).then_some(Note::FellBackToMinMax);
+    Ok(Calibrated { range, note })
+}
+
+/// The region's minimum and maximum.
+fn min_max_of(region: &Region<'_>) -> Result<ClippingRange> {
+    let (low, high) = region.evidence().min_max().ok_or(DataError::NoData { region: region.index() })?;
+    Ok(ClippingRange::new(low, high)?)
+}

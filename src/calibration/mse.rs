@@ -1,0 +1,74 @@
+//! The range of least squared error on the actual code grid.
+//!
+//! Sung, Shin and Hwang 2015, *Resiliency of deep neural networks under quantization* (the objective);
+//! survey, III-C. The search is in `solve::scale`.
+
+use core::fmt;
+
+use crate::error::{DataError, Result};
+use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
+use crate::tensor::{AffineGrid, AffineScheme, Scheme, ZeroPointRule};
+
+use super::evidence::{Evidence, Values, each_value};
+use super::{Calibrated, Calibration, Region, min_max_of};
+
+/// Minimizes `Σ (r − r̃)²` over the clipping range, for the very codes, zero points and stored scales of the
+/// scheme, with rounding to nearest.
+///
+/// Up to 8 bits the squared error is within 1e-4 (relative) of the best that a fine exhaustive search finds,
+/// for symmetric and for asymmetric grids; small regions of few bits are solved exactly. It is never worse
+/// than minimum and maximum. On a histogram every value counts as the middle of its bin.
+///
+/// Cost: see `solve::scale`; about 100 evaluations of the error per region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mse;
+
+impl Mse {
+    fn best(values: &Evidence<'_>, scheme: &AffineScheme) -> Option<BestGrid> {
+        let zero = match scheme.zero_point() {
+            ZeroPointRule::Fixed(zero) => ZeroRule::Fixed(zero),
+            ZeroPointRule::Integer => ZeroRule::Integer,
+            ZeroPointRule::Real => ZeroRule::Real,
+        };
+        let family = GridFamily { q_min: scheme.codes().min(), q_max: scheme.codes().max(), zero };
+        let round_scale = |scale: f64| scheme.store_scale(scale);
+        match values {
+            Evidence::Values(values) => {
+                each_value!(*values, values => scale::best_grid(values, &family, &round_scale))
+            }
+            Evidence::Histogram(histogram) => {
+                let (points, weights): (Vec<f64>, Vec<u64>) = histogram
+                    .counts()
+                    .iter()
+                    .enumerate()
+                    .filter(|&(_, &count)| count > 0)
+                    .map(|(bin, &count)| (histogram.center(bin), count))
+                    .unzip();
+                scale::best_grid_weighted(&points, &weights, &family, &round_scale)
+            }
+        }
+    }
+}
+
+impl Calibration for Mse {
+    fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
+        let Scheme::Affine(affine) = scheme;
+        if region.evidence().count() == 0 {
+            return Err(DataError::NoData { region: region.index() }.into());
+        }
+        match Self::best(&region.evidence(), affine) {
+            Some(best) => {
+                let grid = AffineGrid { scale: best.scale, zero_point: best.zero };
+                Ok(affine.range(grid).into())
+            }
+            // All zero.
+            None => Ok(min_max_of(region)?.into()),
+        }
+    }
+}
+
+impl fmt::Display for Mse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("mse")
+    }
+}

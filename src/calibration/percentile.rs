@@ -1,0 +1,224 @@
+//! Percentiles: a given share of the values is clipped.
+//!
+//! McKinstry et al. 2019, *Discovering low-precision networks close to full-precision networks for efficient
+//! embedded inference* (99.99 for 8 bits); survey, III-C.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::element::Real;
+use crate::error::{ConfigError, DataError, ParseError, Result, name_of, parse_name};
+use crate::solve::quantile::{self, Percent};
+use crate::tensor::{ClippingRange, Scheme};
+
+use super::evidence::{Evidence, Values, each_value};
+use super::{Calibrated, Calibration, Region, or_min_max};
+
+/// Which ends of an asymmetric range are percentiles. Symmetric ranges always use the magnitudes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Tails {
+    /// Both: p percent of the values are kept and (100 − p)/2 percent cut off at each end. The default.
+    #[default]
+    Both,
+    /// The upper end is the p-th percentile, the lower one the minimum.
+    Upper,
+    /// The lower end is the p-th percentile from above, the upper one the maximum.
+    Lower,
+}
+
+/// Which value stands for a percentile that falls between two order statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Interpolation {
+    /// The nearest rank: the k-th smallest value with the first k for which `k/n ≥ p/100`, found in
+    /// integers. The default.
+    #[default]
+    NearestRank,
+    /// Linear between the two neighbours of position `p/100 · (n − 1)`: NumPy's default.
+    Linear,
+}
+
+impl Tails {
+    const NAMES: [(Self, &'static str); 3] =
+        [(Self::Both, "both"), (Self::Upper, "upper"), (Self::Lower, "lower")];
+}
+
+impl Interpolation {
+    const NAMES: [(Self, &'static str); 2] = [(Self::NearestRank, "nearest-rank"), (Self::Linear, "linear")];
+}
+
+macro_rules! named {
+    ($type:ty, $what:literal) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(name_of(&Self::NAMES, *self))
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ParseError;
+
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                parse_name($what, &Self::NAMES, text)
+            }
+        }
+    };
+}
+
+named!(Tails, "tails");
+named!(Interpolation, "interpolation");
+
+/// Clips what lies beyond a percentile.
+///
+/// For symmetric schemes the range is ± the percentile of the magnitudes; for asymmetric ones see
+/// [`Tails`]. On values the order statistics are exact (selection, O(n), one copy of the region's values); on
+/// a histogram the result is the lower edge of the bin in which the rank is reached. Where most values are
+/// zero the percentile may be zero too: the region then falls back to its minimum and maximum, and the
+/// quantized tensor says so.
+///
+/// ```
+/// use lowbit::prelude::*;
+///
+/// let recipe = Uniform::symmetric(BitWidth::EIGHT).calibration(Percentile::new(99.9)?);
+/// assert!(Percentile::new(0.0).is_err() && Percentile::new(101.0).is_err());
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percentile {
+    percent: f64,
+    /// The percentile, and the one that leaves half as much at each of two ends.
+    one_tail: Percent,
+    each_tail: Percent,
+    tails: Tails,
+    interpolation: Interpolation,
+}
+
+impl Percentile {
+    /// The percentile `percent`, 99.99 for instance, by nearest rank.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Percentile`] unless `percent` is above 0 and at most 100.
+    pub fn new(percent: f64) -> Result<Self, ConfigError> {
+        let above = 0.0;
+        match Percent::new(percent).filter(|_| percent > above) {
+            Some(one_tail) => Ok(Self {
+                percent,
+                one_tail,
+                each_tail: one_tail.each_of_two_tails(),
+                tails: Tails::default(),
+                interpolation: Interpolation::default(),
+            }),
+            None => Err(ConfigError::Percentile { percent, above }),
+        }
+    }
+
+    /// The same percentile at other ends of asymmetric ranges.
+    pub const fn tails(mut self, tails: Tails) -> Self {
+        self.tails = tails;
+        self
+    }
+
+    /// The same percentile by another rule between two values.
+    pub const fn interpolation(mut self, interpolation: Interpolation) -> Self {
+        self.interpolation = interpolation;
+        self
+    }
+
+    fn of_values<T: Real>(&self, values: &[T], symmetric: bool) -> Option<(f64, f64)> {
+        if symmetric {
+            let mut magnitudes: Vec<T> = values.iter().map(|value| value.abs()).collect();
+            let high = self.upper(&mut magnitudes, self.one_tail)?;
+            return Some((-high, high));
+        }
+        let mut values = values.to_vec();
+        let (low, high) = match self.tails {
+            Tails::Both => (Some(self.each_tail), Some(self.each_tail)),
+            Tails::Upper => (None, Some(self.one_tail)),
+            Tails::Lower => (Some(self.one_tail), None),
+        };
+        let fold = |values: &[T], least: fn(f64, f64) -> f64| {
+            values.iter().map(|value| crate::element::Element::to_f64(*value)).reduce(least)
+        };
+        let high = match high {
+            Some(percent) => self.upper(&mut values, percent),
+            None => fold(&values, f64::max),
+        };
+        let low = match low {
+            Some(percent) => self.lower(&mut values, percent),
+            None => fold(&values, f64::min),
+        };
+        // A small p may put the low percentile above the high one.
+        Some((low?.min(high?), high?.max(low?)))
+    }
+
+    fn upper<T: Real>(&self, values: &mut [T], percent: Percent) -> Option<f64> {
+        match self.interpolation {
+            Interpolation::NearestRank => {
+                quantile::nearest_rank(values, percent).map(crate::element::Element::to_f64)
+            }
+            Interpolation::Linear => quantile::linear(values, percent),
+        }
+    }
+
+    fn lower<T: Real>(&self, values: &mut [T], percent: Percent) -> Option<f64> {
+        match self.interpolation {
+            Interpolation::NearestRank => {
+                quantile::nearest_rank_low(values, percent).map(crate::element::Element::to_f64)
+            }
+            Interpolation::Linear => quantile::linear(values, percent.complement()),
+        }
+    }
+
+    fn of_histogram(&self, histogram: &super::Histogram, symmetric: bool) -> Option<(f64, f64)> {
+        let edge = |histogram: &super::Histogram, percent| {
+            quantile::histogram_bin(histogram.counts(), percent).map(|bin| histogram.edge(bin))
+        };
+        if symmetric {
+            let high = edge(&histogram.magnitudes()?, self.one_tail)?;
+            return Some((-high, high));
+        }
+        let (low, high) = match self.tails {
+            Tails::Both => (Some(self.each_tail), Some(self.each_tail)),
+            Tails::Upper => (None, Some(self.one_tail)),
+            Tails::Lower => (Some(self.one_tail), None),
+        };
+        let high = match high {
+            Some(percent) => edge(histogram, percent)?,
+            None => histogram.max(),
+        };
+        let low = match low {
+            Some(percent) => -edge(&histogram.mirrored()?, percent)?,
+            None => histogram.min(),
+        };
+        Some((low.min(high), high.max(low)))
+    }
+}
+
+impl Calibration for Percentile {
+    fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
+        let Scheme::Affine(affine) = scheme;
+        let symmetric = affine.is_symmetric();
+        let found = match region.evidence() {
+            Evidence::Values(values) => each_value!(values, values => self.of_values(values, symmetric)),
+            Evidence::Histogram(histogram) => self.of_histogram(histogram, symmetric),
+        };
+        let (low, high) = found.ok_or(DataError::NoData { region: region.index() })?;
+        or_min_max(ClippingRange::new(low, high)?, region)
+    }
+}
+
+/// `percentile(99.9)`, `percentile(99.9, tails=upper, interpolation=linear)`
+impl fmt::Display for Percentile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "percentile({}", self.percent)?;
+        if self.tails != Tails::default() {
+            write!(f, ", tails={}", self.tails)?;
+        }
+        if self.interpolation != Interpolation::default() {
+            write!(f, ", interpolation={}", self.interpolation)?;
+        }
+        f.write_str(")")
+    }
+}

@@ -1,0 +1,247 @@
+//! The regions of a tensor, offered one by one with their values gathered.
+
+use std::collections::BTreeMap;
+
+use crate::element::{Element, FloatType, Real};
+use crate::error::{DataError, Result};
+use crate::granularity::Tiling;
+use crate::kernel::reduce;
+use crate::parallel;
+use crate::tensor::{NonFinite, Note, Notes, TensorView};
+
+use super::evidence::{Evidence, Region, Values};
+
+/// A tensor cut into regions, with the policy for its non-finite values.
+#[derive(Debug, Clone)]
+pub struct Regions<'a, 't> {
+    tensor: &'a TensorView<'t>,
+    tiling: &'a Tiling,
+    non_finite: NonFinite,
+}
+
+/// Elements that are gathered at once, so that a thread's buffers stay in the second-level cache.
+const BUNDLE: usize = 1 << 14;
+/// Neighbouring elements that are read together where regions are narrow: four cache lines of f32.
+const READ: usize = 64;
+/// The most elements that a bundle may hold when one line of narrow regions is long.
+const MAX_BUNDLE: usize = 1 << 21;
+
+impl<'a, 't> Regions<'a, 't> {
+    /// The regions of `tensor` under `tiling`, which has the tensor's shape.
+    pub const fn new(tensor: &'a TensorView<'t>, tiling: &'a Tiling, non_finite: NonFinite) -> Self {
+        Self { tensor, tiling, non_finite }
+    }
+
+    /// The tensor.
+    pub const fn tensor(&self) -> &'a TensorView<'t> {
+        self.tensor
+    }
+
+    /// How it is cut.
+    pub const fn tiling(&self) -> &'a Tiling {
+        self.tiling
+    }
+
+    /// The policy for non-finite values.
+    pub const fn non_finite(&self) -> NonFinite {
+        self.non_finite
+    }
+
+    /// The number of regions.
+    pub const fn len(&self) -> usize {
+        self.tiling.regions()
+    }
+
+    /// Whether there are no regions.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `work` for each region and returns the results in order. Large tensors are shared out to
+    /// several threads; the result does not depend on their number.
+    ///
+    /// A region's values are borrowed where they lie together in the tensor's own type, and gathered
+    /// several regions at a time otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first region that fails: that of `work`, or [`DataError::NotANumber`] and
+    /// [`DataError::Infinite`] where the policy says so.
+    pub fn map<R: Send>(&self, work: impl Fn(&Region<'_>) -> Result<R> + Sync) -> Result<Vec<R>> {
+        if self.tensor.element_type() == FloatType::F64 {
+            self.map_typed::<f64, R>(|index, values| {
+                work(&Region::new(index, Evidence::Values(Values::F64(values))))
+            })
+        } else {
+            self.map_typed::<f32, R>(|index, values| {
+                work(&Region::new(index, Evidence::Values(Values::F32(values))))
+            })
+        }
+    }
+
+    fn map_typed<T: Real, R: Send>(&self, work: impl Fn(usize, &[T]) -> Result<R> + Sync) -> Result<Vec<R>> {
+        let regions = self.len();
+        if regions == 0 {
+            return Ok(Vec::new());
+        }
+        let (blocks, stride) = self.tiling.inner_blocks();
+        let per_bundle = self.regions_per_bundle(blocks);
+        let bundles_per_line = blocks.div_ceil(per_bundle);
+        let bundles = regions / blocks * bundles_per_line;
+        let results =
+            parallel::map_indices(bundles, self.tensor.len(), Scratch::default, |scratch, bundle| {
+                let (line, part) = (bundle / bundles_per_line, bundle % bundles_per_line);
+                let first = line / stride * stride * blocks + line % stride + part * per_bundle * stride;
+                let count = per_bundle.min(blocks - part * per_bundle);
+                self.bundle(first, stride, count, scratch, &work)
+            });
+        let mut all = Vec::with_capacity(regions);
+        let mut failed: Option<(usize, crate::Error)> = None;
+        for result in results {
+            match result {
+                Ok(bundle) => all.extend(bundle),
+                Err((region, error)) => {
+                    if failed.as_ref().is_none_or(|(first, _)| region < *first) {
+                        failed = Some((region, error));
+                    }
+                }
+            }
+        }
+        if let Some((_, error)) = failed {
+            return Err(error);
+        }
+        if stride > 1 {
+            all.sort_unstable_by_key(|(region, _)| *region);
+        }
+        Ok(all.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// How many neighbouring regions are gathered together.
+    fn regions_per_bundle(&self, blocks: usize) -> usize {
+        let elements = (self.tensor.len() / self.len().max(1)).max(1);
+        let width = self.tiling.segments(0..1).next().map_or(1, |segment| segment.width);
+        let wide = (READ / width).max(BUNDLE / elements).max(1);
+        wide.min((MAX_BUNDLE / elements).max(1)).min(blocks.max(1))
+    }
+
+    #[allow(clippy::type_complexity, reason = "the region of the error comes with it, nothing more")]
+    fn bundle<T: Real, R>(
+        &self,
+        first: usize,
+        stride: usize,
+        count: usize,
+        scratch: &mut Scratch<T>,
+        work: &impl Fn(usize, &[T]) -> Result<R>,
+    ) -> Result<Vec<(usize, R)>, (usize, crate::Error)> {
+        let Scratch { chunk, gathered, finite } = scratch;
+        let runs = self.tiling.bundle_runs(first, count);
+        let one = |block: usize, values: &[T], finite: &mut Vec<T>| {
+            let region = first + block * stride;
+            let values = self.finite(region, values, finite).map_err(|error| (region, error.into()))?;
+            work(region, values).map(|result| (region, result)).map_err(|error| (region, error))
+        };
+        if let [run] = &*runs
+            && let pieces = self.tiling.segments(run.clone()).map(|segment| segment.blocks()).sum::<usize>()
+            && pieces == count
+        {
+            let values = self.tensor.chunk::<T>(run.clone(), chunk);
+            let mut results = Vec::with_capacity(count);
+            let pieces = self.tiling.segments(run.clone()).flat_map(|segment| segment.runs());
+            for (block, (_, piece)) in pieces.enumerate() {
+                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
+                results.push(one(block, values, finite)?);
+            }
+            return Ok(results);
+        }
+        // Each region's values, one after the other.
+        let mut ends = Vec::with_capacity(count);
+        let mut total = 0;
+        for block in 0..count {
+            ends.push(total);
+            total += self.tiling.region_len(first + block * stride);
+        }
+        let starts = ends.clone();
+        gathered.resize(total, T::zero());
+        for run in runs {
+            let values = self.tensor.chunk::<T>(run.clone(), chunk);
+            for (region, piece) in self.tiling.segments(run.clone()).flat_map(|segment| segment.runs()) {
+                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
+                let Some(end) = ends.get_mut((region - first) / stride) else { continue };
+                if let Some(to) = gathered.get_mut(*end..*end + values.len()) {
+                    to.copy_from_slice(values);
+                }
+                *end += values.len();
+            }
+        }
+        let regions = starts.iter().zip(&ends).enumerate();
+        regions
+            .map(|(block, (&start, &end))| one(block, gathered.get(start..end).unwrap_or_default(), finite))
+            .collect()
+    }
+
+    /// `values` if all of them are finite; else, by the policy, an error or the finite ones.
+    fn finite<'s, T: Real>(
+        &self,
+        region: usize,
+        values: &'s [T],
+        finite: &'s mut Vec<T>,
+    ) -> Result<&'s [T], DataError> {
+        let Some(position) = reduce::first_non_finite(values) else { return Ok(values) };
+        if self.non_finite == NonFinite::Error {
+            // A NaN is the graver of the two; name it first.
+            let position = values.iter().position(|value| value.is_nan()).unwrap_or(position);
+            let value = values.get(position).map_or(f64::NAN, |&value| Element::to_f64(value));
+            return Err(self.error_at(self.flat(region, position), value));
+        }
+        finite.clear();
+        finite.extend(values.iter().filter(|value| value.is_finite()));
+        Ok(finite)
+    }
+
+    /// Adds a note for each region in which non-finite values were skipped.
+    pub(crate) fn note_skipped(&self, notes: &mut Notes) {
+        let mut counts = BTreeMap::new();
+        let mut scratch = Vec::new();
+        for start in (0..self.tensor.len()).step_by(BUNDLE) {
+            let range = start..(start + BUNDLE).min(self.tensor.len());
+            let x = self.tensor.chunk::<f64>(range.clone(), &mut scratch);
+            if reduce::first_non_finite(x).is_none() {
+                continue;
+            }
+            for (at, _) in x.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
+                *counts.entry(self.tiling.region_of(start + at)).or_insert(0u64) += 1;
+            }
+        }
+        notes.extend(counts.into_iter().map(|(region, count)| (region, Note::SkippedNonFinite { count })));
+    }
+
+    /// The error for the non-finite `value` at flat index `flat`.
+    pub(super) fn error_at(&self, flat: usize, value: f64) -> DataError {
+        let index = self.tensor.index_of(flat);
+        if value.is_nan() { DataError::NotANumber { index } } else { DataError::Infinite { index, value } }
+    }
+
+    /// The flat index of the element at `position` of region `region`.
+    fn flat(&self, region: usize, mut position: usize) -> usize {
+        for run in self.tiling.region_runs(region) {
+            if position < run.len() {
+                return run.start + position;
+            }
+            position -= run.len();
+        }
+        0
+    }
+}
+
+/// Buffers of one thread.
+struct Scratch<T> {
+    chunk: Vec<T>,
+    gathered: Vec<T>,
+    finite: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self { chunk: Vec::new(), gathered: Vec::new(), finite: Vec::new() }
+    }
+}

@@ -1,0 +1,588 @@
+//! The one mechanism under every granularity: a tensor cut into regions.
+//!
+//! The axes of a tensor are put into groups. Within a group they are flattened in row-major order and cut
+//! into blocks of a length; a region is one block of each group. Per-channel is `{c}:1 × {rest}:whole`,
+//! per-sub-channel `{c}:1 × {rest}:N`, an n-d block tiling has a group for each axis.
+
+use core::fmt;
+use core::ops::Range;
+
+#[cfg(feature = "serde")]
+use crate::error::Error;
+use crate::error::{ConfigError, Result, ShapeError};
+
+/// Some axes, flattened together and cut into blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AxisGroup {
+    /// The axes, in ascending order.
+    pub axes: Vec<usize>,
+    /// The length of a block, or `None` for one block that covers everything, even a length of zero.
+    pub block: Option<usize>,
+}
+
+/// A tensor's shape, cut into regions that are numbered row-major over the groups.
+///
+/// Last blocks may be shorter. A zero-length group that one block covers still counts as one block.
+///
+/// ```
+/// use lowbit::granularity::{AxisGroup, Tiling};
+///
+/// // Blocks of 32 along each row of a 2 × 80 matrix: the last one of a row has 16 elements.
+/// let rows = AxisGroup { axes: vec![0], block: Some(1) };
+/// let blocks = AxisGroup { axes: vec![1], block: Some(32) };
+/// let tiling = Tiling::new(&[2, 80], vec![rows, blocks])?;
+/// assert_eq!(tiling.regions(), 6);
+/// assert_eq!(tiling.region_of(79), 2);
+/// assert_eq!(tiling.region_len(2), 16);
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "TilingParts", into = "TilingParts"))]
+pub struct Tiling {
+    shape: Vec<usize>,
+    groups: Vec<AxisGroup>,
+    /// Per group: flattened length, block length (at least 1), number of blocks, region stride.
+    cuts: Vec<Cut>,
+    len: usize,
+    regions: usize,
+    /// Outer axes in order: length, group, and what one step adds to the flattened index of the group.
+    outer: Vec<OuterAxis>,
+    /// The longest suffix of axes in one group: its group and flattened length.
+    inner_group: usize,
+    line: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cut {
+    len: usize,
+    block: usize,
+    blocks: usize,
+    stride: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OuterAxis {
+    len: usize,
+    group: usize,
+    step: usize,
+}
+
+/// A stretch of consecutive elements, in row-major order, whose regions follow a pattern: the first region
+/// is `region`; after `width - phase` elements comes `region + stride`, and then another every `width`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Index of the first element in the flattened tensor.
+    pub start: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Region of the first element.
+    pub region: usize,
+    /// Distance between the regions of neighbouring blocks.
+    pub stride: usize,
+    /// Elements of a block.
+    pub width: usize,
+    /// Elements of the first block that lie before the segment.
+    pub phase: usize,
+}
+
+impl Segment {
+    /// The number of blocks that the segment touches.
+    pub const fn blocks(&self) -> usize {
+        (self.phase + self.len).div_ceil(self.width)
+    }
+
+    /// The blocks of the segment: region and range of flat indices.
+    pub fn runs(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let segment = *self;
+        (0..segment.blocks()).map(move |block| {
+            let from = (block * segment.width).saturating_sub(segment.phase);
+            let to = ((block + 1) * segment.width - segment.phase).min(segment.len);
+            (segment.region + block * segment.stride, segment.start + from..segment.start + to)
+        })
+    }
+
+    /// Whether `next` goes on where this one ends, in the same pattern.
+    fn continues(&self, next: &Self) -> bool {
+        let filled = self.phase + self.len;
+        self.start + self.len == next.start
+            && self.width == next.width
+            && self.stride == 1
+            && next.stride == 1
+            && if next.phase == 0 {
+                filled.is_multiple_of(self.width) && self.region + filled / self.width == next.region
+            } else {
+                filled % self.width == next.phase && self.region + filled / self.width == next.region
+            }
+    }
+}
+
+impl Tiling {
+    /// The tiling of a tensor of `shape` by `groups`.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Tiling`] unless each axis is in exactly one group, [`ShapeError::Axis`] for an axis
+    /// beyond the rank, [`ShapeError::TooLarge`] if the number of elements overflows,
+    /// [`ConfigError::TooSmall`] for a block length of zero.
+    pub fn new(shape: &[usize], mut groups: Vec<AxisGroup>) -> Result<Self> {
+        let rank = shape.len();
+        let mut uses = vec![0usize; rank];
+        for group in &mut groups {
+            if group.block == Some(0) {
+                return Err(ConfigError::TooSmall { what: "block length", value: 0, min: 1 }.into());
+            }
+            group.axes.sort_unstable();
+            for &axis in &group.axes {
+                *uses.get_mut(axis).ok_or(ShapeError::Axis { axis, rank })? += 1;
+            }
+        }
+        if let Some((axis, &times)) = uses.iter().enumerate().find(|&(_, &times)| times != 1) {
+            return Err(ShapeError::Tiling { axis, times, rank }.into());
+        }
+        let too_large = || ShapeError::TooLarge { shape: shape.to_vec() };
+        // Products are checked over the non-zero lengths, so that strides fit even where a length is zero.
+        shape
+            .iter()
+            .filter(|&&len| len > 0)
+            .try_fold(1usize, |n, &len| n.checked_mul(len))
+            .ok_or_else(too_large)?;
+        let len = shape.iter().product();
+
+        let mut cuts: Vec<Cut> = groups
+            .iter()
+            .map(|group| {
+                let len: usize = group.axes.iter().map(|&axis| shape[axis]).product();
+                let block = group.block.unwrap_or(len).min(len).max(1);
+                let blocks = if group.block.is_none() { 1 } else { len.div_ceil(block) };
+                Cut { len, block, blocks, stride: 1 }
+            })
+            .collect();
+        let mut regions = 1usize;
+        for cut in cuts.iter_mut().rev() {
+            cut.stride = regions;
+            regions = regions.checked_mul(cut.blocks).ok_or_else(too_large)?;
+        }
+
+        let group_of = |axis: usize| groups.iter().position(|group| group.axes.contains(&axis)).unwrap_or(0);
+        let mut axes: Vec<usize> = (0..rank).filter(|&axis| shape[axis] != 1).collect();
+        let inner_group = axes.last().map_or(0, |&axis| group_of(axis));
+        let mut line = 1;
+        while let Some(&axis) = axes.last().filter(|&&axis| group_of(axis) == inner_group) {
+            line *= shape[axis];
+            axes.pop();
+        }
+        let outer = axes
+            .iter()
+            .map(|&axis| {
+                let group = group_of(axis);
+                let step = groups[group]
+                    .axes
+                    .iter()
+                    .filter(|&&other| other > axis)
+                    .map(|&other| shape[other])
+                    .product();
+                OuterAxis { len: shape[axis], group, step }
+            })
+            .collect();
+        if cuts.is_empty() {
+            // Rank 0 without any group: one element in one region.
+            cuts.push(Cut { len: 1, block: 1, blocks: 1, stride: 1 });
+        }
+        Ok(Self { shape: shape.to_vec(), groups, cuts, len, regions, outer, inner_group, line })
+    }
+
+    /// The tiling of a tensor of shape `[0]` without regions.
+    pub(crate) fn none() -> Self {
+        let cut = Cut { len: 0, block: 1, blocks: 0, stride: 1 };
+        Self {
+            shape: vec![0],
+            groups: vec![AxisGroup { axes: vec![0], block: Some(1) }],
+            cuts: vec![cut],
+            len: 0,
+            regions: 0,
+            outer: Vec::new(),
+            inner_group: 0,
+            line: 0,
+        }
+    }
+
+    /// The shape of the tensor.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The groups of axes.
+    pub fn groups(&self) -> &[AxisGroup] {
+        &self.groups
+    }
+
+    /// The number of elements of the tensor.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the tensor has no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number of regions.
+    pub const fn regions(&self) -> usize {
+        self.regions
+    }
+
+    /// The number of blocks of each group that is cut, in the order of the groups: the natural shape of an
+    /// array of one parameter per region. Empty for one region over everything.
+    pub fn region_shape(&self) -> Vec<usize> {
+        self.groups
+            .iter()
+            .zip(&self.cuts)
+            .filter(|(group, _)| group.block.is_some())
+            .map(|(_, cut)| cut.blocks)
+            .collect()
+    }
+
+    /// The number of elements of region `region`; 0 for a region that does not exist.
+    pub fn region_len(&self, region: usize) -> usize {
+        if region >= self.regions {
+            return 0;
+        }
+        self.cuts
+            .iter()
+            .map(|cut| {
+                let block = region / cut.stride % cut.blocks;
+                (cut.len - (block * cut.block).min(cut.len)).min(cut.block)
+            })
+            .product()
+    }
+
+    /// The region of the element at `index` of the flattened tensor.
+    pub fn region_of(&self, index: usize) -> usize {
+        self.line_at(index.checked_div(self.line).unwrap_or(0))
+            .region_at(index.checked_rem(self.line).unwrap_or(0))
+    }
+
+    /// The stretches of `range` (flat indices), each with the pattern of its regions, in order.
+    pub fn segments(&self, range: Range<usize>) -> Segments<'_> {
+        let end = range.end.min(self.len);
+        Segments { tiling: self, next: range.start.min(end), end }
+    }
+
+    /// The elements of region `region` as ranges of flat indices, in order.
+    ///
+    /// Cost: proportional to the number of ranges, not to the tensor.
+    pub fn region_runs(&self, region: usize) -> Vec<Range<usize>> {
+        self.bundle_runs(region, 1)
+    }
+
+    /// The number of blocks along the innermost group of axes, and the distance between their regions.
+    pub(crate) fn inner_blocks(&self) -> (usize, usize) {
+        self.cuts.get(self.inner_group).map_or((1, 1), |cut| (cut.blocks, cut.stride))
+    }
+
+    /// The elements of `blocks` neighbouring blocks along the innermost group, the first of them being
+    /// region `region`, as ranges of flat indices, in order.
+    pub(crate) fn bundle_runs(&self, region: usize, blocks: usize) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
+        if region >= self.regions || self.len == 0 {
+            return runs;
+        }
+        // Of every group the flattened interval that the region covers.
+        let interval = |(group, cut): (usize, &Cut)| {
+            let first = region / cut.stride % cut.blocks * cut.block;
+            let blocks = if group == self.inner_group { blocks } else { 1 };
+            first..first.saturating_add(cut.block.saturating_mul(blocks)).min(cut.len)
+        };
+        let intervals: Vec<_> = self.cuts.iter().enumerate().map(interval).collect();
+        self.walk(&intervals, 0, 0, &mut vec![0; self.cuts.len()], &mut runs);
+        runs
+    }
+
+    /// Visits the outer axes from `depth` on; `line` counts whole lines, `at` holds the flattened index of
+    /// each group so far.
+    fn walk(
+        &self,
+        intervals: &[Range<usize>],
+        depth: usize,
+        line: usize,
+        at: &mut Vec<usize>,
+        runs: &mut Vec<Range<usize>>,
+    ) {
+        let Some(axis) = self.outer.get(depth) else {
+            let base = at[self.inner_group];
+            let wanted = &intervals[self.inner_group];
+            let from = wanted.start.max(base) - base;
+            let to = wanted.end.min(base + self.line).saturating_sub(base);
+            if from < to {
+                let start = line * self.line;
+                match runs.last_mut().filter(|last| last.end == start + from) {
+                    Some(last) => last.end = start + to,
+                    None => runs.push(start + from..start + to),
+                }
+            }
+            return;
+        };
+        let wanted = &intervals[axis.group];
+        let before = at[axis.group];
+        // Index i covers the flattened interval [before + i·step, before + (i+1)·step) of its group.
+        let first = wanted.start.saturating_sub(before) / axis.step.max(1);
+        let last = wanted.end.saturating_sub(before).div_ceil(axis.step.max(1)).min(axis.len);
+        for i in first..last {
+            at[axis.group] = before + i * axis.step;
+            self.walk(intervals, depth + 1, line * axis.len + i, at, runs);
+        }
+        at[axis.group] = before;
+    }
+
+    /// Line number `line`: the pattern over the innermost axes at one place of the outer ones.
+    fn line_at(&self, mut line: usize) -> Line {
+        let mut inner_at = 0;
+        let mut region = 0;
+        // Outer axes of one group contribute to one flattened index; a group has few of them.
+        let mut flat = [0usize; 8];
+        let mut spill = if self.cuts.len() > flat.len() { vec![0; self.cuts.len()] } else { Vec::new() };
+        let at: &mut [usize] = if spill.is_empty() { &mut flat } else { &mut spill };
+        for axis in self.outer.iter().rev() {
+            let len = axis.len.max(1);
+            at[axis.group] += line % len * axis.step;
+            line /= len;
+        }
+        for (group, (cut, &at)) in self.cuts.iter().zip(at.iter()).enumerate() {
+            if group == self.inner_group {
+                inner_at = at;
+            } else {
+                region += at / cut.block * cut.stride;
+            }
+        }
+        let cut = self.cuts[self.inner_group];
+        Line {
+            region: region + inner_at / cut.block * cut.stride,
+            phase: inner_at % cut.block,
+            width: cut.block,
+            stride: cut.stride,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    region: usize,
+    phase: usize,
+    width: usize,
+    stride: usize,
+}
+
+impl Line {
+    fn region_at(&self, column: usize) -> usize {
+        self.region + (self.phase + column) / self.width * self.stride
+    }
+}
+
+/// The iterator of [`Tiling::segments`].
+#[derive(Debug, Clone)]
+pub struct Segments<'a> {
+    tiling: &'a Tiling,
+    next: usize,
+    end: usize,
+}
+
+impl Segments<'_> {
+    fn peek(&self) -> Option<Segment> {
+        if self.next >= self.end {
+            return None;
+        }
+        let tiling = self.tiling;
+        let (line, column) = (self.next / tiling.line, self.next % tiling.line);
+        let pattern = tiling.line_at(line);
+        let len = (tiling.line - column).min(self.end - self.next);
+        Some(Segment {
+            start: self.next,
+            len,
+            region: pattern.region_at(column),
+            stride: pattern.stride,
+            width: pattern.width,
+            phase: (pattern.phase + column) % pattern.width,
+        })
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Segment;
+
+    fn next(&mut self) -> Option<Segment> {
+        let mut segment = self.peek()?;
+        self.next += segment.len;
+        // Lines that continue one pattern are one segment: rows of whole blocks, for instance.
+        while let Some(next) = self.peek().filter(|next| segment.continues(next)) {
+            segment.len += next.len;
+            self.next += next.len;
+        }
+        Some(segment)
+    }
+}
+
+/// `4608 elements of [64, 72] in 64 regions ({0}:1 × {1}:whole)`
+impl fmt::Debug for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} elements of {:?} in {} regions ({self})", self.len, self.shape, self.regions)
+    }
+}
+
+/// `{0}:1 × {1,2}:whole`
+impl fmt::Display for Tiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, group) in self.groups.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" × ")?;
+            }
+            let axes: Vec<String> = group.axes.iter().map(usize::to_string).collect();
+            write!(f, "{{{}}}:", axes.join(","))?;
+            match group.block {
+                Some(block) => write!(f, "{block}")?,
+                None => f.write_str("whole")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What determines a [`Tiling`].
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct TilingParts {
+    shape: Vec<usize>,
+    groups: Vec<AxisGroup>,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<TilingParts> for Tiling {
+    type Error = Error;
+
+    fn try_from(parts: TilingParts) -> Result<Self> {
+        Self::new(&parts.shape, parts.groups)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Tiling> for TilingParts {
+    fn from(tiling: Tiling) -> Self {
+        Self { shape: tiling.shape, groups: tiling.groups }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Straight from the definition: flattened index of each group, cut into blocks.
+    fn region_by_definition(tiling: &Tiling, flat: usize) -> usize {
+        let mut rest = flat;
+        let mut index = vec![0; tiling.shape.len()];
+        for (axis, &len) in tiling.shape.iter().enumerate().rev() {
+            index[axis] = rest % len;
+            rest /= len;
+        }
+        let mut region = 0;
+        for group in &tiling.groups {
+            let len: usize = group.axes.iter().map(|&axis| tiling.shape[axis]).product();
+            let at = group.axes.iter().fold(0, |at, &axis| at * tiling.shape[axis] + index[axis]);
+            let (block, blocks) = match group.block {
+                Some(block) => (at / block, len.div_ceil(block)),
+                None => (0, 1),
+            };
+            region = region * blocks + block;
+        }
+        region
+    }
+
+    fn tilings() -> impl Strategy<Value = Tiling> {
+        (prop::collection::vec(1usize..6, 0..5), prop::collection::vec((0usize..3, 0usize..8), 3))
+            .prop_flat_map(|(shape, blocks)| {
+                let rank = shape.len();
+                (Just(shape), Just(blocks), prop::collection::vec(0usize..3, rank))
+            })
+            .prop_map(|(shape, blocks, group_of)| {
+                let groups = (0..3)
+                    .map(|group| AxisGroup {
+                        axes: (0..shape.len()).filter(|&axis| group_of[axis] == group).collect(),
+                        block: (blocks[group].1 > 0).then_some(blocks[group].1),
+                    })
+                    .collect();
+                Tiling::new(&shape, groups).unwrap()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn every_view_of_a_tiling_follows_the_definition(tiling in tilings(), a in 0.0..1.0, b in 0.0..1.0) {
+            let expected: Vec<usize> = (0..tiling.len()).map(|i| region_by_definition(&tiling, i)).collect();
+            for (i, &region) in expected.iter().enumerate() {
+                prop_assert_eq!(tiling.region_of(i), region);
+            }
+            let cut = |x: f64| (x * tiling.len() as f64) as usize;
+            let range = cut(a).min(cut(b))..cut(a).max(cut(b));
+            let mut at = range.start;
+            for segment in tiling.segments(range.clone()) {
+                prop_assert_eq!(segment.start, at);
+                let mut inner = at;
+                for (region, run) in segment.runs() {
+                    prop_assert_eq!(run.start, inner);
+                    prop_assert!(!run.is_empty());
+                    for i in run.clone() {
+                        prop_assert_eq!(expected[i], region);
+                    }
+                    inner = run.end;
+                }
+                prop_assert_eq!(inner, at + segment.len);
+                at += segment.len;
+            }
+            prop_assert_eq!(at, range.end);
+            for region in 0..tiling.regions() {
+                let from_runs: Vec<usize> = tiling.region_runs(region).into_iter().flatten().collect();
+                let from_map: Vec<usize> = (0..tiling.len()).filter(|&i| expected[i] == region).collect();
+                prop_assert_eq!(tiling.region_len(region), from_map.len());
+                prop_assert_eq!(from_runs, from_map);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_whole_blocks_are_one_segment() {
+        let group = |axes: &[usize], block| AxisGroup { axes: axes.to_vec(), block };
+        let rows = Tiling::new(&[64, 3, 5], vec![group(&[0], Some(1)), group(&[1, 2], None)]).unwrap();
+        assert_eq!(rows.segments(0..960).count(), 1);
+        let blocks = Tiling::new(&[64, 96], vec![group(&[0], Some(1)), group(&[1], Some(32))]).unwrap();
+        assert_eq!(blocks.segments(0..64 * 96).count(), 1);
+        let ragged = Tiling::new(&[64, 90], vec![group(&[0], Some(1)), group(&[1], Some(32))]).unwrap();
+        assert_eq!(ragged.segments(0..64 * 90).count(), 64);
+    }
+
+    #[test]
+    fn zero_lengths_and_rank_zero() {
+        let whole = |axes: &[usize]| AxisGroup { axes: axes.to_vec(), block: None };
+        let ones = |axes: &[usize]| AxisGroup { axes: axes.to_vec(), block: Some(1) };
+        assert_eq!(Tiling::new(&[], vec![whole(&[])]).unwrap().regions(), 1);
+        assert_eq!(Tiling::new(&[], vec![whole(&[])]).unwrap().len(), 1);
+        assert_eq!(Tiling::new(&[0], vec![whole(&[0])]).unwrap().regions(), 1);
+        let no_rest = Tiling::new(&[3, 0], vec![ones(&[0]), whole(&[1])]).unwrap();
+        assert_eq!((no_rest.regions(), no_rest.region_len(2)), (3, 0));
+        let no_channels = Tiling::new(&[0, 4], vec![ones(&[0]), whole(&[1])]).unwrap();
+        assert_eq!((no_channels.regions(), no_channels.len()), (0, 0));
+    }
+
+    #[test]
+    fn groups_that_do_not_fit_are_named() {
+        let group = |axes: &[usize]| AxisGroup { axes: axes.to_vec(), block: None };
+        let error = |shape: &[usize], groups| Tiling::new(shape, groups).unwrap_err().to_string();
+        assert!(error(&[2, 3], vec![group(&[0, 2])]).contains("axis 2 is out of range"));
+        assert!(error(&[2, 3], vec![group(&[0])]).contains("axis 1 is used 0 times"));
+        assert!(error(&[2, 3], vec![group(&[0, 1]), group(&[1])]).contains("axis 1 is used 2 times"));
+        assert!(error(&[usize::MAX, 2], vec![group(&[0, 1])]).contains("overflows"));
+        assert!(error(&[usize::MAX, 0, 2], vec![group(&[0, 1, 2])]).contains("overflows"));
+        let zero = vec![AxisGroup { axes: vec![0], block: Some(0) }];
+        assert!(Tiling::new(&[2], zero).unwrap_err().to_string().contains("block length is 0"));
+    }
+}

@@ -1,0 +1,5 @@
+//! Integer arithmetic with quantized tensors.
+
+mod fold;
+
+pub use fold::{ZeroPointFold, fold_zero_point};

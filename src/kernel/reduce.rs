@@ -1,0 +1,411 @@
+//! Reductions: ranges, searches for bad values, sums of errors.
+
+use super::convert::{STAGE, stage};
+use super::{dispatch, runs};
+use crate::element::{Element, Real};
+
+/// Lanes of a run: a whole number of vectors at every level.
+const LANES: usize = 16;
+
+/// The lesser, or the first where the second is NaN.
+#[inline(always)]
+fn lesser<T: Real>(a: T, b: T) -> T {
+    if b < a { b } else { a }
+}
+
+/// The greater, or the first where the second is NaN.
+#[inline(always)]
+fn greater<T: Real>(a: T, b: T) -> T {
+    if b > a { b } else { a }
+}
+
+/// Range of one run, beginning from `min` and `max`, and whether all its elements are finite.
+#[inline(always)]
+fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
+    let (mut mins, mut maxs) = ([min; LANES], [max; LANES]);
+    let mut bad = false;
+    let (steps, rest) = x.as_chunks::<LANES>();
+    for x in steps {
+        let mut step_bad = false;
+        for ((x, min), max) in x.iter().zip(&mut mins).zip(&mut maxs) {
+            *min = lesser(*min, *x);
+            *max = greater(*max, *x);
+            step_bad |= !x.is_finite();
+        }
+        bad |= step_bad;
+    }
+    for ((x, min), max) in rest.iter().zip(&mut mins).zip(&mut maxs) {
+        *min = lesser(*min, *x);
+        *max = greater(*max, *x);
+        bad |= !x.is_finite();
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            mins[i] = lesser(mins[i], mins[i + half]);
+            maxs[i] = greater(maxs[i], maxs[i + half]);
+        }
+        half /= 2;
+    }
+    (mins[0], maxs[0], !bad)
+}
+
+dispatch! {
+    /// [`min_max`] of elements in the type of the arithmetic.
+    fn min_max_real[T: Real](x: &[T], width: usize, phase: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
+        let mut finite = true;
+        // Adding zero makes a negative zero positive: which of the two a minimum finds would
+        // otherwise depend on where chunks begin.
+        if width <= 1 {
+            for ((x, min), max) in x.iter().zip(mins).zip(maxs) {
+                *min = lesser(*min, *x) + T::zero();
+                *max = greater(*max, *x) + T::zero();
+                finite &= x.is_finite();
+            }
+            return finite;
+        }
+        for (j, from, to) in runs(x.len(), width, phase) {
+            let (Some(min), Some(max)) = (mins.get_mut(j), maxs.get_mut(j)) else { break };
+            let (low, high, ok) = run_range(&x[from..to], *min, *max);
+            (*min, *max) = (low + T::zero(), high + T::zero());
+            finite &= ok;
+        }
+        finite
+    }
+}
+
+/// Accumulates the range of each block of the pattern into its entry of `mins` and `maxs`, which the
+/// caller fills with +∞ and −∞; returns whether all elements are finite.
+///
+/// NaN is passed over, infinities count. A zero is reported as +0.
+pub(crate) fn min_max<A: Element, T: Real>(
+    x: &[A],
+    width: usize,
+    phase: usize,
+    mins: &mut [T],
+    maxs: &mut [T],
+) -> bool {
+    let mut buffer = [T::zero(); STAGE];
+    let width = width.max(1);
+    let (mut at, mut finite) = (0, true);
+    while at < x.len() {
+        let part = stage(&x[at..], &mut buffer);
+        let position = phase % width + at;
+        let (Some(mins), Some(maxs)) = (mins.get_mut(position / width..), maxs.get_mut(position / width..))
+        else {
+            break;
+        };
+        finite &= min_max_real(part, width, position % width, mins, maxs);
+        at += part.len();
+    }
+    finite
+}
+
+/// Elements of one step of a search.
+const SEARCH: usize = 128;
+
+dispatch! {
+    fn first_step_not[T: Real, P: Predicate](x: &[T]) -> Option<usize> {
+        x.chunks(SEARCH).position(|x| x.iter().fold(false, |found, x| found | P::holds(*x)))
+    }
+}
+
+/// What is searched for.
+trait Predicate {
+    fn holds<T: Real>(x: T) -> bool;
+}
+struct NonFinite;
+impl Predicate for NonFinite {
+    #[inline(always)]
+    fn holds<T: Real>(x: T) -> bool {
+        !x.is_finite()
+    }
+}
+struct Nan;
+impl Predicate for Nan {
+    #[inline(always)]
+    fn holds<T: Real>(x: T) -> bool {
+        x.is_nan()
+    }
+}
+
+fn first<A: Element, P: Predicate>(x: &[A]) -> Option<usize> {
+    let mut buffer = [A::Real::default(); STAGE];
+    let mut at = 0;
+    while at < x.len() {
+        let part = stage::<A, A::Real>(&x[at..], &mut buffer);
+        if let Some(step) = first_step_not::<A::Real, P>(part) {
+            let from = step * SEARCH;
+            return part[from..].iter().position(|x| P::holds(*x)).map(|i| at + from + i);
+        }
+        at += part.len();
+    }
+    None
+}
+
+/// The first element that is NaN or infinite.
+pub(crate) fn first_non_finite<A: Element>(x: &[A]) -> Option<usize> {
+    first::<A, NonFinite>(x)
+}
+
+/// The first element that is NaN.
+pub(crate) fn first_nan<A: Element>(x: &[A]) -> Option<usize> {
+    first::<A, Nan>(x)
+}
+
+/// Sums from which the error of `b` against `a` is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct ErrorSums {
+    /// Pairs.
+    pub count: u64,
+    /// Σ a².
+    pub signal: f64,
+    /// Σ b².
+    pub restored: f64,
+    /// Σ a·b.
+    pub product: f64,
+    /// Σ (a − b)².
+    pub noise: f64,
+    /// max |a − b|; NaN is passed over here (but not in the sums).
+    pub max_abs: f64,
+}
+
+impl ErrorSums {
+    /// Adds the sums of another part. The order of merging is the order of the additions, so parts
+    /// must be merged in their own order for results that do not depend on threads.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.signal += other.signal;
+        self.restored += other.restored;
+        self.product += other.product;
+        self.noise += other.noise;
+        self.max_abs = greater(self.max_abs, other.max_abs);
+    }
+}
+
+/// Lanes of the sums; element `i` goes to lane `i % 8`.
+const SUM_LANES: usize = 8;
+
+/// Sums by lane.
+#[derive(Default)]
+struct SumLanes {
+    signal: [f64; SUM_LANES],
+    restored: [f64; SUM_LANES],
+    product: [f64; SUM_LANES],
+    noise: [f64; SUM_LANES],
+    max_abs: [f64; SUM_LANES],
+}
+
+impl SumLanes {
+    #[inline(always)]
+    fn add(&mut self, lane: usize, a: f64, b: f64) {
+        let difference = a - b;
+        self.signal[lane] += a * a;
+        self.restored[lane] += b * b;
+        self.product[lane] += a * b;
+        self.noise[lane] += difference * difference;
+        self.max_abs[lane] = greater(self.max_abs[lane], difference.abs());
+    }
+}
+
+/// A fixed tree over lanes.
+fn tree(mut lanes: [f64; SUM_LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut half = SUM_LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = join(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+dispatch! {
+    /// Adds a part that begins at a multiple of the lanes.
+    fn add_errors[A: Real, B: Real](a: &[A], b: &[B], sums: &mut SumLanes) {
+        let (a_steps, a_rest) = a.as_chunks::<SUM_LANES>();
+        let (b_steps, b_rest) = b.as_chunks::<SUM_LANES>();
+        let mut local = core::mem::take(sums);
+        for (a, b) in a_steps.iter().zip(b_steps) {
+            for lane in 0..SUM_LANES {
+                local.add(lane, Element::to_f64(a[lane]), Element::to_f64(b[lane]));
+            }
+        }
+        for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+            local.add(lane, Element::to_f64(*a), Element::to_f64(*b));
+        }
+        *sums = local;
+    }
+}
+
+/// Error sums of two slices, accumulated in f64 in a fixed order: eight lanes, then a fixed tree.
+pub(crate) fn error_sums<A: Element, B: Element>(a: &[A], b: &[B]) -> ErrorSums {
+    let len = a.len().min(b.len());
+    debug_assert_eq!(a.len(), b.len());
+    let (a, b) = (&a[..len], &b[..len]);
+    let (mut a_buffer, mut b_buffer) = ([A::Real::default(); STAGE], [B::Real::default(); STAGE]);
+    let mut sums = SumLanes::default();
+    let mut at = 0;
+    while at < len {
+        let a = stage::<A, A::Real>(&a[at..], &mut a_buffer);
+        let b = stage::<B, B::Real>(&b[at..], &mut b_buffer);
+        // Either both go to the end, or the shorter is a whole stage: a multiple of the lanes.
+        let part = a.len().min(b.len());
+        add_errors(&a[..part], &b[..part], &mut sums);
+        at += part;
+    }
+    let add = |a: f64, b: f64| a + b;
+    ErrorSums {
+        count: len as u64,
+        signal: tree(sums.signal, add),
+        restored: tree(sums.restored, add),
+        product: tree(sums.product, add),
+        noise: tree(sums.noise, add),
+        max_abs: tree(sums.max_abs, greater),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::levels::agreed;
+    use super::*;
+    use half::{bf16, f16};
+    use proptest::prelude::*;
+
+    fn numbers<A: Element>(len: usize, seed: u64, bad: f64) -> Vec<A> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut one = || match next() {
+            u if u < bad / 3.0 => f64::NAN,
+            u if u < bad * 2.0 / 3.0 => f64::INFINITY,
+            u if u < bad => f64::NEG_INFINITY,
+            u if u > 0.98 => -0.0,
+            u => (u - 0.6) * 100.0,
+        };
+        (0..len).map(|_| A::from_f64(one())).collect()
+    }
+
+    fn check_min_max<A: Element, T: Real>(x: &[A], width: usize, phase: usize) {
+        let entries = (phase + x.len()).div_ceil(width).max(1);
+        let (mut expected_min, mut expected_max) =
+            (vec![f64::INFINITY; entries], vec![f64::NEG_INFINITY; entries]);
+        for (i, x) in x.iter().enumerate() {
+            let j = (phase + i) / width;
+            // The minimum of the standard library passes over NaN too.
+            expected_min[j] = expected_min[j].min(x.to_f64());
+            expected_max[j] = expected_max[j].max(x.to_f64());
+        }
+        let (mins, maxs, finite) = agreed(|| {
+            let (mut mins, mut maxs) = (vec![T::infinity(); entries], vec![T::neg_infinity(); entries]);
+            let finite = min_max(x, width, phase, &mut mins, &mut maxs);
+            let exact = |v: Vec<T>| v.iter().map(|v| Element::to_f64(*v).to_bits()).collect::<Vec<_>>();
+            (exact(mins), exact(maxs), finite)
+        });
+        let bits = |v: Vec<f64>| v.iter().map(|v| (v + 0.0).to_bits()).collect::<Vec<_>>();
+        assert_eq!(mins, bits(expected_min), "{:?} width {width} phase {phase}", A::TYPE);
+        assert_eq!(maxs, bits(expected_max));
+        assert_eq!(finite, x.iter().all(|x| x.to_f64().is_finite()));
+    }
+
+    fn check_search<A: Element>(x: &[A]) {
+        let expected = x.iter().position(|x| !x.to_f64().is_finite());
+        assert_eq!(agreed(|| first_non_finite(x)), expected);
+        assert_eq!(agreed(|| first_nan(x)), x.iter().position(|x| x.to_f64().is_nan()));
+    }
+
+    /// The definition of the order: element i in lane i % 8, then a tree.
+    fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+        let mut l = [0.0; 8];
+        for (i, term) in terms.enumerate() {
+            l[i % 8] += term;
+        }
+        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    fn check_errors<A: Element, B: Element>(a: &[A], b: &[B]) {
+        let pairs = || a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64()));
+        let expected = ErrorSums {
+            count: a.len() as u64,
+            signal: sum(pairs().map(|(a, _)| a * a)),
+            restored: sum(pairs().map(|(_, b)| b * b)),
+            product: sum(pairs().map(|(a, b)| a * b)),
+            noise: sum(pairs().map(|(a, b)| (a - b) * (a - b))),
+            max_abs: pairs().fold(0.0, |m, (a, b)| m.max((a - b).abs())),
+        };
+        assert_eq!(agreed(|| error_sums(a, b)), expected, "{:?} {:?}", A::TYPE, B::TYPE);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_searches_and_sums(
+            len in 0usize..900,
+            width in prop_oneof![Just(1usize), 2usize..20, 30usize..70, 250usize..260, Just(100_000usize)],
+            phase in any::<prop::sample::Index>(),
+            seed in any::<u64>(),
+            bad in prop_oneof![Just(0.0), Just(0.002), Just(0.2)],
+        ) {
+            let phase = phase.index(width);
+            let x: Vec<f32> = numbers(len, seed, bad);
+            check_min_max::<f32, f32>(&x, width, phase);
+            check_min_max::<f32, f64>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<f64> = numbers(len, seed, bad);
+            check_min_max::<f64, f64>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<f16> = numbers(len, seed, bad);
+            check_min_max::<f16, f32>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<bf16> = numbers(len, seed, bad);
+            check_min_max::<bf16, f32>(&x, width, phase);
+            check_search(&x);
+
+            let (a, b): (Vec<f32>, Vec<f32>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
+            let (c, d): (Vec<f64>, Vec<bf16>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
+            check_errors(&a, &b);
+            check_errors(&a, &c);
+            check_errors(&c, &d);
+            check_errors(&d, &b);
+            check_errors(&d, &d);
+        }
+    }
+
+    #[test]
+    fn ranges_accumulate_over_calls() {
+        let x: Vec<f32> = numbers(1000, 5, 0.0);
+        let (mut mins, mut maxs) = ([f32::INFINITY; 1], [f32::NEG_INFINITY; 1]);
+        for x in x.chunks(77) {
+            assert!(min_max(x, usize::MAX, 3, &mut mins, &mut maxs));
+        }
+        assert_eq!(mins[0], x.iter().copied().fold(f32::INFINITY, f32::min));
+        assert_eq!(maxs[0], x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    }
+
+    #[test]
+    fn merging_adds() {
+        let (a, b): (Vec<f64>, Vec<f64>) = ((0..50).map(f64::from).collect(), vec![1.0; 50]);
+        let mut merged = error_sums(&a[..20], &b[..20]);
+        merged.merge(&error_sums(&a[20..], &b[20..]));
+        // Integers: exact in any order.
+        assert_eq!(merged, error_sums(&a, &b));
+        assert_eq!((merged.count, merged.product, merged.max_abs), (50, 1225.0, 48.0));
+    }
+
+    #[test]
+    fn nan_shows_in_the_sums() {
+        let sums = error_sums(&[1.0f32, f32::NAN, 3.0], &[0.0f32, 0.0, 1.0]);
+        assert!(sums.noise.is_nan() && sums.signal.is_nan());
+        assert_eq!((sums.max_abs, sums.restored), (2.0, 1.0));
+    }
+
+    #[test]
+    fn short_entries_stop_the_reduction() {
+        let (mut mins, mut maxs) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 1]);
+        min_max(&[1.0f32, 2.0, 3.0], 1, 0, &mut mins, &mut maxs);
+        min_max(&[half::f16::ONE; 600], 2, 1, &mut mins, &mut maxs);
+        min_max(&[1.0f32; 3], 0, 0, &mut [], &mut maxs);
+        assert_eq!((mins, maxs), ([1.0, f32::INFINITY], [1.0]));
+    }
+}

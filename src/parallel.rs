@@ -1,0 +1,51 @@
+//! One place that knows about threads. The work is cut in the same way with and without them, so results
+//! do not depend on their number.
+
+/// Below this many elements a call stays on its thread: starting others costs more than they save.
+pub(crate) const MIN_ELEMENTS: usize = 1 << 16;
+
+/// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
+/// `elements` (what the items stand for) are many. Returns the results in order of the chunks.
+pub(crate) fn map_chunks<T, S, R>(
+    items: &mut [T],
+    chunk_len: usize,
+    elements: usize,
+    state: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, usize, &mut [T]) -> R + Sync + Send,
+) -> Vec<R>
+where
+    T: Send,
+    R: Send,
+{
+    let chunk_len = chunk_len.max(1);
+    #[cfg(feature = "rayon")]
+    if elements >= MIN_ELEMENTS && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        return items
+            .par_chunks_mut(chunk_len)
+            .enumerate()
+            .map_init(state, |state, (index, chunk)| work(state, index, chunk))
+            .collect();
+    }
+    let _ = elements;
+    let mut state = state();
+    items.chunks_mut(chunk_len).enumerate().map(|(index, chunk)| work(&mut state, index, chunk)).collect()
+}
+
+/// Calls `work(state, index)` for each index below `count`, on several threads if `elements` are many.
+/// Returns the results in order.
+pub(crate) fn map_indices<S, R: Send>(
+    count: usize,
+    elements: usize,
+    state: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, usize) -> R + Sync + Send,
+) -> Vec<R> {
+    #[cfg(feature = "rayon")]
+    if count > 1 && elements >= MIN_ELEMENTS && rayon::current_num_threads() > 1 {
+        use rayon::prelude::*;
+        return (0..count).into_par_iter().map_init(state, work).collect();
+    }
+    let _ = elements;
+    let mut state = state();
+    (0..count).map(|index| work(&mut state, index)).collect()
+}

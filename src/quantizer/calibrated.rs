@@ -1,0 +1,43 @@
+//! The body that methods share whose grid is a calibrated range on a scheme.
+
+use crate::calibration::{Calibrated, Calibration, Region, Regions};
+use crate::error::Result;
+use crate::tensor::{ClippingRange, Grids, Notes, Scheme};
+
+use super::Fit;
+
+/// The grid of one region: the range that `calibration` finds, put on `scheme`. A region without values
+/// (all of them skipped) gets the grid of a range of zero.
+///
+/// # Errors
+///
+/// As [`Calibration::range`], and [`DataError::ScaleStorage`](crate::DataError::ScaleStorage) where the
+/// scale does not fit its type.
+pub fn fit_calibrated(calibration: &dyn Calibration, region: &Region<'_>, scheme: &Scheme) -> Result<Fit> {
+    let found = if region.evidence().count() == 0 && calibration.reads_data() {
+        ClippingRange::ZERO.into()
+    } else {
+        calibration.range(region, scheme)?
+    };
+    let Calibrated { range, note } = found;
+    Ok(Fit { grid: scheme.grid(range, region.index())?, note })
+}
+
+/// The grids of all regions, through [`Calibration::ranges`]: the same bits as [`fit_calibrated`] for each.
+///
+/// # Errors
+///
+/// As [`fit_calibrated`].
+pub fn fit_all_calibrated(
+    calibration: &dyn Calibration,
+    regions: &Regions<'_, '_>,
+    scheme: &Scheme,
+    grids: &mut Grids,
+    notes: &mut Notes,
+) -> Result<()> {
+    for (region, Calibrated { range, note }) in calibration.ranges(regions, scheme)?.into_iter().enumerate() {
+        grids.push(scheme.grid(range, region)?)?;
+        notes.extend(note.map(|note| (region, note)));
+    }
+    Ok(())
+}

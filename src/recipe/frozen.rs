@@ -1,0 +1,152 @@
+//! A recipe whose grids are finished: static quantization.
+
+use core::fmt;
+
+use ndarray::{ArrayRef, Dimension};
+
+use crate::element::Element;
+use crate::error::Result;
+use crate::tensor::{AffineGrid, Grid, Grids, Note, Notes, QuantizedTensor, Scheme, TensorView};
+
+use super::Recipe;
+
+/// A recipe with its grids: no statistics at run time.
+///
+/// It quantizes any tensor that the recipe's granularity cuts into as many regions as there are grids: per
+/// layer any shape, per channel any shape with that many channels. Values beyond the range saturate,
+/// infinities too.
+///
+/// ```
+/// use lowbit::prelude::*;
+/// use ndarray::array;
+///
+/// let recipe = Uniform::asymmetric(BitWidth::EIGHT).granularity(PerLayer);
+/// let activation = recipe.freeze_from(&array![[0.0f32, 1.0], [2.0, 5.1]])?;
+/// let q = activation.quantize(&array![[1.0f32, 7.0, -1.0]])?;
+/// assert_eq!(q.codes().as_u8(), Some(&[50u8, 255, 0][..]));
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Frozen {
+    recipe: Recipe,
+    scheme: Scheme,
+    grids: Grids,
+    notes: Notes,
+}
+
+impl Frozen {
+    /// A recipe with grids from elsewhere, a training framework for instance: `scheme` says what they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Scale`](crate::ConfigError::Scale) for a scale that is not positive and finite with a
+    /// finite reciprocal, [`ConfigError::ZeroPoint`](crate::ConfigError::ZeroPoint) for a zero point outside
+    /// the codes, [`ConfigError::Conflict`](crate::ConfigError::Conflict) for grids of another kind than
+    /// `scheme`.
+    pub fn new(recipe: &Recipe, scheme: Scheme, grids: Grids) -> Result<Self> {
+        grids.check(&scheme, true)?;
+        Ok(Self { recipe: recipe.clone(), scheme, grids, notes: Notes::new() })
+    }
+
+    /// A recipe with given scales and zero points, one each for the regions of a tensor of `shape`, in the
+    /// order of the tiling. Where the recipe's scheme has a fixed zero point, `zero_points` must hold it or be
+    /// empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and [`ShapeError::RegionCount`](crate::ShapeError::RegionCount) for another
+    /// number of scales or zero points than regions.
+    pub fn with_scales(
+        recipe: &Recipe,
+        shape: &[usize],
+        scales: impl IntoIterator<Item = f64>,
+        zero_points: impl IntoIterator<Item = f64>,
+    ) -> Result<Self> {
+        let scheme = recipe.scheme()?;
+        let regions = recipe.tiling().tiling(shape)?.regions();
+        let scales: Vec<f64> = scales.into_iter().collect();
+        let zero_points: Vec<f64> = zero_points.into_iter().collect();
+        Scheme::check_regions(scales.len(), regions, shape)?;
+        let Scheme::Affine(affine) = &scheme;
+        let zero_points = match affine.zero_point() {
+            crate::tensor::ZeroPointRule::Fixed(zero) if zero_points.is_empty() => vec![zero; regions],
+            _ => zero_points,
+        };
+        Scheme::check_regions(zero_points.len(), regions, shape)?;
+        let mut grids = Grids::new(&scheme);
+        for (index, (scale, zero_point)) in scales.into_iter().zip(zero_points).enumerate() {
+            affine.check_grid(index, AffineGrid { scale, zero_point })?;
+            grids.push(Grid::Affine(AffineGrid { scale, zero_point }))?;
+        }
+        Self::new(recipe, scheme, grids)
+    }
+
+    pub(super) fn from_fitted(recipe: Recipe, fitted: &QuantizedTensor) -> Self {
+        let (scheme, grids) = (fitted.scheme().clone(), fitted.grids().clone());
+        Self { recipe, scheme, grids, notes: fitted.notes().to_vec() }
+    }
+
+    /// The recipe.
+    pub const fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What is stored.
+    pub const fn scheme(&self) -> &Scheme {
+        &self.scheme
+    }
+
+    /// The grid of each region.
+    pub const fn grids(&self) -> &Grids {
+        &self.grids
+    }
+
+    /// What the user should know about single regions: fallbacks of calibrations, skipped values.
+    pub fn notes(&self) -> &[(usize, Note)] {
+        &self.notes
+    }
+
+    /// The codes of `tensor` on the finished grids. One pass over the tensor.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::RegionCount`](crate::ShapeError::RegionCount) if the tensor is cut into another number of
+    /// regions, [`DataError::NotANumber`](crate::DataError::NotANumber) for a NaN without a policy.
+    pub fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
+        let tensor = TensorView::new(tensor);
+        let mut out =
+            QuantizedTensor::empty(self.scheme.clone(), self.recipe.tiling().tiling(tensor.shape())?);
+        self.quantize_view_into(&tensor, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`quantize`](Self::quantize), into the buffers of `out`.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
+    pub fn quantize_into<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
+        self.quantize_view_into(&TensorView::new(tensor), out)
+    }
+
+    fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
+        let result = self.recipe.tiling().tiling(tensor.shape()).and_then(|tiling| {
+            out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
+            let parts = out.parts();
+            parts.grids.clone_from(&self.grids);
+            parts.notes.clone_from(&self.notes);
+            out.encode(tensor, self.recipe.encoding())
+        });
+        result.inspect_err(|_| out.clear())
+    }
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frozen({}; {} grids)", self.recipe, self.grids.len())
+    }
+}

@@ -1,0 +1,231 @@
+//! The composed whole: a [`Recipe`] is a quantizer, a granularity and an encoding; [`Frozen`] is a recipe
+//! whose grids are finished.
+//!
+//! The same recipe serves static and dynamic quantization: unfrozen it finds the grids at each call, frozen it
+//! has them. A recipe's text form round-trips through `Display` and `FromStr`:
+//!
+//! ```
+//! use lowbit::prelude::*;
+//!
+//! let recipe = Uniform::symmetric(BitWidth::new(4)?)
+//!     .calibration(Percentile::new(99.9)?)
+//!     .granularity(PerChannel::new(Axis(0)));
+//! let text = recipe.to_string();
+//! assert_eq!(
+//!     text,
+//!     "uniform(bits=4, symmetry=symmetric, range=restricted, codes=signed, scales=f32, \
+//!      calibration=percentile(99.9)); granularity=channel(axis=0); rounding=nearest-even; dialect=onnx; \
+//!      non-finite=error"
+//! );
+//! let again: Recipe = text.parse()?;
+//! assert_eq!(again.to_string(), text);
+//! // What is not said has its default.
+//! let short: Recipe = "uniform(bits=4, calibration=mse); granularity=subchannel(32, axis=0)".parse()?;
+//! # Ok::<(), lowbit::Error>(())
+//! ```
+
+mod builtin;
+mod ext;
+mod frozen;
+mod registry;
+mod text;
+
+use core::fmt;
+use std::sync::{Arc, OnceLock};
+
+use ndarray::{ArrayRef, Dimension};
+
+use crate::element::Element;
+use crate::error::{DataError, Result};
+use crate::granularity::{Granularity, PerLayer};
+use crate::quantizer::{self, Quantizer};
+use crate::tensor::{Dialect, Encoding, NonFinite, QuantizedTensor, Rounding, Scheme, TensorView};
+
+pub use ext::QuantizerExt;
+pub use frozen::Frozen;
+pub use registry::Registry;
+pub use text::Arguments;
+
+/// A quantizer, a granularity and an encoding: everything that turns a tensor into a [`QuantizedTensor`].
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Recipe {
+    quantizer: Arc<dyn Quantizer>,
+    granularity: Arc<dyn Granularity>,
+    encoding: Encoding,
+    /// The text form, made when it is first needed.
+    text: OnceLock<Arc<str>>,
+}
+
+impl Recipe {
+    /// A recipe that quantizes per layer with the default encoding.
+    pub fn new(quantizer: impl Quantizer + 'static) -> Self {
+        Self::from_parts(Arc::new(quantizer), Arc::new(PerLayer), Encoding::default())
+    }
+
+    /// A recipe from its parts.
+    pub fn from_parts(
+        quantizer: Arc<dyn Quantizer>,
+        granularity: Arc<dyn Granularity>,
+        encoding: Encoding,
+    ) -> Self {
+        Self { quantizer, granularity, encoding, text: OnceLock::new() }
+    }
+
+    /// The same recipe with another granularity.
+    pub fn granularity(self, granularity: impl Granularity + 'static) -> Self {
+        Self::from_parts(self.quantizer, Arc::new(granularity), self.encoding)
+    }
+
+    /// The same recipe with another rounding.
+    pub fn rounding(self, rounding: Rounding) -> Self {
+        let encoding = Encoding { rounding, ..self.encoding };
+        Self::from_parts(self.quantizer, self.granularity, encoding)
+    }
+
+    /// The same recipe with the arithmetic of another system.
+    pub fn dialect(self, dialect: Dialect) -> Self {
+        let encoding = Encoding { dialect, ..self.encoding };
+        Self::from_parts(self.quantizer, self.granularity, encoding)
+    }
+
+    /// The same recipe with another policy for NaN and ±∞.
+    pub fn non_finite(self, non_finite: NonFinite) -> Self {
+        let encoding = Encoding { non_finite, ..self.encoding };
+        Self::from_parts(self.quantizer, self.granularity, encoding)
+    }
+
+    /// The method.
+    pub fn quantizer(&self) -> &Arc<dyn Quantizer> {
+        &self.quantizer
+    }
+
+    /// How tensors are cut into regions.
+    pub fn tiling(&self) -> &Arc<dyn Granularity> {
+        &self.granularity
+    }
+
+    /// How values get their codes.
+    pub const fn encoding(&self) -> &Encoding {
+        &self.encoding
+    }
+
+    /// What will be stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`](crate::ConfigError) for a configuration that cannot work.
+    pub fn scheme(&self) -> Result<Scheme> {
+        self.quantizer.scheme()
+    }
+
+    /// `tensor` quantized: its grids are found in it, and its codes chosen on them.
+    ///
+    /// Any element type, rank and layout; an empty tensor gives an empty result. Time is one pass over the
+    /// tensor for encoding and what the calibration needs; memory is that of the result, and for calibrations
+    /// that reorder values (percentile, MSE) a copy of one region for each thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`](crate::ConfigError) for a configuration that cannot work,
+    /// [`ShapeError`](crate::ShapeError) if the granularity does not fit the shape, [`DataError`] for NaN, for
+    /// infinities where a range has to be found, and for scales that do not fit their storage type.
+    pub fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
+        let tensor = TensorView::new(tensor);
+        let mut out = QuantizedTensor::empty(self.scheme()?, self.granularity.tiling(tensor.shape())?);
+        self.quantize_view_into(&tensor, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`quantize`](Self::quantize), into the buffers of `out`, whatever it held. With buffers of the right
+    /// size nothing that grows with the number of elements is allocated.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
+    ///
+    /// ```
+    /// use lowbit::prelude::*;
+    ///
+    /// let recipe = Uniform::symmetric(BitWidth::EIGHT).granularity(PerLayer);
+    /// let mut out = recipe.quantize(&ndarray::Array1::<f32>::zeros(1024))?;
+    /// for layer in [ndarray::Array1::<f32>::ones(1024), ndarray::Array1::from_elem(1024, 2.0)] {
+    ///     recipe.quantize_into(&layer, &mut out)?;
+    /// }
+    /// # Ok::<(), lowbit::Error>(())
+    /// ```
+    pub fn quantize_into<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
+        self.quantize_view_into(&TensorView::new(tensor), out)
+    }
+
+    /// As [`quantize_into`](Self::quantize_into), for a tensor whose type is known at run time only.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
+    pub fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
+        let tiling = self.granularity.tiling(tensor.shape());
+        let text = Some(self.text().clone());
+        tiling
+            .and_then(|tiling| self.quantizer.quantize_into(tensor, tiling, &self.encoding, text, out))
+            .inspect_err(|_| out.clear())
+    }
+
+    /// The recipe with the grids that fit `tensor`: static quantization, calibrated on data at hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize), and [`DataError::NoData`] for a tensor without elements.
+    pub fn freeze_from<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<Frozen> {
+        let tensor = TensorView::new(tensor);
+        if tensor.is_empty() {
+            return Err(DataError::NoData { region: 0 }.into());
+        }
+        let tiling = self.granularity.tiling(tensor.shape())?;
+        let mut fitted = QuantizedTensor::empty(self.scheme()?, tiling.clone());
+        quantizer::fit_into(&self.quantizer, &tensor, tiling, &self.encoding, None, &mut fitted)?;
+        Ok(Frozen::from_fitted(self.clone(), &fitted))
+    }
+
+    /// The text form.
+    fn text(&self) -> &Arc<str> {
+        self.text.get_or_init(|| text_form(&self.quantizer, &self.granularity, &self.encoding).into())
+    }
+}
+
+/// The text form of a recipe: the method, then what is not part of it.
+pub(crate) fn text_form<Q: Quantizer + ?Sized, G: Granularity + ?Sized>(
+    quantizer: &Q,
+    granularity: &G,
+    encoding: &Encoding,
+) -> String {
+    let Encoding { rounding, dialect, non_finite } = encoding;
+    format!(
+        "{quantizer}; granularity={granularity}; rounding={rounding}; dialect={dialect}; non-finite={non_finite}"
+    )
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.text())
+    }
+}
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipe({})", self.text())
+    }
+}
+
+impl core::str::FromStr for Recipe {
+    type Err = crate::ParseError;
+
+    /// Reads the text form of a recipe of built-in strategies. For others see [`Registry`].
+    fn from_str(text: &str) -> Result<Self, crate::ParseError> {
+        Registry::default().parse(text)
+    }
+}

@@ -1,0 +1,192 @@
+//! Bit-packed codes.
+
+use core::fmt;
+
+use crate::bits::BitWidth;
+use crate::error::{FormatError, ShapeError};
+use crate::kernel::pack;
+
+use super::code_range::CodeRange;
+
+/// Codes in a dense bit stream, least significant bit first.
+///
+/// Code `i` of a width of `b` bits occupies bits `i·b` to `i·b + b − 1` of the stream, where bit `j` is bit
+/// `j mod 8` of byte `j / 8`. Signed codes are in two's complement. The last byte is padded with zeros. This
+/// is the layout of ONNX's 4-bit and 2-bit types, and plain bytes at 8 bits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PackedCodes {
+    bits: BitWidth,
+    signed: bool,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl PackedCodes {
+    /// No codes yet, of a width and sign.
+    pub const fn new(bits: BitWidth, signed: bool) -> Self {
+        Self { bits, signed, len: 0, bytes: Vec::new() }
+    }
+
+    /// Codes from their packed bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Entry`] if the number of bytes is not that of `len` codes or the padding is not zero;
+    /// [`FormatError::Code`] for a code outside `codes`.
+    pub fn from_bytes(
+        bits: BitWidth,
+        codes: CodeRange,
+        len: usize,
+        bytes: Vec<u8>,
+    ) -> Result<Self, FormatError> {
+        let needed = pack::packed_len(len, bits.get());
+        if needed != Some(bytes.len()) {
+            return Err(FormatError::Entry {
+                name: "codes".to_owned(),
+                found: format!("{} bytes", bytes.len()),
+                expected: match needed {
+                    Some(needed) => format!("{needed} bytes for {len} codes of {bits} bits"),
+                    None => format!("a number of codes whose bits can be counted, not {len}"),
+                },
+            });
+        }
+        let used = (len as u128 * u128::from(bits.get()) % 8) as u32;
+        if let Some(last) = bytes.last().filter(|_| used > 0)
+            && last >> used != 0
+        {
+            return Err(FormatError::Entry {
+                name: "codes".to_owned(),
+                found: format!("a last byte of {last:#010b}"),
+                expected: format!("zeros above its lowest {used} bits"),
+            });
+        }
+        let packed = Self { bits, signed: codes.is_signed(), len, bytes };
+        if codes.count() < bits.levels()
+            && let Some((index, code)) = packed.iter().enumerate().find(|&(_, code)| !codes.contains(code))
+        {
+            return Err(FormatError::Code { index, code, q_min: codes.min(), q_max: codes.max() });
+        }
+        Ok(packed)
+    }
+
+    /// The width of a code.
+    pub const fn bits(&self) -> BitWidth {
+        self.bits
+    }
+
+    /// Whether codes are signed.
+    pub const fn is_signed(&self) -> bool {
+        self.signed
+    }
+
+    /// The number of codes.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no codes.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The packed bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// 8-bit signed codes, without a copy; `None` for any other kind.
+    pub fn as_i8(&self) -> Option<&[i8]> {
+        (self.bits == BitWidth::EIGHT && self.signed).then(|| pack::as_i8(&self.bytes))
+    }
+
+    /// 8-bit unsigned codes, without a copy; `None` for any other kind.
+    pub fn as_u8(&self) -> Option<&[u8]> {
+        (self.bits == BitWidth::EIGHT && !self.signed).then_some(&*self.bytes)
+    }
+
+    /// The code at `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<i32> {
+        if index >= self.len {
+            return None;
+        }
+        let field = pack::get(&self.bytes, self.bits.get(), index)?;
+        Some(sign_extend(field, self.sign_bit()))
+    }
+
+    /// All codes in order. To read many at once, [`unpack_into`](Self::unpack_into) is faster.
+    pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+        (0..self.len).filter_map(|index| self.get(index))
+    }
+
+    /// All codes, one `i32` each. Allocates.
+    pub fn unpack(&self) -> Vec<i32> {
+        let mut codes = vec![0; self.len];
+        // The length is right by construction.
+        let _ = self.unpack_into(&mut codes);
+        codes
+    }
+
+    /// Writes all codes to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Length`] unless `out` has [`len`](Self::len) places.
+    pub fn unpack_into(&self, out: &mut [i32]) -> Result<(), ShapeError> {
+        if out.len() != self.len {
+            return Err(ShapeError::Length { found: out.len(), expected: self.len });
+        }
+        let mut fields = [0u16; 512];
+        for (chunk, out) in out.chunks_mut(fields.len()).enumerate() {
+            let fields = fields.get_mut(..out.len()).unwrap_or_default();
+            pack::unpack(&self.bytes, self.bits.get(), chunk * 512, fields);
+            for (out, &field) in out.iter_mut().zip(fields.iter()) {
+                *out = sign_extend(field, self.sign_bit());
+            }
+        }
+        Ok(())
+    }
+
+    /// The bit that carries the sign, or 0 for unsigned codes.
+    pub(crate) const fn sign_bit(&self) -> u16 {
+        if self.signed { 1 << (self.bits.get() - 1) } else { 0 }
+    }
+
+    /// Drops all codes, keeping the allocation.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.bytes.clear();
+    }
+
+    /// Makes room for `len` codes of another kind and returns the bytes to write them to, keeping the
+    /// allocation. The bytes hold anything until written.
+    pub(crate) fn reset(
+        &mut self,
+        bits: BitWidth,
+        signed: bool,
+        len: usize,
+    ) -> Result<&mut [u8], ShapeError> {
+        let bytes = pack::packed_len(len, bits.get()).ok_or(ShapeError::TooLarge { shape: vec![len] })?;
+        self.bits = bits;
+        self.signed = signed;
+        self.len = len;
+        self.bytes.resize(bytes, 0);
+        Ok(&mut self.bytes)
+    }
+}
+
+/// The code of a stored field: two's complement where there is a sign bit.
+const fn sign_extend(field: u16, sign_bit: u16) -> i32 {
+    (field ^ sign_bit) as i32 - sign_bit as i32
+}
+
+/// `4608 signed 4-bit codes: -1 3 7 0 ...`
+impl fmt::Debug for PackedCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.signed { "signed" } else { "unsigned" };
+        write!(f, "{} {sign} {}-bit codes:", self.len, self.bits)?;
+        for code in self.iter().take(8) {
+            write!(f, " {code}")?;
+        }
+        f.write_str(if self.len > 8 { " ..." } else { "" })
+    }
+}

@@ -1,0 +1,123 @@
+//! Any input tensor, erased at the door: element type and layout become run-time properties.
+
+use core::ops::Range;
+
+use ndarray::{ArrayRef, ArrayViewD, Dimension};
+
+use crate::element::{AnyView, Element, FloatType, Real};
+use crate::kernel::{convert, gather};
+
+/// A borrowed tensor of any element type, rank and layout.
+///
+/// Made from a reference to anything that `ndarray` holds: arrays, views, transposed, stepped and reversed
+/// ones. Its elements are numbered in row-major order of the logical shape, whatever the layout.
+///
+/// ```
+/// use lowbit::TensorView;
+/// use ndarray::array;
+///
+/// let matrix = array![[1.0f32, 2.0], [3.0, 4.0]];
+/// let transposed = matrix.t();
+/// let view = TensorView::new(&transposed);
+/// assert_eq!(view.shape(), [2, 2]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct TensorView<'a> {
+    view: AnyView<'a>,
+    /// Row-major and without gaps: the elements are one slice.
+    contiguous: bool,
+    len: usize,
+}
+
+/// Runs `$body` with `$view` bound to the typed view inside `$any`.
+macro_rules! typed {
+    ($any:expr, $view:ident => $body:expr) => {
+        match $any {
+            AnyView::F64($view) => $body,
+            AnyView::F32($view) => $body,
+            AnyView::F16($view) => $body,
+            AnyView::Bf16($view) => $body,
+        }
+    };
+}
+
+impl<'a> TensorView<'a> {
+    /// The view of `tensor`. Costs no more than a few words for tensors of up to four axes.
+    pub fn new<A: Element, D: Dimension>(tensor: &'a ArrayRef<A, D>) -> Self {
+        let view = tensor.view().into_dyn();
+        let contiguous = view.is_standard_layout();
+        let len = view.len();
+        Self { view: A::erase(view), contiguous, len }
+    }
+
+    /// The length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        typed!(&self.view, view => view.shape())
+    }
+
+    /// The number of elements.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The type of the elements.
+    pub const fn element_type(&self) -> FloatType {
+        match self.view {
+            AnyView::F64(_) => FloatType::F64,
+            AnyView::F32(_) => FloatType::F32,
+            AnyView::F16(_) => FloatType::F16,
+            AnyView::Bf16(_) => FloatType::Bf16,
+        }
+    }
+
+    /// The elements `range` (row-major), widened to `T`: borrowed where they are a slice of that type,
+    /// gathered into `scratch` otherwise.
+    pub(crate) fn chunk<'s, T: Real>(&'s self, range: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
+        debug_assert!(range.end <= self.len);
+        typed!(&self.view, view => chunk_of(view, self.contiguous, range, scratch))
+    }
+
+    /// The index in each axis of element `flat`.
+    pub(crate) fn index_of(&self, flat: usize) -> Vec<usize> {
+        unravel(self.shape(), flat)
+    }
+}
+
+fn chunk_of<'s, A: Element, T: Real>(
+    view: &'s ArrayViewD<'_, A>,
+    contiguous: bool,
+    range: Range<usize>,
+    scratch: &'s mut Vec<T>,
+) -> &'s [T] {
+    let slice = if contiguous { view.as_slice().and_then(|all| all.get(range.clone())) } else { None };
+    if let Some(same) = slice.and_then(convert::same::<A, T>) {
+        return same;
+    }
+    scratch.resize(range.len(), T::zero());
+    match slice {
+        Some(slice) => convert::convert(slice, scratch),
+        None => gather::gather(view, range, scratch),
+    }
+    scratch
+}
+
+/// The index in each axis of element `flat` of a row-major tensor of `shape`.
+pub(crate) fn unravel(shape: &[usize], mut flat: usize) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (at, &len) in index.iter_mut().zip(shape).rev() {
+        *at = flat % len.max(1);
+        flat /= len.max(1);
+    }
+    index
+}
+
+impl<'a, A: Element, D: Dimension> From<&'a ArrayRef<A, D>> for TensorView<'a> {
+    fn from(tensor: &'a ArrayRef<A, D>) -> Self {
+        Self::new(tensor)
+    }
+}
