@@ -15,6 +15,7 @@ pub mod granularity;
 pub mod integer;
 pub mod metrics;
 pub mod quantizer;
+pub mod random;
 pub mod recipe;
 pub mod report;
 pub mod tensor;
