@@ -18,10 +18,17 @@ mod check;
 mod file;
 #[path = "../support/sample/mod.rs"]
 mod sample;
+#[cfg(test)]
+mod tests;
 mod train;
 
 use sample::{Glyphs, Info, LABELS, LAYERS, Network, to_planes};
 use train::Trainer;
+
+/// Images per gradient step.
+const BATCH: u64 = 64;
+/// First learning rate; it falls linearly to zero.
+const RATE: f32 = 0.1;
 
 /// Train the sample network on procedurally drawn glyphs.
 ///
@@ -46,15 +53,6 @@ struct Options {
     /// Training images per epoch
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     epoch_images: u64,
-    /// Images per gradient step
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(2..=4096))]
-    batch: u64,
-    /// First learning rate; it falls linearly to zero
-    #[arg(long, default_value_t = 0.1)]
-    rate: f32,
-    /// Weight decay
-    #[arg(long, default_value_t = 1e-4)]
-    decay: f32,
     /// Instead of training, show what rounding the weights of an existing file costs
     #[arg(long)]
     check: bool,
@@ -99,7 +97,7 @@ fn train(options: &Options) -> Result<Network> {
     let glyphs = Glyphs::new(options.seed);
     let mut trainer = Trainer::new(LAYERS, options.seed);
     // A last, smaller batch would have its own, noisier statistics: left out.
-    let steps = options.epoch_images / options.batch;
+    let steps = options.epoch_images / BATCH;
     ensure!(steps > 0, "an epoch is shorter than a batch");
     let total = options.epochs * steps;
     let bar = ProgressBar::new(total).with_style(ProgressStyle::with_template(
@@ -110,10 +108,10 @@ fn train(options: &Options) -> Result<Network> {
         let (mut loss, mut right) = (0.0, 0);
         for step in 0..steps {
             let done = epoch * steps + step;
-            let first = done * options.batch;
-            let (images, labels) = glyphs.batch(first..first + options.batch);
-            let rate = options.rate * (total - done) as f32 / total as f32;
-            let score = trainer.step(to_planes(images.view()), &labels, rate, options.decay);
+            let first = done * BATCH;
+            let (images, labels) = glyphs.batch(first..first + BATCH);
+            let rate = RATE * (total - done) as f32 / total as f32;
+            let score = trainer.step(to_planes(images.view()), &labels, rate);
             loss += score.loss;
             right += score.right;
             bar.inc(1);
@@ -123,7 +121,7 @@ fn train(options: &Options) -> Result<Network> {
             epoch + 1,
             options.epochs,
             loss / steps as f64,
-            100.0 * right as f64 / (steps * options.batch) as f64
+            100.0 * right as f64 / (steps * BATCH) as f64
         );
         // A hidden bar means that nobody watches a terminal: plain lines then.
         if bar.is_hidden() {

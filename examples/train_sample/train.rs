@@ -83,17 +83,15 @@ impl<'a> Trainer<'a> {
             .collect()
     }
 
-    /// One step down the gradient of a batch's loss. `decay` pulls the weights
-    /// of convolutions and dense layers towards zero.
-    pub(crate) fn step(&mut self, x: Planes, labels: &[usize], rate: f32, decay: f32) -> Score {
+    /// One step down the gradient of a batch's loss.
+    pub(crate) fn step(&mut self, x: Planes, labels: &[usize], rate: f32) -> Score {
         let (logits, kept) = self.forward(x);
         let (score, slope) = cross_entropy(&logits, labels);
         self.backward(kept, slope);
         for p in &mut self.parameters {
-            let decay = if p.shape.len() > 1 { decay } else { 0.0 };
             let values = p.value.iter_mut().zip(&mut p.velocity);
             for ((value, velocity), gradient) in values.zip(&mut p.gradient) {
-                *velocity = MOMENTUM * *velocity + *gradient + decay * *value;
+                *velocity = MOMENTUM * *velocity + *gradient;
                 *value -= rate * *velocity;
                 *gradient = 0.0;
             }
@@ -516,7 +514,7 @@ mod tests {
             let losses: Vec<f64> = (0..30)
                 .map(|_| {
                     let (x, labels) = batch();
-                    trainer.step(x, &labels, 0.05, 1e-4).loss
+                    trainer.step(x, &labels, 0.05).loss
                 })
                 .collect();
             (losses, trainer.tensors())

@@ -162,7 +162,7 @@ impl Glyphs {
     fn image(&self, index: u64) -> ([f32; SIDE * SIDE], usize) {
         let mut rng = ChaCha8Rng::from_seed(key(self.seed));
         rng.set_stream(index);
-        let label = (u64::from(rng.next_u32()) * LABELS.len() as u64 >> 32) as usize;
+        let label = ((u64::from(rng.next_u32()) * LABELS.len() as u64) >> 32) as usize;
         let mut draw = |low: f32, high: f32| low + (high - low) * unit(&mut rng);
 
         let pose = Pose::draw(&mut draw);
@@ -189,7 +189,7 @@ impl Glyphs {
         paint(&mut ink, &[(x, y), end], draw(0.3, 0.7));
 
         let paper = draw(0.0, 0.3);
-        let contrast = draw(0.35, 0.7);
+        let contrast = draw(0.3, 0.7);
         let noise = draw(NOISE.0, NOISE.1);
         for pixel in &mut ink {
             // Four uniform draws are close enough to a normal one.
@@ -201,11 +201,11 @@ impl Glyphs {
 }
 
 /// Furthest a control point strays, in glyph heights.
-const WOBBLE: f32 = 0.07;
+const WOBBLE: f32 = 0.08;
 /// Longest extent of the scratch along an axis, in pixels.
 const CLUTTER: f32 = 9.0;
 /// Least and greatest noise amplitude.
-const NOISE: (f32, f32) = (0.03, 0.14);
+const NOISE: (f32, f32) = (0.04, 0.16);
 
 /// Where and how a glyph stands: an affine map from the unit box to pixels.
 struct Pose {

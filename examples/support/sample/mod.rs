@@ -17,7 +17,9 @@ pub(crate) mod ops;
 
 pub(crate) use glyphs::{Glyphs, LABELS, SIDE, key, unit};
 pub(crate) use info::Info;
-pub(crate) use network::{EPSILON, LAYERS, Layer, Network, fully_connected, parameter_shapes, to_planes};
+pub(crate) use network::{
+    EPSILON, Hook, LAYERS, Layer, Network, fully_connected, parameter_shapes, to_planes,
+};
 
 /// The shipped network, as the bytes of a safetensors file.
 pub(crate) fn embedded() -> &'static [u8] {

@@ -89,6 +89,10 @@ pub(crate) fn parameter_shapes(layers: &[Layer]) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
+/// What [`Network::forward_with`] calls: with the name of a weight tensor and
+/// the input of its layer.
+pub(crate) type Hook<'a> = dyn FnMut(&str, ArrayViewD<'_, f32>) + 'a;
+
 /// The sample network with some weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
@@ -155,7 +159,7 @@ impl Network {
     pub(crate) fn forward(&self, batch: &Array4<f32>) -> Array2<f32> {
         let mut logits = Array2::zeros((0, LABELS.len()));
         for images in batch.axis_chunks_iter(Axis(0), CHUNK) {
-            let some = self.run(images, &mut None);
+            let some = self.run(images, None);
             logits.append(Axis(0), some.view()).expect("one column per class");
         }
         logits
@@ -164,12 +168,8 @@ impl Network {
     /// [`forward`](Self::forward) in one piece, showing `hook` the input of
     /// every convolution (batch, channel, row, column) and dense layer (batch,
     /// feature) by the name of the layer's weight tensor.
-    pub(crate) fn forward_with(
-        &self,
-        batch: &Array4<f32>,
-        hook: &mut dyn FnMut(&str, ArrayViewD<'_, f32>),
-    ) -> Array2<f32> {
-        self.run(batch.view(), &mut Some(hook))
+    pub(crate) fn forward_with(&self, batch: &Array4<f32>, hook: &mut Hook<'_>) -> Array2<f32> {
+        self.run(batch.view(), Some(hook))
     }
 
     /// Share of the images whose greatest logit is that of their label.
@@ -188,11 +188,7 @@ impl Network {
         right as f64 / labels.len() as f64
     }
 
-    fn run(
-        &self,
-        images: ArrayView4<'_, f32>,
-        hook: &mut Option<&mut dyn FnMut(&str, ArrayViewD<'_, f32>)>,
-    ) -> Array2<f32> {
+    fn run(&self, images: ArrayView4<'_, f32>, mut hook: Option<&mut Hook<'_>>) -> Array2<f32> {
         let (batch, channels, height, width) = images.dim();
         assert_eq!((channels, height, width), (1, SIDE, SIDE), "image shape");
         let mut x = to_planes(images);
@@ -206,7 +202,7 @@ impl Network {
             match *layer {
                 Layer::Conv(_, conv) => {
                     let (name, weight) = next();
-                    if let Some(hook) = hook {
+                    if let Some(hook) = &mut hook {
                         hook(name, from_planes(&x).view().into_dyn());
                     }
                     x = conv.apply(weight, &x);
@@ -226,7 +222,7 @@ impl Network {
                 Layer::GlobalPool => x = ops::global_pool(&x),
                 Layer::Dense(_, inputs, outputs) => {
                     let [(name, weight), (_, bias)] = [next(), next()];
-                    if let Some(hook) = hook {
+                    if let Some(hook) = &mut hook {
                         let features = from_planes(&x).remove_axis(Axis(3)).remove_axis(Axis(2));
                         hook(name, features.view().into_dyn());
                     }

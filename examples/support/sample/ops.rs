@@ -95,13 +95,12 @@ fn block<const R: usize, const C: usize>(
 ) {
     let lines: [&[f32]; R] = std::array::from_fn(|r| &a.data[(row + r) * a.stride..][..a.columns]);
     let mut sums = [[0.0_f32; C]; R];
-    for p in 0..a.columns {
-        let start = p * b.stride + column;
+    let starts = (column..).step_by(b.stride);
+    for (p, start) in starts.take(a.columns).enumerate() {
         let other: &[f32; C] = b.data[start..start + C].try_into().expect("a slice of C elements");
-        for r in 0..R {
-            let factor = lines[r][p];
-            for k in 0..C {
-                sums[r][k] += factor * other[k];
+        for (sums, line) in sums.iter_mut().zip(&lines) {
+            for (sum, other) in sums.iter_mut().zip(other) {
+                *sum += line[p] * other;
             }
         }
     }
