@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -63,11 +63,18 @@ fn main() -> Result<()> {
     if options.check {
         let bytes =
             fs::read(&options.output).with_context(|| format!("cannot read {}", options.output.display()))?;
-        return check::check(&bytes);
+        return check::check(&bytes).with_context(|| options.output.display().to_string());
     }
     ensure!(
         options.seed != options.held_out_seed,
         "with equal seeds the held-out images would be training images"
+    );
+    // Better said now than after the training.
+    let folder = options.output.parent().filter(|p| !p.as_os_str().is_empty());
+    ensure!(
+        folder.is_none_or(Path::is_dir) && !options.output.is_dir(),
+        "{} cannot be written there",
+        options.output.display()
     );
     let network = train(&options)?;
 
