@@ -3,6 +3,8 @@
 mod bits;
 mod element;
 mod error;
+#[allow(dead_code)]
+mod kernel;
 
 pub use bits::BitWidth;
 pub use element::{Element, FloatType, Real};

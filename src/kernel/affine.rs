@@ -1,0 +1,452 @@
+//! Affine encoding and decoding of flat chunks.
+
+use super::convert::{STAGE, convert, same_mut};
+use super::{Code, dispatch, runs};
+use crate::element::{Element, FloatType, Real};
+
+/// How a value is brought to the scale of the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arithmetic {
+    /// `x / s`.
+    Divide,
+    /// `x · s`, where `s` is the reciprocal of a step.
+    Multiply,
+    /// `(x − lo) / span · steps`.
+    Span,
+}
+
+/// How a scaled value becomes an integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// To the nearest, ties to even.
+    NearestEven,
+    /// To the nearest, ties away from zero.
+    NearestAway,
+    /// Downwards.
+    Floor,
+    /// Upwards.
+    Ceil,
+    /// Towards zero.
+    TowardZero,
+}
+
+/// Parameters in struct-of-arrays form; entry `j` serves block `j` of the pattern.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EncodeParams<'a, T> {
+    /// Divisor ([`Arithmetic::Divide`]), factor ([`Arithmetic::Multiply`]) or span
+    /// ([`Arithmetic::Span`]).
+    pub scale: &'a [T],
+    /// What [`Arithmetic::Span`] subtracts first; not read otherwise.
+    pub offset: &'a [T],
+    /// Added before rounding; empty for 0.
+    pub zero_before: &'a [T],
+    /// Lower clamp bounds: integers of at most 2^17 in magnitude. Clamping before rounding equals
+    /// clamping after it, as rounding is monotone and leaves integers where they are.
+    pub low: &'a [T],
+    /// Upper clamp bounds, as `low`.
+    pub high: &'a [T],
+    /// Added to the rounded integer; empty for 0.
+    pub zero_after: &'a [i32],
+}
+
+/// What all blocks of an encoding share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EncodeMode<T> {
+    /// The scaling.
+    pub arithmetic: Arithmetic,
+    /// Steps of a span; read by [`Arithmetic::Span`] only.
+    pub steps: T,
+    /// The rounding.
+    pub rounding: Rounding,
+    /// The bits of a code: `2^b − 1`.
+    pub mask: u16,
+}
+
+/// The scalings as types, so that each gets loops of its own. `x / s` is a span with `lo = 0` and
+/// one step: neither the subtraction nor the multiplication then changes a bit.
+trait Scaling {
+    fn scale<T: Real>(x: T, scale: T, offset: T, steps: T) -> T;
+}
+struct Quotient;
+impl Scaling for Quotient {
+    #[inline(always)]
+    fn scale<T: Real>(x: T, scale: T, offset: T, steps: T) -> T {
+        (x - offset) / scale * steps
+    }
+}
+struct Product;
+impl Scaling for Product {
+    #[inline(always)]
+    fn scale<T: Real>(x: T, scale: T, _: T, _: T) -> T {
+        x * scale
+    }
+}
+
+/// The nearest integer (ties to even) of a `v` of at most 2^21 in magnitude, as a float and as an
+/// integer. Adding 1.5 · 2^23 (2^52) leaves no bits for a fraction, so the sum is rounded to an
+/// integer, which stands in its low bits. `round_ties_even` would be a library call on baseline
+/// x86-64, and a saturating cast would hold up vectorization.
+#[inline(always)]
+fn nearest_even<T: Real>(v: T) -> (T, i32) {
+    const MAGIC64: f64 = 6_755_399_441_055_744.0;
+    const MAGIC32: f32 = 12_582_912.0;
+    if T::TYPE == FloatType::F64 {
+        let magic = <T as Element>::from_f64(MAGIC64);
+        let sum = v + magic;
+        (sum - magic, Element::to_f64(sum).to_bits() as i32)
+    } else {
+        let magic = <T as Element>::from_f32(MAGIC32);
+        let sum = v + magic;
+        (sum - magic, Element::to_f32(sum).to_bits().wrapping_sub(MAGIC32.to_bits()) as i32)
+    }
+}
+
+/// The roundings as types. All start from the nearest integer and step by one where it lies on the
+/// wrong side; the differences are exact, so 0.49999997 is not taken for a tie.
+trait Round {
+    fn round<T: Real>(v: T) -> i32;
+}
+struct NearestEven;
+impl Round for NearestEven {
+    #[inline(always)]
+    fn round<T: Real>(v: T) -> i32 {
+        nearest_even(v).1
+    }
+}
+struct NearestAway;
+impl Round for NearestAway {
+    #[inline(always)]
+    fn round<T: Real>(v: T) -> i32 {
+        let (near, integer) = nearest_even(v);
+        let half = <T as Element>::from_f32(0.5);
+        let up = v > T::zero() && v - near == half;
+        let down = v < T::zero() && near - v == half;
+        integer + i32::from(up) - i32::from(down)
+    }
+}
+struct Floor;
+impl Round for Floor {
+    #[inline(always)]
+    fn round<T: Real>(v: T) -> i32 {
+        let (near, integer) = nearest_even(v);
+        integer - i32::from(near > v)
+    }
+}
+struct Ceil;
+impl Round for Ceil {
+    #[inline(always)]
+    fn round<T: Real>(v: T) -> i32 {
+        let (near, integer) = nearest_even(v);
+        integer + i32::from(near < v)
+    }
+}
+struct TowardZero;
+impl Round for TowardZero {
+    #[inline(always)]
+    fn round<T: Real>(v: T) -> i32 {
+        let (near, integer) = nearest_even(v);
+        let up = v < T::zero() && near < v;
+        let down = v > T::zero() && near > v;
+        integer + i32::from(up) - i32::from(down)
+    }
+}
+
+/// Parameters of one entry.
+#[derive(Clone, Copy)]
+struct Entry<T> {
+    scale: T,
+    offset: T,
+    zero_before: T,
+    low: T,
+    high: T,
+    zero_after: i32,
+}
+
+/// The code of one value and whether the scaled value is NaN.
+#[inline(always)]
+fn encode_one<T: Real, C: Code, S: Scaling, R: Round>(
+    x: T,
+    entry: Entry<T>,
+    steps: T,
+    mask: u16,
+) -> (C, bool) {
+    // Adding an absent zero point changes at most the sign of a zero.
+    let v = S::scale(x, entry.scale, entry.offset, steps) + entry.zero_before;
+    let nan = v.is_nan();
+    let v = if v > entry.low { v } else { entry.low };
+    let v = if v < entry.high { v } else { entry.high };
+    (C::from_u16(R::round(v).wrapping_add(entry.zero_after) as u16 & mask), nan)
+}
+
+/// Elements of one step of a long loop: a whole number of vectors at every level.
+const STEP: usize = 16;
+
+/// A run of elements that share an entry.
+#[inline(always)]
+fn encode_run<T: Real, C: Code, S: Scaling, R: Round>(
+    x: &[T],
+    entry: Entry<T>,
+    steps: T,
+    mask: u16,
+    codes: &mut [C],
+) -> bool {
+    let mut nan = false;
+    let (x_steps, x_rest) = x.as_chunks::<STEP>();
+    let (code_steps, code_rest) = codes.as_chunks_mut::<STEP>();
+    for (x, codes) in x_steps.iter().zip(code_steps) {
+        let mut step_nan = false;
+        for (x, code) in x.iter().zip(codes) {
+            let (c, n) = encode_one::<T, C, S, R>(*x, entry, steps, mask);
+            *code = c;
+            step_nan |= n;
+        }
+        nan |= step_nan;
+    }
+    for (x, code) in x_rest.iter().zip(code_rest) {
+        let (c, n) = encode_one::<T, C, S, R>(*x, entry, steps, mask);
+        *code = c;
+        nan |= n;
+    }
+    nan
+}
+
+/// The pattern of width 1, where every element has its own entry.
+#[inline(always)]
+fn encode_columns<T: Real, C: Code, S: Scaling, R: Round>(
+    x: &[T],
+    params: &EncodeParams<'_, T>,
+    steps: T,
+    mask: u16,
+    codes: &mut [C],
+) -> bool {
+    let zeros = [T::zero(); STAGE];
+    let zeros_i32 = [0; STAGE];
+    let mut nan = false;
+    for (block, (x, codes)) in x.chunks(STAGE).zip(codes.chunks_mut(STAGE)).enumerate() {
+        let (from, len) = (block * STAGE, x.len());
+        // An absent slice reads zeros; the others are at least as long as x.
+        let offset = params.offset.get(from..from + len).unwrap_or(&zeros[..len]);
+        let zero_before = params.zero_before.get(from..from + len).unwrap_or(&zeros[..len]);
+        let zero_after = params.zero_after.get(from..from + len).unwrap_or(&zeros_i32[..len]);
+        let (Some(scale), Some(low), Some(high)) = (
+            params.scale.get(from..from + len),
+            params.low.get(from..from + len),
+            params.high.get(from..from + len),
+        ) else {
+            break;
+        };
+        for i in 0..len {
+            let entry = Entry {
+                scale: scale[i],
+                offset: offset[i],
+                zero_before: zero_before[i],
+                low: low[i],
+                high: high[i],
+                zero_after: zero_after[i],
+            };
+            let (c, n) = encode_one::<T, C, S, R>(x[i], entry, steps, mask);
+            codes[i] = c;
+            nan |= n;
+        }
+    }
+    nan
+}
+
+/// Both patterns; `params` has an entry for every element.
+#[inline(always)]
+fn encode_body<T: Real, C: Code, S: Scaling, R: Round>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    steps: T,
+    mask: u16,
+    codes: &mut [C],
+) -> bool {
+    if width <= 1 {
+        return encode_columns::<T, C, S, R>(x, params, steps, mask, codes);
+    }
+    let mut nan = false;
+    for (j, from, to) in runs(x.len(), width, phase) {
+        let (Some(&scale), Some(&low), Some(&high)) =
+            (params.scale.get(j), params.low.get(j), params.high.get(j))
+        else {
+            break;
+        };
+        let entry = Entry {
+            scale,
+            offset: params.offset.get(j).copied().unwrap_or(T::zero()),
+            zero_before: params.zero_before.get(j).copied().unwrap_or(T::zero()),
+            low,
+            high,
+            zero_after: params.zero_after.get(j).copied().unwrap_or(0),
+        };
+        nan |= encode_run::<T, C, S, R>(&x[from..to], entry, steps, mask, &mut codes[from..to]);
+    }
+    nan
+}
+
+dispatch! {
+    /// Nearest-even at every level; the other roundings are compiled once, to bound compile time.
+    fn encode_nearest_even[T: Real, C: Code, S: Scaling](
+        x: &[T],
+        width: usize,
+        phase: usize,
+        params: &EncodeParams<'_, T>,
+        steps: T,
+        mask: u16,
+        codes: &mut [C],
+    ) -> bool {
+        encode_body::<T, C, S, NearestEven>(x, width, phase, params, steps, mask, codes)
+    }
+}
+
+/// Entries that all the slices of a pattern have; an empty optional slice has any number.
+fn entries(required: &[usize], optional: &[usize]) -> usize {
+    let optional = optional.iter().filter(|len| **len > 0);
+    required.iter().chain(optional).copied().min().unwrap_or(0)
+}
+
+/// Elements that `entries` entries of a pattern serve.
+fn covered(entries: usize, width: usize, phase: usize) -> usize {
+    let width = width.max(1);
+    entries.saturating_mul(width).saturating_sub(phase % width)
+}
+
+/// Encodes `x` by the pattern of `width` and `phase`:
+/// `code = (round(clamp(scaled + zero_before)) + zero_after) & mask`.
+///
+/// Infinities clamp; a NaN gets the code of `low`. Returns whether a NaN was met, in `x` or as the
+/// scaled value (0/0, ∞/∞, 0·∞).
+pub(crate) fn encode<T: Real, C: Code>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    codes: &mut [C],
+) -> bool {
+    let span = mode.arithmetic == Arithmetic::Span;
+    let params = EncodeParams { offset: if span { params.offset } else { &[] }, ..*params };
+    let steps = if span { mode.steps } else { T::one() };
+    let entries = entries(
+        &[params.scale.len(), params.low.len(), params.high.len()],
+        &[params.offset.len(), params.zero_before.len(), params.zero_after.len()],
+    );
+    let len = x.len().min(codes.len()).min(covered(entries, width, phase));
+    debug_assert!(len == x.len() && len == codes.len(), "lengths of an encoding differ");
+    let (x, codes) = (&x[..len], &mut codes[..len]);
+    if mode.arithmetic == Arithmetic::Multiply {
+        encode_rounded::<T, C, Product>(x, width, phase, &params, steps, mode, codes)
+    } else {
+        encode_rounded::<T, C, Quotient>(x, width, phase, &params, steps, mode, codes)
+    }
+}
+
+fn encode_rounded<T: Real, C: Code, S: Scaling>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    steps: T,
+    mode: &EncodeMode<T>,
+    codes: &mut [C],
+) -> bool {
+    let mask = mode.mask;
+    match mode.rounding {
+        Rounding::NearestEven => encode_nearest_even::<T, C, S>(x, width, phase, params, steps, mask, codes),
+        Rounding::NearestAway => {
+            encode_body::<T, C, S, NearestAway>(x, width, phase, params, steps, mask, codes)
+        }
+        Rounding::Floor => encode_body::<T, C, S, Floor>(x, width, phase, params, steps, mask, codes),
+        Rounding::Ceil => encode_body::<T, C, S, Ceil>(x, width, phase, params, steps, mask, codes),
+        Rounding::TowardZero => {
+            encode_body::<T, C, S, TowardZero>(x, width, phase, params, steps, mask, codes)
+        }
+    }
+}
+
+/// The value of one code.
+#[inline(always)]
+fn decode_one<T: Real, C: Code>(code: C, sign_bit: u16, scale: T, zero: T) -> T {
+    let q = i32::from(code.to_u16() ^ sign_bit) - i32::from(sign_bit);
+    let q = if T::TYPE == FloatType::F64 {
+        <T as Element>::from_f64(f64::from(q))
+    } else {
+        <T as Element>::from_f32(q as f32)
+    };
+    scale * (q - zero)
+}
+
+dispatch! {
+    /// Decodes within the lengths that [`decode`] has made equal.
+    fn decode_real[T: Real, C: Code](
+        codes: &[C],
+        sign_bit: u16,
+        width: usize,
+        phase: usize,
+        scale: &[T],
+        zero: &[T],
+        out: &mut [T],
+    ) {
+        let len = codes.len().min(out.len());
+        if width <= 1 {
+            if zero.is_empty() {
+                for ((out, code), scale) in out.iter_mut().zip(codes).zip(scale) {
+                    *out = decode_one(*code, sign_bit, *scale, T::zero());
+                }
+            } else {
+                for (((out, code), scale), zero) in out.iter_mut().zip(codes).zip(scale).zip(zero) {
+                    *out = decode_one(*code, sign_bit, *scale, *zero);
+                }
+            }
+            return;
+        }
+        for (j, from, to) in runs(len, width, phase) {
+            let Some(&scale) = scale.get(j) else { break };
+            let zero = zero.get(j).copied().unwrap_or(T::zero());
+            let (out_steps, out_rest) = out[from..to].as_chunks_mut::<STEP>();
+            let (code_steps, code_rest) = codes[from..to].as_chunks::<STEP>();
+            for (out, codes) in out_steps.iter_mut().zip(code_steps) {
+                for (out, code) in out.iter_mut().zip(codes) {
+                    *out = decode_one(*code, sign_bit, scale, zero);
+                }
+            }
+            for (out, code) in out_rest.iter_mut().zip(code_rest) {
+                *out = decode_one(*code, sign_bit, scale, zero);
+            }
+        }
+    }
+}
+
+/// Decodes by the pattern of `width` and `phase`: `scale · (q − zero)`, computed in `T` and rounded
+/// to `A`, with `q = (code ^ sign_bit) − sign_bit`.
+///
+/// `sign_bit` is 0 for unsigned codes and `2^(b−1)` for signed ones; an empty `zero` is 0.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn decode<T: Real, C: Code, A: Element>(
+    codes: &[C],
+    sign_bit: u16,
+    width: usize,
+    phase: usize,
+    scale: &[T],
+    zero: &[T],
+    out: &mut [A],
+) {
+    let entries = entries(&[scale.len()], &[zero.len()]);
+    let len = codes.len().min(out.len()).min(covered(entries, width, phase));
+    debug_assert!(len == codes.len() && len == out.len(), "lengths of a decoding differ");
+    let (codes, out) = (&codes[..len], &mut out[..len]);
+    if let Some(out) = same_mut::<A, T>(out) {
+        return decode_real(codes, sign_bit, width, phase, scale, zero, out);
+    }
+    let mut stage = [T::zero(); STAGE];
+    let width = width.max(1);
+    for (block, (codes, out)) in codes.chunks(STAGE).zip(out.chunks_mut(STAGE)).enumerate() {
+        let at = phase % width + block * STAGE;
+        let stage = &mut stage[..codes.len()];
+        let zero = zero.get(at / width..).unwrap_or_default();
+        decode_real(codes, sign_bit, width, at % width, &scale[at / width..], zero, stage);
+        convert(stage, out);
+    }
+}

@@ -1,0 +1,226 @@
+//! Hot loops over slices: encoding, decoding, packing, reductions, gathering, histograms.
+//!
+//! A kernel knows slices, the *pattern* by which elements share parameters, and parameter slices;
+//! it knows nothing of tensors, tilings or methods.
+//!
+//! **Pattern.** Blocks of `width` consecutive elements share one entry of the parameter slices. The
+//! first block has already had `phase` elements before the slice begins, so element `i` belongs to
+//! entry `(phase + i) / width`. A `width` of 1 gives each element its own entry (the columns of a
+//! row); a `width` of at least `phase + len` is one region.
+//!
+//! **Instruction sets.** Each hot loop is one generic scalar body, written so that the compiler
+//! vectorizes it; [`dispatch!`] compiles it for several instruction sets and picks one at run time.
+//! Rust never contracts a multiplication and an addition, and reductions run over a fixed number of
+//! lanes in a fixed order, so every [`Level`] gives the same bits.
+//!
+//! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
+
+pub(crate) mod affine;
+pub(crate) mod convert;
+pub(crate) mod gather;
+pub(crate) mod histogram;
+pub(crate) mod pack;
+pub(crate) mod reduce;
+
+/// An instruction set that [`dispatch!`] compiles for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// What the crate is compiled for.
+    Baseline,
+    /// 256-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors with byte, word and doubleword operations.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this machine. (In tests, the one forced by [`levels::with`].)
+    #[inline]
+    pub(crate) fn current() -> Self {
+        #[cfg(test)]
+        if let Some(level) = levels::forced() {
+            return level;
+        }
+        Self::detect()
+    }
+
+    fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512vl")
+                && std::arch::is_x86_feature_detected!("avx512dq")
+            {
+                return Self::Avx512;
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                return Self::Avx2;
+            }
+        }
+        Self::Baseline
+    }
+}
+
+/// Defines a function whose body is compiled once per [`Level`] and chosen at run time.
+///
+/// Generic parameters stand in square brackets, `[T: Real, C: Code]`. What the body calls is
+/// compiled for the same level only if it is inlined: mark it `#[inline(always)]`.
+macro_rules! dispatch {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident [$($g:ident: $bound:path),*] ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?
+        $body:block
+    ) => {
+        $(#[$meta])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        $vis fn $name<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$($g),*>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+            fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
+                body::<$($g),*>($($arg),*)
+            }
+
+            match $crate::kernel::Level::current() {
+                $crate::kernel::Level::Baseline => body::<$($g),*>($($arg),*),
+                // SAFETY: `current` returns a level only where its instruction set was detected.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernel::Level::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernel::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
+            }
+        }
+    };
+}
+use dispatch;
+
+/// The integer that holds one code: `u8` up to 8 bits, `u16` up to 16.
+pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sync + 'static {
+    /// The low bits of `value`.
+    fn from_u16(value: u16) -> Self;
+    /// The code, zero-extended.
+    fn to_u16(self) -> u16;
+}
+
+impl Code for u8 {
+    #[inline(always)]
+    fn from_u16(value: u16) -> Self {
+        value as u8
+    }
+    #[inline(always)]
+    fn to_u16(self) -> u16 {
+        u16::from(self)
+    }
+}
+
+impl Code for u16 {
+    #[inline(always)]
+    fn from_u16(value: u16) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn to_u16(self) -> u16 {
+        self
+    }
+}
+
+/// The runs of elements that share an entry: `(entry, first element, one past the last)`.
+///
+/// A `width` of 0 counts as 1, and a `phase` of `width` or more is taken modulo `width`.
+#[inline(always)]
+fn runs(len: usize, width: usize, phase: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    debug_assert!(phase < width.max(1));
+    let width = width.max(1);
+    let mut left = width - phase % width;
+    let (mut entry, mut at) = (0, 0);
+    core::iter::from_fn(move || {
+        if at >= len {
+            return None;
+        }
+        let end = at + left.min(len - at);
+        let run = (entry, at, end);
+        (entry, at, left) = (entry + 1, end, width);
+        Some(run)
+    })
+}
+
+/// Forcing a level, so that tests can hold all of them equal.
+#[cfg(test)]
+pub(crate) mod levels {
+    use super::Level;
+    use std::cell::Cell;
+
+    thread_local! {
+        static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn forced() -> Option<Level> {
+        FORCED.get()
+    }
+
+    /// Every level that this machine has.
+    pub(crate) fn available() -> Vec<Level> {
+        let mut levels = vec![Level::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") {
+                levels.push(Level::Avx2);
+            }
+            if Level::detect() == Level::Avx512 {
+                levels.push(Level::Avx512);
+            }
+        }
+        levels
+    }
+
+    /// Runs `action` with this thread's kernels at `level`, which must be available.
+    pub(crate) fn with<R>(level: Level, action: impl FnOnce() -> R) -> R {
+        assert!(available().contains(&level));
+        let before = FORCED.replace(Some(level));
+        let result = action();
+        FORCED.set(before);
+        result
+    }
+
+    /// The result of `action`, after asserting that every level gives the same.
+    pub(crate) fn agreed<R: PartialEq + core::fmt::Debug>(mut action: impl FnMut() -> R) -> R {
+        let baseline = with(Level::Baseline, &mut action);
+        for level in available() {
+            assert_eq!(with(level, &mut action), baseline, "{level:?} differs from the baseline");
+        }
+        baseline
+    }
+
+    #[test]
+    fn levels_of_this_machine() {
+        println!("kernel levels tested on this machine: {:?}", available());
+        assert!(available().contains(&Level::detect()));
+    }
+
+    #[test]
+    fn runs_follow_the_pattern() {
+        for (len, width, phase) in
+            [(0, 3, 1), (10, 3, 0), (10, 3, 2), (10, 100, 99), (5, usize::MAX, 7), (4, 1, 0)]
+        {
+            let mut next = 0;
+            for (entry, from, to) in super::runs(len, width, phase) {
+                assert_eq!(from, next);
+                assert!((from..to).all(|i| (phase + i) / width == entry));
+                next = to;
+            }
+            assert_eq!(next, len);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Dense packing of codes: a bitstream, least significant bit first, in which code `i` of `b` bits
+//! occupies bits `i·b` to `(i + 1)·b`. Eight codes fill `b` bytes, so groups of eight begin at bytes.
+#![allow(unsafe_code)] // bytes seen as signed bytes
+
+use super::{Code, dispatch};
+
+/// The widest code.
+const MAX_BITS: u32 = 16;
+
+/// Bytes of `count` codes of `bits` bits; `None` where `usize` is too small or `bits` is not 1 to 16.
+pub(crate) fn packed_len(count: usize, bits: u32) -> Option<usize> {
+    if bits == 0 || bits > MAX_BITS {
+        return None;
+    }
+    let bits = bits as usize;
+    (count / 8).checked_mul(bits)?.checked_add((count % 8 * bits).div_ceil(8))
+}
+
+/// Code `index` of a packed slice; `None` beyond its end.
+pub(crate) fn get(bytes: &[u8], bits: u32, index: usize) -> Option<u16> {
+    if bits == 0 || bits > MAX_BITS {
+        return None;
+    }
+    let bit = index % 8 * bits as usize;
+    let first = (index / 8).checked_mul(bits as usize)?.checked_add(bit / 8)?;
+    let used = (bit % 8 + bits as usize).div_ceil(8);
+    let window = bytes.get(first..first.checked_add(used)?)?;
+    let word = window.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+    Some((word >> (bit % 8)) as u16 & mask(bits))
+}
+
+/// Bytes as signed bytes.
+pub(crate) fn as_i8(bytes: &[u8]) -> &[i8] {
+    // SAFETY: u8 and i8 have the same size, alignment and valid values.
+    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}
+
+#[inline(always)]
+fn mask(bits: u32) -> u16 {
+    (u32::from(u16::MAX) >> (MAX_BITS - bits)) as u16
+}
+
+/// Eight codes (or fewer, followed by zeros) in one word.
+#[inline(always)]
+fn join<C: Code, const BITS: usize>(codes: &[C]) -> u128 {
+    let mask = mask(BITS as u32);
+    if BITS <= 8 {
+        let code = |i: usize, c: &C| u64::from(c.to_u16() & mask) << (i * BITS);
+        codes.iter().enumerate().fold(0, |word, (i, c)| word | code(i, c)).into()
+    } else {
+        let code = |i: usize, c: &C| u128::from(c.to_u16() & mask) << (i * BITS);
+        codes.iter().enumerate().fold(0, |word, (i, c)| word | code(i, c))
+    }
+}
+
+#[inline(always)]
+fn pack_groups<C: Code, const BITS: usize>(codes: &[C], out: &mut [u8]) {
+    let (groups, rest) = codes.as_chunks::<8>();
+    let (out_groups, _) = out.as_chunks_mut::<BITS>();
+    for (codes, out) in groups.iter().zip(out_groups) {
+        let word = join::<C, BITS>(codes).to_le_bytes();
+        out.copy_from_slice(&word[..BITS]);
+    }
+    let tail = out.get_mut(groups.len() * BITS..).unwrap_or_default();
+    let word = join::<C, BITS>(rest).to_le_bytes();
+    for (out, byte) in tail.iter_mut().zip(&word[..(rest.len() * BITS).div_ceil(8)]) {
+        *out = *byte;
+    }
+}
+
+#[inline(always)]
+fn unpack_groups<C: Code, const BITS: usize>(bytes: &[u8], out: &mut [C]) {
+    let mask = mask(BITS as u32);
+    let (groups, _) = bytes.as_chunks::<BITS>();
+    let (out_groups, _) = out.as_chunks_mut::<8>();
+    for (bytes, out) in groups.iter().zip(out_groups) {
+        if BITS <= 8 {
+            let mut word = [0; 8];
+            word[..BITS.min(8)].copy_from_slice(&bytes[..BITS.min(8)]);
+            let word = u64::from_le_bytes(word);
+            for (i, code) in out.iter_mut().enumerate() {
+                *code = C::from_u16((word >> (i * BITS)) as u16 & mask);
+            }
+        } else {
+            let mut word = [0; 16];
+            word[..BITS].copy_from_slice(bytes);
+            let word = u128::from_le_bytes(word);
+            for (i, code) in out.iter_mut().enumerate() {
+                *code = C::from_u16((word >> (i * BITS)) as u16 & mask);
+            }
+        }
+    }
+}
+
+macro_rules! by_width {
+    ($bits:expr, $call:ident, $c:ty, ($($arg:expr),*)) => {
+        match $bits {
+            1 => $call::<$c, 1>($($arg),*),
+            2 => $call::<$c, 2>($($arg),*),
+            3 => $call::<$c, 3>($($arg),*),
+            4 => $call::<$c, 4>($($arg),*),
+            5 => $call::<$c, 5>($($arg),*),
+            6 => $call::<$c, 6>($($arg),*),
+            7 => $call::<$c, 7>($($arg),*),
+            8 => $call::<$c, 8>($($arg),*),
+            9 => $call::<$c, 9>($($arg),*),
+            10 => $call::<$c, 10>($($arg),*),
+            11 => $call::<$c, 11>($($arg),*),
+            12 => $call::<$c, 12>($($arg),*),
+            13 => $call::<$c, 13>($($arg),*),
+            14 => $call::<$c, 14>($($arg),*),
+            15 => $call::<$c, 15>($($arg),*),
+            16 => $call::<$c, 16>($($arg),*),
+            _ => {}
+        }
+    };
+}
+
+/// Packs `codes` into the first [`packed_len`] bytes of `out`; the bits after the last code in its
+/// byte are zero. Bits of a code beyond its width are dropped.
+pub(crate) fn pack<C: Code>(codes: &[C], bits: u32, out: &mut [u8]) {
+    debug_assert!(packed_len(codes.len(), bits).is_some_and(|len| len <= out.len()));
+    by_width!(bits, pack_groups, C, (codes, out));
+}
+
+dispatch! {
+    fn unpack_aligned[C: Code](bytes: &[u8], bits: u32, out: &mut [C]) {
+        by_width!(bits, unpack_groups, C, (bytes, out));
+    }
+}
+
+/// Unpacks codes `first`, `first + 1`, … until `out` is full or the bytes end; what is beyond their
+/// end is left as it is.
+pub(crate) fn unpack<C: Code>(bytes: &[u8], bits: u32, first: usize, out: &mut [C]) {
+    debug_assert!((1..=MAX_BITS).contains(&bits));
+    let head = (first.wrapping_neg() % 8).min(out.len());
+    let groups = (out.len() - head) / 8;
+    let (out_head, out) = out.split_at_mut(head);
+    let (out_groups, out_tail) = out.split_at_mut(groups * 8);
+    let singles = |first: usize, out: &mut [C]| {
+        for (i, out) in out.iter_mut().enumerate() {
+            let Some(code) = first.checked_add(i).and_then(|index| get(bytes, bits, index)) else { break };
+            *out = C::from_u16(code);
+        }
+    };
+    singles(first, out_head);
+    let Some(aligned) = first.checked_add(head) else { return };
+    if groups > 0 {
+        let start = (aligned / 8).checked_mul(bits as usize);
+        let whole = start.and_then(|start| bytes.get(start..)).unwrap_or_default();
+        unpack_aligned(whole, bits, out_groups);
+        // A last group that the bytes hold only in part.
+        let done = if bits == 0 { 0 } else { (whole.len() / bits as usize).min(groups) };
+        singles(aligned.saturating_add(done * 8), out_groups.get_mut(done * 8..).unwrap_or_default());
+    }
+    singles(aligned.saturating_add(groups * 8), out_tail);
+}
