@@ -178,7 +178,11 @@ fn encode_one<T: Real, C: Code, S: Scaling, R: Round>(
     (C::from_u16(R::round(v).wrapping_add(entry.zero_after) as u16 & mask), nan)
 }
 
-/// Elements of one step of a long loop: a whole number of vectors at every level.
+/// A run of at least this many elements begins with a loop over a multiple of it.
+const LONG: usize = 64;
+
+/// Elements of one step after that: a whole number of vectors at every level, so that a block of 16
+/// or 32 needs no loop over single elements.
 const STEP: usize = 16;
 
 /// A run of elements that share an entry.
@@ -191,21 +195,29 @@ fn encode_run<T: Real, C: Code, S: Scaling, R: Round>(
     codes: &mut [C],
 ) -> bool {
     let mut nan = false;
+    let each = |x: &T, code: &mut C| {
+        let (c, nan) = encode_one::<T, C, S, R>(*x, entry, steps, mask);
+        *code = c;
+        nan
+    };
+    // A loop over steps alone would be unrolled within and then vectorized across steps, by gathers.
+    let long = x.len().min(codes.len()) / LONG * LONG;
+    let (x_long, x) = x.split_at(long);
+    let (codes_long, codes) = codes.split_at_mut(long);
+    for (x, code) in x_long.iter().zip(codes_long) {
+        nan |= each(x, code);
+    }
     let (x_steps, x_rest) = x.as_chunks::<STEP>();
     let (code_steps, code_rest) = codes.as_chunks_mut::<STEP>();
     for (x, codes) in x_steps.iter().zip(code_steps) {
         let mut step_nan = false;
         for (x, code) in x.iter().zip(codes) {
-            let (c, n) = encode_one::<T, C, S, R>(*x, entry, steps, mask);
-            *code = c;
-            step_nan |= n;
+            step_nan |= each(x, code);
         }
         nan |= step_nan;
     }
     for (x, code) in x_rest.iter().zip(code_rest) {
-        let (c, n) = encode_one::<T, C, S, R>(*x, entry, steps, mask);
-        *code = c;
-        nan |= n;
+        nan |= each(x, code);
     }
     nan
 }
@@ -405,8 +417,14 @@ dispatch! {
         for (j, from, to) in runs(len, width, phase) {
             let Some(&scale) = scale.get(j) else { break };
             let zero = zero.get(j).copied().unwrap_or(T::zero());
-            let (out_steps, out_rest) = out[from..to].as_chunks_mut::<STEP>();
-            let (code_steps, code_rest) = codes[from..to].as_chunks::<STEP>();
+            let long = (to - from) / LONG * LONG;
+            let (out_long, out) = out[from..to].split_at_mut(long);
+            let (codes_long, codes) = codes[from..to].split_at(long);
+            for (out, code) in out_long.iter_mut().zip(codes_long) {
+                *out = decode_one(*code, sign_bit, scale, zero);
+            }
+            let (out_steps, out_rest) = out.as_chunks_mut::<STEP>();
+            let (code_steps, code_rest) = codes.as_chunks::<STEP>();
             for (out, codes) in out_steps.iter_mut().zip(code_steps) {
                 for (out, code) in out.iter_mut().zip(codes) {
                     *out = decode_one(*code, sign_bit, scale, zero);
