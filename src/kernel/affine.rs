@@ -468,3 +468,6 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
         convert(stage, out);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,9 +61,12 @@ fn pack_groups<C: Code, const BITS: usize>(codes: &[C], out: &mut [u8]) {
         let word = join::<C, BITS>(codes).to_le_bytes();
         out.copy_from_slice(&word[..BITS]);
     }
-    let tail = out.get_mut(groups.len() * BITS..).unwrap_or_default();
+    // The codes after the last whole group, or those of a group that `out` holds only in part.
+    let done = groups.len().min(out.len() / BITS);
+    let rest = &codes[done * 8..];
+    let rest = &rest[..rest.len().min(8)];
     let word = join::<C, BITS>(rest).to_le_bytes();
-    for (out, byte) in tail.iter_mut().zip(&word[..(rest.len() * BITS).div_ceil(8)]) {
+    for (out, byte) in out[done * BITS..].iter_mut().zip(&word[..(rest.len() * BITS).div_ceil(8)]) {
         *out = *byte;
     }
 }
@@ -154,4 +157,123 @@ pub(crate) fn unpack<C: Code>(bytes: &[u8], bits: u32, first: usize, out: &mut [
         singles(aligned.saturating_add(done * 8), out_groups.get_mut(done * 8..).unwrap_or_default());
     }
     singles(aligned.saturating_add(groups * 8), out_tail);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::levels::agreed;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bit by bit.
+    fn oracle(codes: &[u16], bits: usize) -> Vec<u8> {
+        let mut bytes = vec![0u8; (codes.len() * bits).div_ceil(8)];
+        for bit in 0..codes.len() * bits {
+            bytes[bit / 8] |= ((codes[bit / bits] >> (bit % bits) & 1) as u8) << (bit % 8);
+        }
+        bytes
+    }
+
+    fn check(codes: &[u16], bits: u32, first: usize) {
+        let expected = oracle(codes, bits as usize);
+        assert_eq!(packed_len(codes.len(), bits), Some(expected.len()));
+        // One byte more, which must stay as it is.
+        let mut packed = vec![0xAA; expected.len() + 1];
+        pack(codes, bits, &mut packed);
+        assert_eq!(packed.pop(), Some(0xAA));
+        assert_eq!(packed, expected, "{bits} bits");
+        let masked: Vec<u16> = codes.iter().map(|c| c & mask(bits)).collect();
+        let wide = agreed(|| {
+            let mut out = vec![0u16; codes.len() - first];
+            unpack(&packed, bits, first, &mut out);
+            out
+        });
+        assert_eq!(wide, masked[first..], "{bits} bits from {first}");
+        if bits <= 8 {
+            let narrow: Vec<u8> = codes.iter().map(|c| *c as u8).collect();
+            let mut repacked = vec![0x55; packed.len()];
+            pack(&narrow, bits, &mut repacked);
+            assert_eq!(repacked, packed);
+            let unpacked = agreed(|| {
+                let mut out = vec![0u8; codes.len() - first];
+                unpack(&packed, bits, first, &mut out);
+                out
+            });
+            assert!(unpacked.iter().zip(&masked[first..]).all(|(a, b)| u16::from(*a) == *b));
+        }
+        for (i, code) in masked.iter().enumerate() {
+            assert_eq!(get(&packed, bits, i), Some(*code));
+        }
+        assert_eq!(get(&packed, bits, packed.len() * 8 / bits as usize), None);
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(codes in proptest::collection::vec(any::<u16>(), 0..300), bits in 1u32..=16, at in any::<prop::sample::Index>()) {
+            check(&codes, bits, at.index(codes.len() + 1));
+        }
+    }
+
+    #[test]
+    fn every_width_and_short_length() {
+        for bits in 1..=16 {
+            for len in 0..=33usize {
+                let codes: Vec<u16> = (0..len).map(|i| (i as u16).wrapping_mul(40_503) ^ 0xFFFF).collect();
+                (0..=len).for_each(|first| check(&codes, bits, first));
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_that_overflow_have_no_length() {
+        assert_eq!(packed_len(usize::MAX, 1), Some(usize::MAX / 8 + 1));
+        assert_eq!(packed_len(usize::MAX, 8), Some(usize::MAX));
+        assert_eq!(packed_len(usize::MAX, 9), None);
+        assert_eq!((packed_len(1, 0), packed_len(1, 17)), (None, None));
+        assert_eq!(
+            (get(&[0; 4], 0, 0), get(&[0; 4], 17, 0), get(&[0; 4], 16, usize::MAX)),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn bytes_that_end_early_leave_the_rest() {
+        for bits in 1..=16u32 {
+            let codes: Vec<u16> = (0..40).map(|i| i * 1_657).collect();
+            let packed = oracle(&codes, bits as usize);
+            for len in 0..packed.len() {
+                for first in [0, 3, 8, 39, 500, usize::MAX] {
+                    let mut out = [0xBEEFu16; 40];
+                    unpack(&packed[..len], bits, first, &mut out);
+                    let whole = (len * 8 / bits as usize).saturating_sub(first).min(40);
+                    for (i, out) in out.iter().enumerate() {
+                        let expected = if i < whole { codes[first + i] & mask(bits) } else { 0xBEEF };
+                        assert_eq!(*out, expected, "{bits} bits, {len} bytes, from {first}, code {i}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(not(debug_assertions))]
+    fn short_outputs_and_impossible_widths_do_nothing_bad() {
+        for bits in 1..=16u32 {
+            let whole = oracle(&[0xFFFF; 21], bits as usize);
+            for len in 0..whole.len() {
+                let mut out = vec![0; len];
+                pack(&[0xFFFFu16; 21], bits, &mut out);
+                assert_eq!(out, whole[..len]);
+            }
+        }
+        for bits in [0, 17, u32::MAX] {
+            pack(&[1u8; 9], bits, &mut [0; 9]);
+            unpack(&[1u8; 9], bits, 1, &mut [0u8; 20]);
+        }
+    }
+
+    #[test]
+    fn signed_bytes_are_the_same_bytes() {
+        assert_eq!(as_i8(&[0, 127, 128, 255]), [0, 127, -128, -1]);
+    }
 }

@@ -264,3 +264,148 @@ pub(crate) fn error_sums<A: Element, B: Element>(a: &[A], b: &[B]) -> ErrorSums 
         max_abs: tree(sums.max_abs, greater),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::levels::agreed;
+    use super::*;
+    use half::{bf16, f16};
+    use proptest::prelude::*;
+
+    fn numbers<A: Element>(len: usize, seed: u64, bad: f64) -> Vec<A> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut one = || match next() {
+            u if u < bad / 3.0 => f64::NAN,
+            u if u < bad * 2.0 / 3.0 => f64::INFINITY,
+            u if u < bad => f64::NEG_INFINITY,
+            u if u > 0.98 => -0.0,
+            u => (u - 0.6) * 100.0,
+        };
+        (0..len).map(|_| A::from_f64(one())).collect()
+    }
+
+    fn check_min_max<A: Element, T: Real>(x: &[A], width: usize, phase: usize) {
+        let entries = (phase + x.len()).div_ceil(width).max(1);
+        let (mut expected_min, mut expected_max) =
+            (vec![f64::INFINITY; entries], vec![f64::NEG_INFINITY; entries]);
+        for (i, x) in x.iter().enumerate() {
+            let j = (phase + i) / width;
+            // The minimum of the standard library passes over NaN too.
+            expected_min[j] = expected_min[j].min(x.to_f64());
+            expected_max[j] = expected_max[j].max(x.to_f64());
+        }
+        let (mins, maxs, finite) = agreed(|| {
+            let (mut mins, mut maxs) = (vec![T::infinity(); entries], vec![T::neg_infinity(); entries]);
+            let finite = min_max(x, width, phase, &mut mins, &mut maxs);
+            let exact = |v: Vec<T>| v.iter().map(|v| Element::to_f64(*v).to_bits()).collect::<Vec<_>>();
+            (exact(mins), exact(maxs), finite)
+        });
+        let bits = |v: Vec<f64>| v.iter().map(|v| (v + 0.0).to_bits()).collect::<Vec<_>>();
+        assert_eq!(mins, bits(expected_min), "{:?} width {width} phase {phase}", A::TYPE);
+        assert_eq!(maxs, bits(expected_max));
+        assert_eq!(finite, x.iter().all(|x| x.to_f64().is_finite()));
+    }
+
+    fn check_search<A: Element>(x: &[A]) {
+        let expected = x.iter().position(|x| !x.to_f64().is_finite());
+        assert_eq!(agreed(|| first_non_finite(x)), expected);
+        assert_eq!(agreed(|| first_nan(x)), x.iter().position(|x| x.to_f64().is_nan()));
+    }
+
+    /// The definition of the order: element i in lane i % 8, then a tree.
+    fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+        let mut l = [0.0; 8];
+        for (i, term) in terms.enumerate() {
+            l[i % 8] += term;
+        }
+        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    fn check_errors<A: Element, B: Element>(a: &[A], b: &[B]) {
+        let pairs = || a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64()));
+        let expected = ErrorSums {
+            count: a.len() as u64,
+            signal: sum(pairs().map(|(a, _)| a * a)),
+            restored: sum(pairs().map(|(_, b)| b * b)),
+            product: sum(pairs().map(|(a, b)| a * b)),
+            noise: sum(pairs().map(|(a, b)| (a - b) * (a - b))),
+            max_abs: pairs().fold(0.0, |m, (a, b)| m.max((a - b).abs())),
+        };
+        assert_eq!(agreed(|| error_sums(a, b)), expected, "{:?} {:?}", A::TYPE, B::TYPE);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_searches_and_sums(
+            len in 0usize..900,
+            width in prop_oneof![Just(1usize), 2usize..20, 30usize..70, 250usize..260, Just(100_000usize)],
+            phase in any::<prop::sample::Index>(),
+            seed in any::<u64>(),
+            bad in prop_oneof![Just(0.0), Just(0.002), Just(0.2)],
+        ) {
+            let phase = phase.index(width);
+            let x: Vec<f32> = numbers(len, seed, bad);
+            check_min_max::<f32, f32>(&x, width, phase);
+            check_min_max::<f32, f64>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<f64> = numbers(len, seed, bad);
+            check_min_max::<f64, f64>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<f16> = numbers(len, seed, bad);
+            check_min_max::<f16, f32>(&x, width, phase);
+            check_search(&x);
+            let x: Vec<bf16> = numbers(len, seed, bad);
+            check_min_max::<bf16, f32>(&x, width, phase);
+            check_search(&x);
+
+            let (a, b): (Vec<f32>, Vec<f32>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
+            let (c, d): (Vec<f64>, Vec<bf16>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
+            check_errors(&a, &b);
+            check_errors(&a, &c);
+            check_errors(&c, &d);
+            check_errors(&d, &b);
+            check_errors(&d, &d);
+        }
+    }
+
+    #[test]
+    fn ranges_accumulate_over_calls() {
+        let x: Vec<f32> = numbers(1000, 5, 0.0);
+        let (mut mins, mut maxs) = ([f32::INFINITY; 1], [f32::NEG_INFINITY; 1]);
+        for x in x.chunks(77) {
+            assert!(min_max(x, usize::MAX, 3, &mut mins, &mut maxs));
+        }
+        assert_eq!(mins[0], x.iter().copied().fold(f32::INFINITY, f32::min));
+        assert_eq!(maxs[0], x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    }
+
+    #[test]
+    fn merging_adds() {
+        let (a, b): (Vec<f64>, Vec<f64>) = ((0..50).map(f64::from).collect(), vec![1.0; 50]);
+        let mut merged = error_sums(&a[..20], &b[..20]);
+        merged.merge(&error_sums(&a[20..], &b[20..]));
+        // Integers: exact in any order.
+        assert_eq!(merged, error_sums(&a, &b));
+        assert_eq!((merged.count, merged.product, merged.max_abs), (50, 1225.0, 48.0));
+    }
+
+    #[test]
+    fn nan_shows_in_the_sums() {
+        let sums = error_sums(&[1.0f32, f32::NAN, 3.0], &[0.0f32, 0.0, 1.0]);
+        assert!(sums.noise.is_nan() && sums.signal.is_nan());
+        assert_eq!((sums.max_abs, sums.restored), (2.0, 1.0));
+    }
+
+    #[test]
+    fn short_entries_stop_the_reduction() {
+        let (mut mins, mut maxs) = ([f32::INFINITY; 2], [f32::NEG_INFINITY; 1]);
+        min_max(&[1.0f32, 2.0, 3.0], 1, 0, &mut mins, &mut maxs);
+        min_max(&[half::f16::ONE; 600], 2, 1, &mut mins, &mut maxs);
+        min_max(&[1.0f32; 3], 0, 0, &mut [], &mut maxs);
+        assert_eq!((mins, maxs), ([1.0, f32::INFINITY], [1.0]));
+    }
+}

@@ -1,0 +1,307 @@
+//! Encoding and decoding against their definitions, element by element.
+
+use super::super::levels::agreed;
+use super::*;
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+const ROUNDINGS: [Rounding; 5] =
+    [Rounding::NearestEven, Rounding::NearestAway, Rounding::Floor, Rounding::Ceil, Rounding::TowardZero];
+const SCALINGS: [Arithmetic; 3] = [Arithmetic::Divide, Arithmetic::Multiply, Arithmetic::Span];
+
+/// Arithmetic in the type itself and the roundings of the standard library.
+trait Oracle: Real {
+    fn rounded(self, rounding: Rounding) -> Self;
+    fn integer(self) -> i64;
+}
+macro_rules! oracle {
+    ($t:ty) => {
+        impl Oracle for $t {
+            fn rounded(self, rounding: Rounding) -> Self {
+                match rounding {
+                    Rounding::NearestEven => self.round_ties_even(),
+                    Rounding::NearestAway => self.round(),
+                    Rounding::Floor => self.floor(),
+                    Rounding::Ceil => self.ceil(),
+                    Rounding::TowardZero => self.trunc(),
+                }
+            }
+            fn integer(self) -> i64 {
+                self as i64
+            }
+        }
+    };
+}
+oracle!(f32);
+oracle!(f64);
+
+/// Rounds first and clamps afterwards, as the definition has it.
+fn oracle<T: Oracle>(x: T, j: usize, params: &EncodeParams<'_, T>, mode: &EncodeMode<T>) -> (u16, bool) {
+    let scale = params.scale[j];
+    let v = match mode.arithmetic {
+        Arithmetic::Divide => x / scale,
+        Arithmetic::Multiply => x * scale,
+        Arithmetic::Span => (x - params.offset.get(j).copied().unwrap_or(T::zero())) / scale * mode.steps,
+    };
+    let v = v + params.zero_before.get(j).copied().unwrap_or(T::zero());
+    let (low, high) = (params.low[j], params.high[j]);
+    let rounded = v.rounded(mode.rounding);
+    let clamped = if v.is_nan() || rounded < low {
+        low
+    } else if rounded > high {
+        high
+    } else {
+        rounded
+    };
+    let q = clamped.integer() + i64::from(params.zero_after.get(j).copied().unwrap_or(0));
+    (q as u16 & mode.mask, v.is_nan())
+}
+
+fn check<T: Oracle, C: Code>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+) {
+    let (codes, nan) = agreed(|| {
+        let mut codes = vec![C::from_u16(0x55); x.len()];
+        let nan = encode(x, width, phase, params, mode, &mut codes);
+        (codes, nan)
+    });
+    let mut expected_nan = false;
+    for (i, x) in x.iter().enumerate() {
+        let (code, nan) = oracle(*x, (phase + i) / width, params, mode);
+        expected_nan |= nan;
+        assert_eq!(codes[i], C::from_u16(code), "{x:?} at {i}, {mode:?}, width {width}, phase {phase}");
+    }
+    assert_eq!(nan, expected_nan);
+}
+
+/// Values on, just below and just above every half step, and those that break careless code.
+fn awkward<T: Oracle>(scale: T, last: i32) -> Vec<T> {
+    let t = |v: f64| <T as Element>::from_f64(v);
+    let mut values: Vec<T> = [
+        0.0,
+        -0.0,
+        1e-45,
+        -1e-45,
+        5e-324,
+        f64::MIN_POSITIVE,
+        1e-38,
+        -1e-39,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        -f64::NAN,
+        3e38,
+        -3e38,
+        0.49999997,
+        -0.49999997,
+        0.499_999_999_999_999_94,
+        -0.499_999_999_999_999_94,
+        1e9,
+        -1e9,
+        8_388_609.0,
+        4_503_599_627_370_497.0,
+    ]
+    .map(t)
+    .to_vec();
+    for k in -2 * last..=2 * last {
+        let at = t(f64::from(k) * 0.5);
+        for nudge in [-1.0, 0.0, 1.0] {
+            values.push((at + at.abs() * T::epsilon() * t(nudge)) * scale);
+        }
+    }
+    values
+}
+
+fn all_modes<T: Oracle>() {
+    let t = |v: f64| <T as Element>::from_f64(v);
+    for (bits, signed) in [(1, false), (2, true), (4, true), (8, true), (8, false), (11, true)] {
+        let half = 1i32 << (bits - 1);
+        let (low, high) = if signed { (-half, half - 1) } else { (0, 2 * half - 1) };
+        for scale in [1.0, 0.1, 3.0, -0.25, 1e-30, 0.0] {
+            let x = awkward(if scale == 0.0 { T::one() } else { t(scale) }, 2 * half);
+            for arithmetic in SCALINGS {
+                let scale =
+                    if arithmetic == Arithmetic::Multiply && scale != 0.0 { 1.0 / scale } else { scale };
+                for rounding in ROUNDINGS {
+                    for (zero_before, zero_after) in
+                        [(&[][..], &[][..]), (&[t(0.5)], &[]), (&[], &[3]), (&[t(-0.3)], &[-7])]
+                    {
+                        let params = EncodeParams {
+                            scale: &[t(scale)],
+                            offset: if zero_after.is_empty() { &[] } else { &[t(-0.7)] },
+                            zero_before,
+                            low: &[t(f64::from(low))],
+                            high: &[t(f64::from(high))],
+                            zero_after,
+                        };
+                        let mask = ((1u32 << bits) - 1) as u16;
+                        let mode = EncodeMode { arithmetic, steps: t(15.0), rounding, mask };
+                        check::<T, u16>(&x, x.len(), 0, &params, &mode);
+                        if bits <= 8 && scale == 1.0 {
+                            check::<T, u8>(&x, x.len() + 5, 4, &params, &mode);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_mode_in_f32() {
+    all_modes::<f32>();
+}
+
+#[test]
+fn every_mode_in_f64() {
+    all_modes::<f64>();
+}
+
+#[test]
+fn the_ends_of_the_widest_range() {
+    let x: Vec<f32> = (-70_000..70_000).step_by(7).flat_map(|i| [i as f32, i as f32 + 0.5]).collect();
+    for (low, high, after) in [(-32768.0, 32767.0, 0), (0.0, 65535.0, 0), (-131_072.0, 131_072.0, 5)] {
+        for rounding in ROUNDINGS {
+            let params = EncodeParams {
+                scale: &[1.0],
+                offset: &[],
+                zero_before: &[],
+                low: &[low],
+                high: &[high],
+                zero_after: &[after],
+            };
+            let mode = EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding, mask: u16::MAX };
+            check::<f32, u16>(&x, x.len(), 0, &params, &mode);
+        }
+    }
+}
+
+#[test]
+fn division_is_exact() {
+    // FBGEMM's own example: x · (1/s) is 127.5 and becomes 128, x / s is below and becomes 127.
+    let (x, s) = (0.273_939_937_f32, 0.002_148_548_61_f32);
+    let mut mode =
+        EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding: Rounding::NearestEven, mask: 255 };
+    let mut params = EncodeParams {
+        scale: &[s],
+        offset: &[],
+        zero_before: &[],
+        low: &[0.0],
+        high: &[255.0],
+        zero_after: &[],
+    };
+    let mut code = [0u8];
+    encode(&[x], 1, 0, &params, &mode, &mut code);
+    assert_eq!(code, [127]);
+    mode.arithmetic = Arithmetic::Multiply;
+    let inverse = [1.0 / s];
+    params.scale = &inverse;
+    encode(&[x], 1, 0, &params, &mode, &mut code);
+    assert_eq!(code, [128]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn every_pattern(
+        len in 0usize..700,
+        width in prop_oneof![Just(1usize), 2usize..20, 15usize..18, 31usize..34, 60usize..130, Just(1000usize)],
+        phase in any::<prop::sample::Index>(),
+        seed in any::<u32>(),
+        arithmetic in prop::sample::select(&SCALINGS[..]),
+        rounding in prop::sample::select(&ROUNDINGS[..]),
+        present in any::<(bool, bool, bool)>(),
+    ) {
+        let phase = phase.index(width);
+        let mut state = seed;
+        let mut next = || { state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); (state >> 8) as f32 / 16_777_216.0 };
+        let x: Vec<f32> = (0..len).map(|_| match next() { u if u < 0.01 => f32::NAN, u if u < 0.02 => f32::INFINITY, u => (u - 0.5) * 40.0 }).collect();
+        let entries = (phase + len).div_ceil(width);
+        let mut draw = |low: f32, high: f32| -> Vec<f32> { (0..entries).map(|_| low + (high - low) * next()).collect() };
+        let (scale, offset, zero_before) = (draw(0.01, 2.0), draw(-3.0, 3.0), draw(-1.0, 1.0));
+        let low: Vec<f32> = draw(-130.0, -1.0).iter().map(|v| v.floor()).collect();
+        let high: Vec<f32> = draw(0.0, 130.0).iter().map(|v| v.floor()).collect();
+        let zero_after: Vec<i32> = draw(-128.0, 128.0).iter().map(|v| *v as i32).collect();
+        let params = EncodeParams {
+            scale: &scale,
+            offset: if present.0 { &offset } else { &[] },
+            zero_before: if present.1 { &zero_before } else { &[] },
+            low: &low,
+            high: &high,
+            zero_after: if present.2 { &zero_after } else { &[] },
+        };
+        let mode = EncodeMode { arithmetic, steps: 255.0, rounding, mask: 255 };
+        check::<f32, u8>(&x, width, phase, &params, &mode);
+
+        // And back, from those codes, in every type of element.
+        let mut codes = vec![0u8; len];
+        encode(&x, width, phase, &params, &mode, &mut codes);
+        for sign_bit in [0, 128] {
+            let zero = if present.1 { &zero_before[..] } else { &[] };
+            let value = |i: usize| {
+                let j = (phase + i) / width;
+                let q = if sign_bit == 0 { f32::from(codes[i]) } else { f32::from(codes[i] as i8) };
+                scale[j] * (q - zero.get(j).copied().unwrap_or(0.0))
+            };
+            let expected: Vec<f32> = (0..len).map(value).collect();
+            let bits = |x: f32| (x + 0.0).to_bits();
+            let out = agreed(|| { let mut out = vec![7.0f32; len]; decode(&codes, sign_bit, width, phase, &scale, zero, &mut out); out });
+            prop_assert!(out.iter().zip(&expected).all(|(a, b)| bits(*a) == bits(*b)));
+            let mut out = vec![f16::ZERO; len];
+            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == f16::from_f32(*b)));
+            let mut out = vec![bf16::ZERO; len];
+            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == bf16::from_f32(*b)));
+            let mut out = vec![0.0f64; len];
+            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == f64::from(*b)));
+        }
+    }
+}
+
+#[test]
+fn signed_fields_of_every_width_decode() {
+    for bits in 1..=16u32 {
+        let sign_bit = 1u16 << (bits - 1);
+        let codes: Vec<u16> =
+            (0..1u32 << bits).step_by(1 + (bits as usize / 12) * 37).map(|c| c as u16).collect();
+        let mut out = vec![0.0f64; codes.len()];
+        decode(&codes, sign_bit, usize::MAX, 0, &[0.5f64], &[], &mut out);
+        for (code, out) in codes.iter().zip(out) {
+            let q = i32::from(*code) - if code & sign_bit != 0 { 1 << bits } else { 0 };
+            assert_eq!(out, f64::from(q) * 0.5);
+        }
+    }
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn lengths_that_differ_process_the_common_prefix() {
+    let params = EncodeParams {
+        scale: &[1.0f32; 2],
+        offset: &[],
+        zero_before: &[0.0; 9],
+        low: &[-8.0; 3],
+        high: &[7.0; 4],
+        zero_after: &[],
+    };
+    let mode = EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding: Rounding::Floor, mask: 15 };
+    let mut codes = [99u8; 12];
+    for (width, phase, done) in [(3, 1, 5), (1, 0, 2), (0, 0, 2), (3, 7, 5), (usize::MAX, 0, 10)] {
+        codes.fill(99);
+        encode(&[2.5f32; 10], width, phase, &params, &mode, &mut codes);
+        assert!(
+            codes.iter().enumerate().all(|(i, c)| *c == if i < done { 2 } else { 99 }),
+            "{width} {codes:?}"
+        );
+        let mut out = [9.0f64; 11];
+        decode::<f32, u8, f64>(&[3; 10], 0, width, phase, &[1.0; 2], &[], &mut out);
+        assert!(out.iter().enumerate().all(|(i, x)| *x == if i < done { 3.0 } else { 9.0 }));
+    }
+    assert!(!encode(&[f32::NAN], 1, 0, &EncodeParams { scale: &[], ..params }, &mode, &mut codes));
+}
