@@ -87,7 +87,7 @@ impl Scaling for Product {
 /// integer, which stands in its low bits. `round_ties_even` would be a library call on baseline
 /// x86-64, and a saturating cast would hold up vectorization.
 #[inline(always)]
-fn nearest_even<T: Real>(v: T) -> (T, i32) {
+pub(super) fn nearest_even<T: Real>(v: T) -> (T, i32) {
     const MAGIC64: f64 = 6_755_399_441_055_744.0;
     const MAGIC32: f32 = 12_582_912.0;
     if T::TYPE == FloatType::F64 {

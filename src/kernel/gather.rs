@@ -223,6 +223,15 @@ pub(crate) fn gather<A: Element, T: Element>(view: &ArrayViewD<'_, A>, range: Ra
                     }
                 }
             }
+            if wide < SHORT {
+                // A few channels: no line to speak of.
+                for (i, out) in out[plane.flat..].chunks_mut(plane.pitch).take(high).enumerate() {
+                    for (out, column) in out.iter_mut().zip(tile.chunks_exact(high).take(wide)) {
+                        *out = convert_one(column[i]);
+                    }
+                }
+                continue;
+            }
             for i in 0..high {
                 for (value, column) in line[..wide].iter_mut().zip(tile.chunks_exact(high)) {
                     *value = column[i];

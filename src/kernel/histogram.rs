@@ -2,6 +2,7 @@
 //! `edge(i) ≤ x < edge(i + 1)`, and the last bin its upper edge too, with `edge(i) = low + i·step`
 //! computed in f64. The bin is guessed by a multiplication and corrected by comparing with its edges.
 
+use super::affine::nearest_even;
 use super::dispatch;
 use crate::element::{Element, Real};
 
@@ -19,31 +20,39 @@ struct Bins {
     step: f64,
     /// Bins per unit.
     density: f64,
-    last: i32,
+    last: f64,
 }
 
 impl Bins {
     fn new(low: f64, high: f64, count: usize) -> Option<Self> {
         let last = i32::try_from(count).unwrap_or(i32::MAX).checked_sub(1).filter(|last| *last >= 0)?;
         let bins = f64::from(last) + 1.0;
-        let step = (high - low) / bins;
-        let density = bins / (high - low);
-        Some(Self { low, high, step, density, last })
+        let (mut step, mut density) = ((high - low) / bins, bins / (high - low));
+        if step.is_infinite() {
+            step = high / bins - low / bins;
+            density = 1.0 / step;
+        }
+        if !(step > 0.0 && high > low) {
+            // No edges to compare with: what is above `low` goes to the last bin.
+            (step, density) = (f64::NAN, f64::INFINITY);
+        }
+        Some(Self { low, high, step, density, last: last.into() })
     }
 
     /// The bin of `x`, clamped to the first and the last; −1 for NaN.
     #[inline(always)]
     fn find(&self, x: f64) -> i32 {
-        let guess = (x - self.low) * self.density;
-        // NaN (also of 0·∞ in a degenerate interval) becomes 0.
-        let guess = if guess > 0.0 { guess } else { 0.0 };
-        let last = f64::from(self.last);
-        let guess = (if guess < last { guess } else { last }) as i32;
-        let edge = |i: i32| self.low + f64::from(i) * self.step;
-        let guess = guess - i32::from(x < edge(guess) && guess > 0);
-        let guess = guess + i32::from(x >= edge(guess + 1) && guess < self.last);
-        let guess = if x > self.high { self.last } else { guess };
-        if x.is_nan() { -1 } else { guess }
+        let v = (x - self.low) * self.density;
+        // A NaN (also of 0 · ∞) becomes 0.
+        let v = if v > 0.0 { v } else { 0.0 };
+        let v = if v < self.last { v } else { self.last };
+        // The nearest integer is the bin or one beside it, which the edges decide.
+        let bin = nearest_even(v).0;
+        let bin = if x < self.low + bin * self.step { bin - 1.0 } else { bin };
+        let bin = if x >= self.low + (bin + 1.0) * self.step { bin + 1.0 } else { bin };
+        let bin = if bin < self.last && x <= self.high { bin } else { self.last };
+        let bin = if bin > 0.0 && x > self.low { bin } else { 0.0 };
+        nearest_even(if x.is_nan() { -1.0 } else { bin }).1
     }
 }
 
@@ -126,4 +135,114 @@ pub(crate) fn magnitude_histogram<T: Real>(x: &[T], max: f64, counts: &mut [u64]
 /// last bin; NaN is skipped.
 pub(crate) fn histogram<T: Real>(x: &[T], low: f64, high: f64, counts: &mut [u64]) {
     count::<T, Signed>(x, low, high, counts);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::levels::agreed;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// By comparing with every edge.
+    fn oracle(x: f64, low: f64, high: f64, bins: usize) -> usize {
+        let edge = |i: usize| low + i as f64 * ((high - low) / bins as f64);
+        if x > high {
+            return bins - 1;
+        }
+        (0..bins).rev().find(|i| x >= edge(*i)).unwrap_or(0)
+    }
+
+    fn check<T: Real>(x: &[T], low: f64, high: f64, bins: usize) {
+        let (mut signed, mut magnitude) = (vec![3u64; bins], vec![5u64; bins]);
+        for x in x.iter().map(|x| Element::to_f64(*x)).filter(|x| !x.is_nan()) {
+            signed[oracle(x, low, high, bins)] += 1;
+            if high > 0.0 {
+                magnitude[oracle(x.abs(), 0.0, high, bins)] += 1;
+            }
+        }
+        let counts = agreed(|| {
+            let mut counts = vec![3; bins];
+            histogram(x, low, high, &mut counts);
+            counts
+        });
+        assert_eq!(counts, signed, "{low} to {high}");
+        if high > 0.0 {
+            let counts = agreed(|| {
+                let mut counts = vec![5; bins];
+                magnitude_histogram(x, high, &mut counts);
+                counts
+            });
+            assert_eq!(counts, magnitude, "magnitudes to {high}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_interval(
+            bins in prop_oneof![1usize..20, Just(128usize), 100usize..400],
+            low in -10.0f64..10.0,
+            width in prop_oneof![0.001f64..20.0, Just(1.0), Just(8.0)],
+            picks in proptest::collection::vec((0usize..400, -1i32..=1, any::<f32>()), 0..1500),
+        ) {
+            let high = low + width;
+            let step = (high - low) / bins as f64;
+            let mut x: Vec<f64> = Vec::new();
+            for (i, nudge, any) in picks {
+                // On an edge, and on both sides of it.
+                let edge = low + (i % (bins + 1)) as f64 * step;
+                let edge = match nudge { -1 => edge.next_down(), 1 => edge.next_up(), _ => edge };
+                x.extend([edge, low + f64::from(any.abs() % 1.0) * width]);
+                if i % 50 == 0 {
+                    x.extend([f64::from(any), f64::NAN, f64::INFINITY, -f64::INFINITY]);
+                }
+            }
+            check(&x, low, high, bins);
+            let x: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+            check(&x, low, high, bins);
+        }
+    }
+
+    #[test]
+    fn intervals_without_edges() {
+        for (low, high) in [(0.0, 0.0), (1.0, 0.0), (0.0, f64::NAN), (0.0, 5e-324)] {
+            let mut counts = [0; 4];
+            histogram(&[-1.0f64, 0.0, 2.0, f64::NAN], low, high, &mut counts);
+            assert_eq!(counts.iter().sum::<u64>(), 3, "{low} to {high}");
+        }
+        let mut counts = [0; 2];
+        histogram(&[-1e308f64, 1e308, 1.0], f64::MIN, f64::MAX, &mut counts);
+        assert_eq!(counts, [1, 2]);
+        magnitude_histogram(&[0.0f32, -0.0, 1.0], 0.0, &mut counts);
+        assert_eq!(counts, [3, 3]);
+        histogram(&[1.0f32], 0.0, 1.0, &mut []);
+    }
+
+    /// Data set B of `reference/06_07_calibration.json`, made by the generator of `00_generator.json`.
+    #[test]
+    fn the_reference_histogram() {
+        let mut state = 606u64;
+        let mut uniform = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let mut x: Vec<f64> = (0..32768).map(|_| (0..12).fold(0.0, |sum, _| sum + uniform()) - 6.0).collect();
+        x.iter_mut().skip(1023).step_by(1024).for_each(|x| *x *= 4.0);
+        assert_eq!(x[..2], [-1.6094158143344588, 0.5045052706318298]);
+        let max = x.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        assert_eq!(max, 14.372223020199058);
+        let counts = agreed(|| {
+            let mut counts = vec![0; 2048];
+            magnitude_histogram(&x, max, &mut counts);
+            counts
+        });
+        assert_eq!(counts[..8], [202, 179, 191, 188, 210, 180, 180, 192]);
+        assert_eq!(counts.iter().sum::<u64>(), 32768);
+        // FNV-1a of the counts as little-endian u64, computed from the file.
+        let bytes = counts.iter().flat_map(|c| c.to_le_bytes());
+        let hash =
+            bytes.fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+        assert_eq!(hash, 0x895A_EE2D_41FF_51CD);
+    }
 }

@@ -55,7 +55,7 @@ fn join<C: Code, const BITS: usize>(codes: &[C]) -> u128 {
 
 #[inline(always)]
 fn pack_groups<C: Code, const BITS: usize>(codes: &[C], out: &mut [u8]) {
-    let (groups, rest) = codes.as_chunks::<8>();
+    let (groups, _) = codes.as_chunks::<8>();
     let (out_groups, _) = out.as_chunks_mut::<BITS>();
     for (codes, out) in groups.iter().zip(out_groups) {
         let word = join::<C, BITS>(codes).to_le_bytes();

@@ -183,7 +183,7 @@ fn the_ends_of_the_widest_range() {
 #[test]
 fn division_is_exact() {
     // FBGEMM's own example: x · (1/s) is 127.5 and becomes 128, x / s is below and becomes 127.
-    let (x, s) = (0.273_939_937_f32, 0.002_148_548_61_f32);
+    let (x, s) = (0.273_939_94_f32, 0.002_148_548_6_f32);
     let mut mode =
         EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding: Rounding::NearestEven, mask: 255 };
     let mut params = EncodeParams {
