@@ -56,8 +56,8 @@ impl FloatType {
         match self {
             Self::F64 => value,
             Self::F32 => f64::from(value as f32),
-            Self::F16 => f64::from(f16::from_f64(value)),
-            Self::Bf16 => f64::from(bf16::from_f64(value)),
+            Self::F16 => f64::from(f16::from_f32(to_odd(value))),
+            Self::Bf16 => f64::from(bf16::from_f32(to_odd(value))),
         }
     }
 
@@ -172,6 +172,19 @@ impl Real for f64 {
     }
 }
 
+/// `value` in f32, cut off toward zero with the last bit set if anything was lost. Rounding the result to a type
+/// of at most 22 significant bits gives what rounding `value` itself would; through the nearest f32 it would be
+/// rounded twice.
+fn to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    let back = f64::from(nearest);
+    if back == value || value.is_nan() {
+        return nearest;
+    }
+    let cut = if back.abs() > value.abs() { nearest.to_bits() - 1 } else { nearest.to_bits() };
+    f32::from_bits(cut | 1)
+}
+
 macro_rules! element {
     ($type:ty, $name:ident, $real:ty, |$x:ident| $to64:expr, $from64:expr, $to32:expr, $from32:expr) => {
         impl Element for $type {
@@ -207,8 +220,8 @@ macro_rules! element {
 
 element!(f32, F32, f32, |x| f64::from(x), x as f32, x, x);
 element!(f64, F64, f64, |x| x, x, x as f32, f64::from(x));
-element!(f16, F16, f32, |x| f64::from(x), f16::from_f64(x), f32::from(x), f16::from_f32(x));
-element!(bf16, Bf16, f32, |x| f64::from(x), bf16::from_f64(x), f32::from(x), bf16::from_f32(x));
+element!(f16, F16, f32, |x| f64::from(x), f16::from_f32(to_odd(x)), f32::from(x), f16::from_f32(x));
+element!(bf16, Bf16, f32, |x| f64::from(x), bf16::from_f32(to_odd(x)), f32::from(x), bf16::from_f32(x));
 
 #[cfg(test)]
 mod tests {
@@ -225,6 +238,29 @@ mod tests {
         let bf16_scale = bf16::from_f64(FloatType::Bf16.min_scale());
         assert!((1.0 / f32::from(bf16_scale)).is_finite());
         assert!((1.0 / f32::from(bf16::from_bits(bf16_scale.to_bits() - 1))).is_infinite());
+    }
+
+    #[test]
+    fn halves_are_rounded_once() {
+        // Just above the middle between two halves, by less than an f32 can tell.
+        for (value, f16_value, bf16_value) in [
+            (1.0 + 2f64.powi(-11) + 2f64.powi(-30), 1.0 + 2f64.powi(-10), 1.0),
+            (1.0 + 2f64.powi(-11) - 2f64.powi(-30), 1.0, 1.0),
+            (1.0 + 2f64.powi(-8) + 2f64.powi(-40), 1.0 + 2f64.powi(-8), 1.0 + 2f64.powi(-7)),
+            (1.0 + 2f64.powi(-8) - 2f64.powi(-40), 1.0 + 2f64.powi(-8), 1.0),
+            (65520.0 - 1e-9, 65504.0, 65536.0),
+            (65520.0, f64::INFINITY, 65536.0),
+            (1e300, f64::INFINITY, f64::INFINITY),
+            (f64::from_bits(1), 0.0, 0.0),
+            (2f64.powi(-25) * (1.0 + 2f64.powi(-40)), 2f64.powi(-24), 2f64.powi(-25)),
+        ] {
+            for sign in [1.0, -1.0] {
+                assert_eq!(FloatType::F16.round(sign * value), sign * f16_value, "{value:e}");
+                assert_eq!(FloatType::Bf16.round(sign * value), sign * bf16_value, "{value:e}");
+                assert_eq!(<f16 as Element>::from_f64(sign * value).to_f64(), sign * f16_value);
+            }
+        }
+        assert!(FloatType::F16.round(f64::NAN).is_nan() && FloatType::Bf16.round(f64::NAN).is_nan());
     }
 
     #[test]

@@ -25,8 +25,8 @@ use crate::kernel::gather::gather;
 use crate::kernel::reduce::{ErrorSums, error_sums};
 use crate::parallel;
 
-/// Elements summed in one piece.
-const CHUNK: usize = 1 << 14;
+/// Elements summed in one piece, whatever the layout, so that all sums have one order.
+const PIECE: usize = 1 << 14;
 
 /// Everything that compares a tensor with its restored form.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -50,12 +50,16 @@ impl Errors {
         }
         let (a, b) = (original.view().into_dyn(), restored.view().into_dyn());
         let len = a.len();
-        let parts = parallel::map_indices(len.div_ceil(CHUNK), len, Default::default, |scratch, chunk| {
-            let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(len);
+        let contiguous = a.is_standard_layout() && b.is_standard_layout();
+        // Several rows at once where they have to be gathered, so that whole cache lines are read.
+        let read = if contiguous { PIECE } else { 16 * PIECE };
+        let parts = parallel::map_indices(len.div_ceil(read), len, Default::default, |scratch, chunk| {
+            let range = chunk * read..((chunk + 1) * read).min(len);
             let (a_scratch, b_scratch): &mut (Vec<A>, Vec<B>) = scratch;
-            error_sums(piece(&a, range.clone(), a_scratch), piece(&b, range, b_scratch))
+            let (a, b) = (values(&a, range.clone(), a_scratch), values(&b, range, b_scratch));
+            a.chunks(PIECE).zip(b.chunks(PIECE)).map(|(a, b)| error_sums(a, b)).collect::<Vec<_>>()
         });
-        Ok(parts.into_iter().map(Self::from).fold(Self::default(), Self::merge))
+        Ok(parts.into_iter().flatten().map(Self::from).fold(Self::default(), Self::merge))
     }
 
     /// The errors of both together.
@@ -111,7 +115,7 @@ impl From<ErrorSums> for Errors {
 }
 
 /// The elements `range` of `view`: borrowed where they are a slice.
-fn piece<'s, A: Element>(
+fn values<'s, A: Element>(
     view: &'s ArrayViewD<'_, A>,
     range: core::ops::Range<usize>,
     scratch: &'s mut Vec<A>,

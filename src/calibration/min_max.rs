@@ -42,9 +42,6 @@ impl fmt::Display for MinMax {
 
 /// Elements that a thread reads before it looks for more work.
 const PART: usize = 1 << 18;
-/// Elements that are widened or gathered at once.
-const CHUNK: usize = 1 << 12;
-
 /// Accumulates the extremes of all regions in the order of memory.
 fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
     let (tensor, tiling, count) = (regions.tensor(), regions.tiling(), regions.len());
@@ -58,8 +55,8 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
                 last = last.max(segment.region + (segment.blocks() - 1) * segment.stride);
             }
             let mut extremes = Extremes::<T>::new(first, last + 1 - first.min(last + 1));
-            for start in range.clone().step_by(CHUNK) {
-                let chunk = start..(start + CHUNK).min(range.end);
+            for start in range.clone().step_by(tensor.chunk_len()) {
+                let chunk = start..(start + tensor.chunk_len()).min(range.end);
                 let x = tensor.chunk::<T>(chunk.clone(), scratch);
                 for segment in tiling.segments(chunk.clone()) {
                     let x =

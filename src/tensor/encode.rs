@@ -16,10 +16,7 @@ use super::codes::PackedCodes;
 use super::encoding::{Dialect, Encoding, NonFinite, Rounding};
 use super::grids::{AffineGrids, Grids, ZeroPoints};
 use super::scheme::{AffineScheme, Scheme};
-use super::view::TensorView;
-
-/// Elements of a chunk: values, codes and parameters of one stay in the first-level cache.
-pub(crate) const CHUNK: usize = 4096;
+use super::view::{CHUNK, TensorView};
 
 /// Writes the codes of `tensor` on `grids`. The tiling has the shape of the tensor, and `grids` a grid for
 /// each of its regions.
@@ -67,11 +64,12 @@ impl<T> Default for Scratch<T> {
 impl Job<'_, '_> {
     fn run<T: Real>(&self, bytes: &mut [u8]) -> Result<()> {
         let bits = self.scheme.bits().get();
-        let chunk_bytes = CHUNK / 8 * bits as usize;
+        let chunk_len = self.tensor.chunk_len();
+        let chunk_bytes = chunk_len / 8 * bits as usize;
         let len = self.tensor.len();
         let nans =
             parallel::map_chunks(bytes, chunk_bytes, len, Scratch::default, |scratch, chunk, bytes| {
-                let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(len);
+                let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
                 self.chunk::<T>(range, scratch, bytes)
             });
         match nans.into_iter().flatten().min() {
@@ -170,6 +168,8 @@ struct Params<T> {
     low: Vec<T>,
     high: Vec<T>,
     zero_after: Vec<i32>,
+    /// The regions that all this is of: first, stride and number.
+    regions: Option<(usize, usize, usize)>,
 }
 
 impl<T> Default for Params<T> {
@@ -182,6 +182,7 @@ impl<T> Default for Params<T> {
             low: Vec::new(),
             high: Vec::new(),
             zero_after: Vec::new(),
+            regions: None,
         }
     }
 }
@@ -189,10 +190,16 @@ impl<T> Default for Params<T> {
 impl<T: Real> Params<T> {
     fn fill(&mut self, scheme: &AffineScheme, grids: &AffineGrids, encoding: &Encoding, segment: &Segment) {
         let count = segment.blocks();
+        // Lines of the same regions follow each other where those lie along the last axis.
+        let regions = Some((segment.region, segment.stride, count));
+        if self.regions == regions {
+            return;
+        }
+        self.regions = regions;
         self.scale.clear();
         grids.scales().extend_into(segment.region, segment.stride, count, &mut self.scale);
         fill_zeros(grids, segment, &mut self.zero);
-        let Self { scale, offset, zero, zero_before, low, high, zero_after } = self;
+        let Self { scale, offset, zero, zero_before, low, high, zero_after, .. } = self;
         let (q_min, q_max) = (scheme.codes().min(), scheme.codes().max());
         let (real_min, real_max) = (T::from_f64(f64::from(q_min)), T::from_f64(f64::from(q_max)));
         for array in [&mut *offset, zero_before, low, high] {
@@ -284,11 +291,13 @@ pub(crate) struct DecodeScratch<T> {
     wide: Vec<u16>,
     scale: Vec<T>,
     zero: Vec<T>,
+    /// The regions that the parameters are of: first, stride and number.
+    regions: Option<(usize, usize, usize)>,
 }
 
 impl<T> Default for DecodeScratch<T> {
     fn default() -> Self {
-        Self { narrow: Vec::new(), wide: Vec::new(), scale: Vec::new(), zero: Vec::new() }
+        Self { narrow: Vec::new(), wide: Vec::new(), scale: Vec::new(), zero: Vec::new(), regions: None }
     }
 }
 
@@ -306,8 +315,13 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
         let range = start..start + out.len();
-        let DecodeScratch { narrow, wide, scale, zero } = scratch;
-        let parameters = |segment: &Segment, scale: &mut Vec<T>, zero: &mut Vec<T>| {
+        let DecodeScratch { narrow, wide, scale, zero, regions } = scratch;
+        let mut parameters = |segment: &Segment, scale: &mut Vec<T>, zero: &mut Vec<T>| {
+            let wanted = Some((segment.region, segment.stride, segment.blocks()));
+            if *regions == wanted {
+                return;
+            }
+            *regions = wanted;
             scale.clear();
             grids.scales().extend_into(segment.region, segment.stride, segment.blocks(), scale);
             fill_zeros(grids, segment, zero);

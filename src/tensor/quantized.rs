@@ -15,11 +15,11 @@ use crate::metrics::Errors;
 use crate::parallel;
 
 use super::codes::PackedCodes;
-use super::encode::{CHUNK, DecodeScratch, decode_range, decodes_in_f64};
+use super::encode::{DecodeScratch, decode_range, decodes_in_f64};
 use super::encoding::Encoding;
 use super::grids::{Grid, Grids};
 use super::scheme::{ClippingRange, Scheme};
-use super::view::TensorView;
+use super::view::{CHUNK, TensorView};
 
 /// Something that the user should know about how a region got its grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,31 +321,33 @@ impl QuantizedTensor {
     pub fn errors_against<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<Errors> {
         self.check_shape(original.shape())?;
         let tensor = TensorView::new(original);
-        let len = tensor.len();
+        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
         let Grids::Affine(grids) = &self.grids;
         let parts = if decodes_in_f64(grids, A::TYPE) {
-            parallel::map_indices(len.div_ceil(CHUNK), len, Default::default, |scratch, chunk| {
+            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
                 self.chunk_errors::<f64>(&tensor, chunk, scratch)
             })
         } else {
-            parallel::map_indices(len.div_ceil(CHUNK), len, Default::default, |scratch, chunk| {
+            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
                 self.chunk_errors::<f32>(&tensor, chunk, scratch)
             })
         };
-        Ok(parts.into_iter().fold(Errors::default(), Errors::merge))
+        Ok(parts.into_iter().flatten().fold(Errors::default(), Errors::merge))
     }
 
+    /// The errors of chunk `chunk`, in pieces of one length whatever the layout, for one order of all sums.
     fn chunk_errors<T: Real>(
         &self,
         tensor: &TensorView<'_>,
         chunk: usize,
         scratch: &mut Compare<T>,
-    ) -> Errors {
+    ) -> Vec<Errors> {
         let Compare { values, restored } = scratch;
-        let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.len());
+        let range = chunk * tensor.chunk_len()..((chunk + 1) * tensor.chunk_len()).min(self.len());
         restored.resize(range.len(), T::zero());
         self.decode_piece(range.clone(), restored);
-        error_sums(tensor.chunk::<T>(range, values), restored).into()
+        let values = tensor.chunk::<T>(range, values);
+        values.chunks(CHUNK).zip(restored.chunks(CHUNK)).map(|(a, b)| error_sums(a, b).into()).collect()
     }
 
     fn check_shape(&self, found: &[usize]) -> Result<(), ShapeError> {
@@ -363,9 +365,9 @@ impl QuantizedTensor {
     pub fn clipped_share<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<f64> {
         self.check_shape(original.shape())?;
         let tensor = TensorView::new(original);
-        let len = tensor.len();
-        let clipped = parallel::map_indices(len.div_ceil(CHUNK), len, Vec::new, |scratch, chunk| {
-            let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(len);
+        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
+        let clipped = parallel::map_indices(len.div_ceil(chunk_len), len, Vec::new, |scratch, chunk| {
+            let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
             let x = tensor.chunk::<f64>(range.clone(), scratch);
             let mut clipped = 0u64;
             for (region, run) in self.tiling.segments(range.clone()).flat_map(|segment| segment.runs()) {

@@ -7,6 +7,9 @@ use ndarray::{ArrayRef, ArrayViewD, Dimension};
 use crate::element::{AnyView, Element, FloatType, Real};
 use crate::kernel::{convert, gather};
 
+/// Elements of a chunk: values, codes and parameters of one stay in the first-level cache.
+pub(crate) const CHUNK: usize = 4096;
+
 /// A borrowed tensor of any element type, rank and layout.
 ///
 /// Made from a reference to anything that `ndarray` holds: arrays, views, transposed, stepped and reversed
@@ -73,6 +76,17 @@ impl<'a> TensorView<'a> {
             AnyView::F16(_) => FloatType::F16,
             AnyView::Bf16(_) => FloatType::Bf16,
         }
+    }
+
+    /// How many elements to ask for at once, a multiple of 8: few where they need no gathering, so that a chunk
+    /// stays in the first-level cache; several rows where they do, so that a transposed tensor is read by whole
+    /// cache lines.
+    pub(crate) fn chunk_len(&self) -> usize {
+        if self.contiguous {
+            return CHUNK;
+        }
+        let row = self.shape().last().copied().unwrap_or(1);
+        row.saturating_mul(16).next_multiple_of(CHUNK).clamp(16 * CHUNK, 256 * CHUNK)
     }
 
     /// The elements `range` (row-major), widened to `T`: borrowed where they are a slice of that type,
