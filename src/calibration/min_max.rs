@@ -83,13 +83,7 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
                         })
                     };
                     if !finite {
-                        let bad = |x: &[T]| {
-                            let nan = x.iter().position(|x| x.is_nan());
-                            nan.or_else(|| reduce::first_non_finite(x)).unwrap_or(0)
-                        };
-                        let at = bad(x);
-                        let value = x.get(at).map_or(f64::NAN, |&x| Element::to_f64(x));
-                        return Err(regions.error_at(segment.start + at, value));
+                        return Err(regions.first_non_finite());
                     }
                 }
             }

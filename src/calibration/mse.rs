@@ -15,11 +15,14 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// Minimizes `Σ (r − r̃)²` over the clipping range, for the very codes, zero points and stored scales of the
 /// scheme, with rounding to nearest.
 ///
-/// Up to 8 bits the squared error is within 1e-4 (relative) of the best that a fine exhaustive search finds,
-/// for symmetric and for asymmetric grids; small regions of few bits are solved exactly. It is never worse
-/// than minimum and maximum. On a histogram every value counts as the middle of its bin.
+/// Up to 8 bits the squared error is within 1e-4 (relative) of the best that a fine exhaustive search finds, for
+/// symmetric grids and for integer zero points; symmetric grids of regions with few values (levels × values up to
+/// 66,000) are solved exactly. With real zero points the search is a descent from several starts, mostly within
+/// 2e-3. From 9 bits on, where clipping gains little, the scale is searched in steps of a thousandth. The result is
+/// never worse than minimum and maximum. On a histogram every value counts as the middle of its bin.
 ///
-/// Cost: see `solve::scale`; about 100 evaluations of the error per region.
+/// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels); about 50 ns per element at
+/// regions of 4096 values and 8 bits, 20 ns for a whole tensor of millions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mse;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::element::{Element, FloatType, Real};
+use crate::element::{FloatType, Real};
 use crate::error::{DataError, Result};
 use crate::granularity::Tiling;
 use crate::kernel::reduce;
@@ -137,7 +137,7 @@ impl<'a, 't> Regions<'a, 't> {
         let runs = self.tiling.bundle_runs(first, count);
         let one = |block: usize, values: &[T], finite: &mut Vec<T>| {
             let region = first + block * stride;
-            let values = self.finite(region, values, finite).map_err(|error| (region, error.into()))?;
+            let values = self.finite(values, finite).map_err(|error| (region, error.into()))?;
             work(region, values).map(|result| (region, result)).map_err(|error| (region, error))
         };
         if let [run] = &*runs
@@ -180,18 +180,12 @@ impl<'a, 't> Regions<'a, 't> {
     }
 
     /// `values` if all of them are finite; else, by the policy, an error or the finite ones.
-    fn finite<'s, T: Real>(
-        &self,
-        region: usize,
-        values: &'s [T],
-        finite: &'s mut Vec<T>,
-    ) -> Result<&'s [T], DataError> {
-        let Some(position) = reduce::first_non_finite(values) else { return Ok(values) };
+    fn finite<'s, T: Real>(&self, values: &'s [T], finite: &'s mut Vec<T>) -> Result<&'s [T], DataError> {
+        if reduce::first_non_finite(values).is_none() {
+            return Ok(values);
+        }
         if self.non_finite == NonFinite::Error {
-            // A NaN is the graver of the two; name it first.
-            let position = values.iter().position(|value| value.is_nan()).unwrap_or(position);
-            let value = values.get(position).map_or(f64::NAN, |&value| Element::to_f64(value));
-            return Err(self.error_at(self.flat(region, position), value));
+            return Err(self.first_non_finite());
         }
         finite.clear();
         finite.extend(values.iter().filter(|value| value.is_finite()));
@@ -215,21 +209,22 @@ impl<'a, 't> Regions<'a, 't> {
         notes.extend(counts.into_iter().map(|(region, count)| (region, Note::SkippedNonFinite { count })));
     }
 
-    /// The error for the non-finite `value` at flat index `flat`.
-    pub(super) fn error_at(&self, flat: usize, value: f64) -> DataError {
-        let index = self.tensor.index_of(flat);
-        if value.is_nan() { DataError::NotANumber { index } } else { DataError::Infinite { index, value } }
-    }
-
-    /// The flat index of the element at `position` of region `region`.
-    fn flat(&self, region: usize, mut position: usize) -> usize {
-        for run in self.tiling.region_runs(region) {
-            if position < run.len() {
-                return run.start + position;
+    /// The error for the first non-finite value of the tensor, whichever region met one first.
+    pub(super) fn first_non_finite(&self) -> DataError {
+        let mut scratch = Vec::new();
+        for start in (0..self.tensor.len()).step_by(BUNDLE) {
+            let range = start..(start + BUNDLE).min(self.tensor.len());
+            let x = self.tensor.chunk::<f64>(range, &mut scratch);
+            if let Some(at) = reduce::first_non_finite(x) {
+                let index = self.tensor.index_of(start + at);
+                return match x.get(at) {
+                    Some(&value) if value.is_infinite() => DataError::Infinite { index, value },
+                    _ => DataError::NotANumber { index },
+                };
             }
-            position -= run.len();
         }
-        0
+        // Not reached: a caller has met one.
+        DataError::NotANumber { index: Vec::new() }
     }
 }
 

@@ -27,6 +27,8 @@ use super::Recipe;
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 #[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "FrozenParts"))]
 pub struct Frozen {
     recipe: Recipe,
     scheme: Scheme,
@@ -63,7 +65,7 @@ impl Frozen {
         zero_points: impl IntoIterator<Item = f64>,
     ) -> Result<Self> {
         let scheme = recipe.scheme()?;
-        let regions = recipe.tiling().tiling(shape)?.regions();
+        let regions = recipe.tiling(shape)?.regions();
         let scales: Vec<f64> = scales.into_iter().collect();
         let zero_points: Vec<f64> = zero_points.into_iter().collect();
         Scheme::check_regions(scales.len(), regions, shape)?;
@@ -114,8 +116,7 @@ impl Frozen {
     /// regions, [`DataError::NotANumber`](crate::DataError::NotANumber) for a NaN without a policy.
     pub fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
         let tensor = TensorView::new(tensor);
-        let mut out =
-            QuantizedTensor::empty(self.scheme.clone(), self.recipe.tiling().tiling(tensor.shape())?);
+        let mut out = QuantizedTensor::empty(self.scheme.clone(), self.recipe.tiling(tensor.shape())?);
         self.quantize_view_into(&tensor, &mut out)?;
         Ok(out)
     }
@@ -134,7 +135,7 @@ impl Frozen {
     }
 
     fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
-        let result = self.recipe.tiling().tiling(tensor.shape()).and_then(|tiling| {
+        let result = self.recipe.tiling(tensor.shape()).and_then(|tiling| {
             out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
             let parts = out.parts();
             parts.grids.clone_from(&self.grids);
@@ -148,5 +149,25 @@ impl Frozen {
 impl fmt::Debug for Frozen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frozen({}; {} grids)", self.recipe, self.grids.len())
+    }
+}
+
+/// The fields of a [`Frozen`] before they are validated.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct FrozenParts {
+    recipe: Recipe,
+    scheme: Scheme,
+    grids: Grids,
+    notes: Notes,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<FrozenParts> for Frozen {
+    type Error = crate::Error;
+
+    fn try_from(parts: FrozenParts) -> Result<Self> {
+        let frozen = Self::new(&parts.recipe, parts.scheme, parts.grids)?;
+        Ok(Self { notes: parts.notes, ..frozen })
     }
 }

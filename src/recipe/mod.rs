@@ -37,7 +37,7 @@ use ndarray::{ArrayRef, Dimension};
 
 use crate::element::Element;
 use crate::error::{DataError, Result};
-use crate::granularity::{Granularity, PerLayer};
+use crate::granularity::{Granularity, PerLayer, Tiling};
 use crate::quantizer::{self, Quantizer};
 use crate::tensor::{Dialect, Encoding, NonFinite, QuantizedTensor, Rounding, Scheme, TensorView};
 
@@ -100,9 +100,13 @@ impl Recipe {
         &self.quantizer
     }
 
-    /// How tensors are cut into regions.
-    pub fn tiling(&self) -> &Arc<dyn Granularity> {
-        &self.granularity
+    /// How a tensor of `shape` is cut into regions.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError`](crate::ShapeError) if the granularity does not fit the shape.
+    pub fn tiling(&self, shape: &[usize]) -> Result<Tiling> {
+        self.granularity.tiling(shape)
     }
 
     /// How values get their codes.
@@ -227,5 +231,21 @@ impl core::str::FromStr for Recipe {
     /// Reads the text form of a recipe of built-in strategies. For others see [`Registry`].
     fn from_str(text: &str) -> Result<Self, crate::ParseError> {
         Registry::default().parse(text)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Recipe {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.text())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Recipe {
+    /// Reads recipes of built-in strategies. For others, keep the text and read it by a [`Registry`].
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }

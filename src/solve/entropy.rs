@@ -76,7 +76,7 @@ pub(crate) fn entropy_threshold(
     // A few candidates from all over the range first: their least bounds most others early.
     const STRIDE: usize = 64;
     let strided = (levels..=counts.len()).step_by(STRIDE);
-    let others = (levels..=counts.len()).filter(|m| (m - levels) % STRIDE != 0);
+    let others = (levels..=counts.len()).filter(|m| !(m - levels).is_multiple_of(STRIDE));
     for m in strided.chain(others) {
         let divergence = match rule {
             EntropyRule::SlidesFloor => sums.merged(m, levels, least, |i| floor_start(i, m, levels)),
@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn thresholds_of_the_reference_data() {
         use EntropyRule::*;
-        let expected: [(Vec<f64>, &[(EntropyRule, usize, usize, f64)]); 3] = [
+        type Row = (EntropyRule, usize, usize, f64);
+        let expected: [(Vec<f64>, &[Row]); 3] = [
             (
                 samples::a(),
                 &[

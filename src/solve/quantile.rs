@@ -15,9 +15,9 @@ use core::cmp::Ordering;
 
 use crate::element::{Element, Real};
 
-/// Decimals of a percentile that are kept. With 17 of them `num * n` fits in 128 bits for any length n,
-/// and no length is long enough for an eighteenth to move a rank by more than one.
-const MAX_DECIMALS: usize = 17;
+/// Decimals of a percentile that are kept. With 16 of them `2 * num * n` fits in 128 bits for any length n,
+/// and no length in memory is long enough for a seventeenth to move a rank by more than one.
+const MAX_DECIMALS: usize = 16;
 
 /// A percentile as an exact fraction of one: 99.9 is 999/1000.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,7 +77,7 @@ impl Percent {
         let steps = n.saturating_sub(1);
         let position = self.num * steps as u128;
         let index = usize::try_from(position / self.den).unwrap_or(usize::MAX);
-        if position % self.den == 0 {
+        if position.is_multiple_of(self.den) {
             return (index, 0.0);
         }
         (index, (self.ratio * steps as f64 - index as f64).clamp(0.0, 1.0))

@@ -18,11 +18,12 @@
 //! The least and largest scale that can be best: a smaller one than the first clips more than the best grid
 //! errs; in a grid of a larger one than the last, half the levels are unused, so half the scale is as good.
 
+mod search;
 mod sweep;
 mod table;
 
 use crate::element::{Element, FloatType, Real};
-use table::{Table, Window};
+use search::Search;
 
 /// A family of grids: codes `q_min..=q_max`, the level of code q is `S * (q - Z)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,13 +75,14 @@ const FEW: usize = 256;
 /// scale to the type it is stored in; only rounded scales are compared. `None` if all values are zero or
 /// there are none.
 ///
-/// Up to 8 bits the error is within 1e-4 of the least that an exhaustive search finds with a fixed or
-/// integer zero point. Above, minima are too many to visit all: the scan is limited to about a thousand
-/// scales. A real zero point adds a dimension, searched in eighths of a step. Never worse than the
-/// minimum and maximum of the values as the ends of the grid.
+/// Up to 8 bits and with a fixed or integer zero point the error is within 1e-4 of the least that an
+/// exhaustive search finds. A real zero point adds a dimension, searched from eighths of a step: usually
+/// within 1e-3, a few percent off in bad cases of few values. Above 8 bits the minima are too many to visit
+/// all, and the scan takes steps of at least 1e-3 of the scale. Never worse than the minimum and maximum of
+/// the values as the ends of the grid.
 ///
-/// Time O(n + levels), about 15 passes over the values and a few hundred looks at each level; memory
-/// O(levels).
+/// Time: about 15 passes over the values and a few hundred looks at each level (at most a few thousand, above
+/// 8 bits). Memory O(levels), and O(n) where values are few or repeat.
 pub(crate) fn best_grid<T: Real>(
     values: &[T],
     family: &GridFamily,
@@ -92,7 +94,7 @@ pub(crate) fn best_grid<T: Real>(
         return None;
     }
     // Squares and reciprocals of extreme values leave the range of floats.
-    let exponent = largest.log2().floor();
+    let exponent = largest.log2().floor().min(1022.0);
     let limit = if T::TYPE == FloatType::F64 { 300.0 } else { 40.0 };
     if exponent.abs() > limit {
         let unit = exponent.exp2();
@@ -123,7 +125,7 @@ pub(crate) fn best_grid_weighted(
     if !(largest > 0.0 && largest.is_finite()) {
         return None;
     }
-    let unit = largest.log2().floor().exp2();
+    let unit = largest.log2().floor().min(1022.0).exp2();
     let unit = if (1e-90..1e90).contains(&unit) { 1.0 } else { unit };
     let values: Vec<f64> = values.iter().map(|x| x / unit).collect();
     let points = Points { values: &values, weights: Some(&weights), low: low / unit, high: high / unit };
@@ -161,10 +163,11 @@ struct Sums {
 impl<T: Real> Points<'_, T> {
     /// All sums in f64.
     fn sums(&self, scale: f64, zero: f64, family: &GridFamily) -> Sums {
-        let mut sums = Sums::default();
+        // Independent lanes, because every addition waits for the one before it.
+        let mut lanes = [Sums::default(); 4];
         let (inverse, low, high) = (1.0 / scale, f64::from(family.q_min), f64::from(family.q_max));
         const MAGIC: f64 = 6_755_399_441_055_744.0;
-        let mut add = |x: f64, weight: f64| {
+        let add = |sums: &mut Sums, x: f64, weight: f64| {
             let v = x * inverse + zero;
             let v = if v < low { low } else { v };
             let v = if v > high { high } else { v };
@@ -177,11 +180,29 @@ impl<T: Real> Points<'_, T> {
             sums.lx += weight * (l * x);
             sums.ll += weight * (l * l);
         };
+        let [first, ..] = &mut lanes;
         match self.weights {
-            Some(weights) => self.values.iter().zip(weights).for_each(|(&x, &w)| add(Element::to_f64(x), w)),
-            None => self.values.iter().for_each(|&x| add(Element::to_f64(x), 1.0)),
+            Some(weights) => {
+                self.values.iter().zip(weights).for_each(|(&x, &w)| add(first, Element::to_f64(x), w));
+            }
+            None => {
+                let (chunks, rest) = self.values.as_chunks::<4>();
+                rest.iter().for_each(|&x| add(first, Element::to_f64(x), 1.0));
+                for chunk in chunks {
+                    for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                        add(lane, Element::to_f64(x), 1.0);
+                    }
+                }
+            }
         }
-        sums
+        lanes.iter().fold(Sums::default(), |a, b| Sums {
+            error: a.error + b.error,
+            weight: a.weight + b.weight,
+            x: a.x + b.x,
+            l: a.l + b.l,
+            lx: a.lx + b.lx,
+            ll: a.ll + b.ll,
+        })
     }
 
     /// The squared error alone, in the arithmetic of the values where that is precise enough to rank grids.
@@ -218,13 +239,20 @@ impl<T: Real> Points<'_, T> {
     }
 }
 
+impl<T> Points<'_, T> {
+    /// The number of values that the points stand for.
+    fn weight(&self) -> f64 {
+        self.weights.map_or(self.values.len() as f64, |weights| weights.iter().sum())
+    }
+}
+
 /// Sorts few values, so that equal ones become one weighted point, and searches.
 fn best_of_points<T: Real>(
     points: &Points<'_, T>,
     family: &GridFamily,
     round_scale: &dyn Fn(f64) -> f64,
 ) -> Option<BestGrid> {
-    if points.values.len() > FEW {
+    if points.values.len() > FEW && !repeats(points.values) {
         return Search { points, family, round_scale, few: false }.run();
     }
     let weight = |i: usize| points.weights.and_then(|weights| weights.get(i)).copied().unwrap_or(1.0);
@@ -238,302 +266,23 @@ fn best_of_points<T: Real>(
         }
         equal
     });
+    if pairs.len() > FEW {
+        return Search { points, family, round_scale, few: false }.run();
+    }
     let (values, weights): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
     let points = Points { values: &values, weights: Some(&weights), low: points.low, high: points.high };
     Search { points: &points, family, round_scale, few: true }.run()
 }
 
-/// A minimum of the scan: its scale, the scales on either side, and the grid around it.
-#[derive(Debug, Clone, Copy)]
-struct Minimum {
-    bracket: [f64; 3],
-    error: f64,
-    phase: f64,
-    below: usize,
-}
-
-/// How many minima of the table's error are looked at on the values.
-const MINIMA: usize = 12;
-
-struct Search<'a, T> {
-    points: &'a Points<'a, T>,
-    family: &'a GridFamily,
-    round_scale: &'a dyn Fn(f64) -> f64,
-    few: bool,
-}
-
-impl<T: Real> Search<'_, T> {
-    fn run(&self) -> Option<BestGrid> {
-        let (q_min, q_max) = (f64::from(self.family.q_min), f64::from(self.family.q_max));
-        let mut best: Option<BestGrid> = None;
-        for (scale, zero) in self.min_max() {
-            self.offer(scale, zero, &mut best);
-        }
-        let levels = (q_max - q_min + 1.0).max(1.0) as usize;
-        let Points { low, high, .. } = *self.points;
-        let (centre, window, fold, phases) = match self.family.zero {
-            ZeroRule::Fixed(zero) => {
-                let code = zero.round_ties_even().clamp(q_min, q_max);
-                let phase = (code - zero).clamp(-0.5, 0.5);
-                let (mut above, mut below) = ((q_max - code) as usize, (code - q_min) as usize);
-                // A grid that is its own mirror image needs only magnitudes.
-                let fold = above as f64 + phase == below as f64 - phase;
-                if fold {
-                    (above, below) = (above.max(below), 0);
-                }
-                let phase = if fold {
-                    phase.abs() * if above as f64 + phase.abs() > q_max - q_min { -1.0 } else { 1.0 }
-                } else {
-                    phase
-                };
-                if fold && phase == 0.5 {
-                    above = levels / 2 - 1;
-                }
-                (0.0, Window::Fixed { above, below }, fold, vec![phase])
-            }
-            ZeroRule::Integer => (0.0, Window::Free { others: levels - 1 }, false, vec![0.0]),
-            ZeroRule::Real => {
-                let phases = (0..8).map(|i| f64::from(i) / 8.0 - 0.5).collect();
-                (0.5 * (low + high), Window::Free { others: levels - 1 }, false, phases)
-            }
-        };
-        let per_level = if self.few { 16 } else { 8 };
-        let cells = match self.points.values.len() {
-            n if n > 1 << 18 => (levels * 32).clamp(4096, 1 << 17),
-            _ => (levels * per_level / if fold { 2 } else { 1 }).clamp(512, 1 << 16),
-        };
-        let table = Table::new(self.points, centre, fold, cells);
-        let mut minima = Vec::new();
-        for phase in phases {
-            self.scan(
-                &table,
-                phase,
-                window,
-                best.map_or(f64::INFINITY, |best| best.squared_error),
-                &mut minima,
-            );
-        }
-        minima.sort_by(|a: &Minimum, b| a.error.total_cmp(&b.error));
-        minima.truncate(4 * MINIMA);
-        for minimum in &mut minima {
-            refine(minimum, &table, window);
-        }
-        minima.sort_by(|a: &Minimum, b| a.error.total_cmp(&b.error));
-        minima.truncate(MINIMA);
-        let zero_of = |minimum: &Minimum, scale: f64| match self.family.zero {
-            ZeroRule::Fixed(zero) => zero,
-            ZeroRule::Integer => q_min + minimum.below as f64,
-            ZeroRule::Real => q_min + minimum.below as f64 - minimum.phase - centre / scale,
-        };
-        if self.few {
-            for minimum in &minima {
-                let [low, scale, high] = minimum.bracket;
-                let zero = zero_of(minimum, scale);
-                if !matches!(self.family.zero, ZeroRule::Real)
-                    && let Some(scale) = sweep::best_scale(self.points, self.family, zero, low, high)
-                {
-                    self.offer(scale, zero, &mut best);
-                } else {
-                    self.improve(scale, zero, 20, &mut best);
-                }
-            }
-            return best;
-        }
-        let mut ranked: Vec<(f64, f64, f64, Minimum)> = Vec::with_capacity(minima.len());
-        for minimum in minima {
-            let scale = (self.round_scale)(minimum.bracket[1]);
-            if scale > 0.0 && scale.is_finite() {
-                let zero = zero_of(&minimum, scale);
-                ranked.push((self.points.error(scale, zero, self.family), scale, zero, minimum));
-            }
-        }
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for &(error, scale, zero, minimum) in ranked.iter().take(3) {
-            let (scale, zero) = self.vertex(error, scale, zero, &minimum, &zero_of);
-            self.improve(scale, zero, 2, &mut best);
-        }
-        best
+/// Whether a sample of 64 values repeats itself, as continuous ones hardly do.
+fn repeats<T: Real>(values: &[T]) -> bool {
+    let mut sample = [0.0; 64];
+    let stride = (values.len() / sample.len()).max(1);
+    for (slot, &x) in sample.iter_mut().zip(values.iter().step_by(stride)) {
+        *slot = Element::to_f64(x);
     }
-
-    /// The grids whose ends are the least and largest value.
-    fn min_max(&self) -> Vec<(f64, f64)> {
-        let (q_min, q_max) = (f64::from(self.family.q_min), f64::from(self.family.q_max));
-        let Points { low, high, .. } = *self.points;
-        let steps = (q_max - q_min).max(1.0);
-        let (wide_low, wide_high) = (low.min(0.0), high.max(0.0));
-        match self.family.zero {
-            ZeroRule::Fixed(zero) => {
-                let largest = high.max(-low);
-                let up = if q_max > zero { high / (q_max - zero) } else { 0.0 };
-                let down = if zero > q_min { -low / (zero - q_min) } else { 0.0 };
-                vec![
-                    (largest / (q_max - zero).abs().max(0.5), zero),
-                    (up.max(down), zero),
-                    (2.0 * largest / steps, zero),
-                ]
-            }
-            ZeroRule::Integer => {
-                let scale = (self.round_scale)((wide_high - wide_low) / steps);
-                let zero = (q_min - (wide_low / scale).round_ties_even()).clamp(q_min, q_max);
-                vec![(scale, if zero.is_nan() { q_min } else { zero })]
-            }
-            ZeroRule::Real => {
-                let wide = (self.round_scale)((wide_high - wide_low) / steps);
-                let narrow = (self.round_scale)((high - low) / steps);
-                vec![(wide, q_min - wide_low / wide), (narrow, q_min - low / narrow)]
-            }
-        }
-    }
-
-    /// Evaluates a grid exactly and keeps it if it is the best so far.
-    fn offer(&self, scale: f64, zero: f64, best: &mut Option<BestGrid>) -> Option<Sums> {
-        let scale = (self.round_scale)(scale);
-        if !(scale > 0.0 && scale.is_finite() && zero.is_finite()) {
-            return None;
-        }
-        let sums = self.points.sums(scale, zero, self.family);
-        if best.is_none_or(|best| sums.error < best.squared_error) {
-            *best = Some(BestGrid { scale, zero, squared_error: sums.error });
-        }
-        Some(sums)
-    }
-
-    /// The best scale (and real zero point) for the codes, then the codes for those, while it helps.
-    fn improve(&self, mut scale: f64, mut zero: f64, rounds: usize, best: &mut Option<BestGrid>) {
-        let mut last = f64::INFINITY;
-        for _ in 0..=rounds {
-            let Some(sums) = self.offer(scale, zero, best) else { return };
-            if sums.error >= last * (1.0 - 1e-9) {
-                return;
-            }
-            last = sums.error;
-            if self.family.zero == ZeroRule::Real {
-                let spread = sums.weight * sums.ll - sums.l * sums.l;
-                if !(spread > 0.0) {
-                    return;
-                }
-                let fitted = (self.round_scale)((sums.weight * sums.lx - sums.l * sums.x) / spread);
-                zero -= (sums.x - fitted * sums.l) / (sums.weight * fitted);
-                scale = fitted;
-            } else {
-                scale = sums.lx / sums.ll;
-            }
-        }
-    }
-
-    /// The vertex of the parabola through the errors at a minimum and close on both sides.
-    fn vertex(
-        &self,
-        error: f64,
-        scale: f64,
-        zero: f64,
-        minimum: &Minimum,
-        zero_of: &dyn Fn(&Minimum, f64) -> f64,
-    ) -> (f64, f64) {
-        let [low, _, high] = minimum.bracket;
-        let (left, right) = (0.5 * (low + scale), 0.5 * (high + scale));
-        let at = |s: f64| self.points.error(s, zero_of(minimum, s), self.family);
-        let Some(found) = parabola([left, scale, right], [at(left), error, at(right)]) else {
-            return (scale, zero);
-        };
-        let rounded = (self.round_scale)(found);
-        if at(rounded) < error { (rounded, zero_of(minimum, rounded)) } else { (scale, zero) }
-    }
-
-    /// The minima of the table's error over the scales that can be best.
-    fn scan(&self, table: &Table, phase: f64, window: Window, mut best: f64, minima: &mut Vec<Minimum>) {
-        let (up, down) = (table.up.max, table.down.max);
-        let largest = up.max(down);
-        let (start, end) = match window {
-            Window::Fixed { above, below } => {
-                let side = |max: f64, levels: f64| if levels > 0.0 { max / levels } else { 0.0 };
-                let fit = side(up, above as f64 + phase).max(side(down, below as f64 - phase));
-                let half = |max: f64, levels: usize| max / ((levels / 2) as f64 + 0.5);
-                let end = if phase == 0.0 { half(up, above).max(half(down, below)) } else { 4.0 * fit };
-                (fit, end.min(2.0 * largest))
-            }
-            Window::Free { others } => {
-                let half = (others / 2) as f64;
-                let end = if half > 1.0 { (up + down) / (half - 1.0) } else { 2.0 * largest };
-                ((up + down) / others.max(1) as f64, end.min(2.0 * largest))
-            }
-        };
-        if !(start > 0.0) {
-            return;
-        }
-        let spread = (table.squares / (self.points.weight().max(1.0))).sqrt();
-        let norm = table.squares.sqrt();
-        // A minimum is as wide as it takes the codes to change: a fraction of 1 / (typical level).
-        let finest = if self.points.values.len() > FEW { 0.1 } else { 0.08 };
-        let step = |scale: f64, error: f64, best: f64| {
-            let quick = 2.5 * (error.sqrt() - best.sqrt()) / norm;
-            (finest * scale / spread).max(quick).clamp(1e-3, 0.04)
-        };
-        let mut samples: Vec<(f64, f64, usize)> = Vec::with_capacity(256);
-        let mut scale = start;
-        for _ in 0..1000 {
-            let estimate = table.error(scale, phase, window);
-            samples.push((scale, estimate.error, estimate.below));
-            best = best.min(estimate.error);
-            if estimate.clipped > best {
-                break;
-            }
-            scale *= 1.0 - step(scale, estimate.error, best);
-        }
-        samples.reverse();
-        scale = start;
-        let mut error = samples.last().map_or(best, |sample| sample.1);
-        for _ in 0..1000 {
-            scale *= 1.0 + step(scale, error, best);
-            let estimate = table.error(scale, phase, window);
-            samples.push((scale, estimate.error, estimate.below));
-            error = estimate.error;
-            best = best.min(error);
-            if scale > end {
-                break;
-            }
-        }
-        for three in samples.windows(3) {
-            let &[a, b, c] = three else { continue };
-            if b.1 <= a.1 && b.1 <= c.1 {
-                minima.push(Minimum { bracket: [a.0, b.0, c.0], error: b.1, phase, below: b.2 });
-            }
-        }
-    }
-}
-
-impl<T> Points<'_, T> {
-    /// The number of values that the points stand for.
-    fn weight(&self) -> f64 {
-        self.weights.map_or(self.values.len() as f64, |weights| weights.iter().sum())
-    }
-}
-
-/// Where the parabola through three points has its minimum, if it has one between them.
-fn parabola(x: [f64; 3], y: [f64; 3]) -> Option<f64> {
-    let (left, right) = (x[1] - x[0], x[2] - x[1]);
-    let (fall, rise) = ((y[1] - y[0]) / left, (y[2] - y[1]) / right);
-    let bend = rise - fall;
-    let vertex = x[1] - (fall * right + rise * left) / (2.0 * bend);
-    (bend > 0.0 && vertex > x[0] && vertex < x[2]).then_some(vertex)
-}
-
-/// Two steps of parabolic interpolation in the table.
-fn refine(minimum: &mut Minimum, table: &Table, window: Window) {
-    let [low, scale, high] = minimum.bracket;
-    let mut x = [0.5 * (low + scale), scale, 0.5 * (scale + high)];
-    for _ in 0..2 {
-        let at = |s: f64| table.error(s, minimum.phase, window);
-        let Some(found) = parabola(x, [at(x[0]).error, minimum.error, at(x[2]).error]) else { return };
-        let estimate = at(found);
-        if estimate.error >= minimum.error {
-            return;
-        }
-        minimum.bracket[1] = found;
-        (minimum.error, minimum.below) = (estimate.error, estimate.below);
-        let reach = 0.25 * (x[2] - x[0]);
-        x = [found - reach, found, found + reach];
-    }
+    sample.sort_unstable_by(f64::total_cmp);
+    sample.windows(2).filter(|pair| matches!(pair, [a, b] if a == b)).count() >= 4
 }
 
 #[cfg(test)]

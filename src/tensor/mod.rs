@@ -10,6 +10,8 @@ mod encoding;
 mod grids;
 mod quantized;
 mod scheme;
+#[cfg(feature = "serde")]
+mod serialized;
 mod view;
 
 pub use code_range::CodeRange;

@@ -117,6 +117,13 @@ impl QuantizedTensor {
         Ok(Self { scheme, tiling, grids, codes, source, recipe, notes: Notes::new() })
     }
 
+    /// The same tensor with notes on how its regions got their grids.
+    #[cfg(feature = "serde")]
+    pub(super) fn with_notes(mut self, notes: Notes) -> Self {
+        self.notes = notes;
+        self
+    }
+
     /// A tensor of no elements under a scheme: the buffers that [`Recipe::quantize_into`] fills.
     ///
     /// [`Recipe::quantize_into`]: crate::recipe::Recipe::quantize_into

@@ -23,13 +23,21 @@ pub(super) fn best_scale<T: Real>(
     high: f64,
 ) -> Option<f64> {
     let (q_min, q_max) = (f64::from(family.q_min), f64::from(family.q_max));
-    let code = |x: f64, scale: f64| (x / scale + zero).clamp(q_min, q_max).round_ties_even();
+    // 1.5 * 2^52: adding it to a small number rounds that to the nearest even integer.
+    const MAGIC: f64 = 6_755_399_441_055_744.0;
+    let code = |x: f64, inverse: f64| {
+        let v = x * inverse + zero;
+        let v = if v < q_min { q_min } else { v };
+        let v = if v > q_max { q_max } else { v };
+        (v + MAGIC) - MAGIC
+    };
+    let (inverse_low, inverse_high) = (1.0 / low, 1.0 / high);
     let (mut lx, mut ll) = (0.0, 0.0);
     let mut crossings = Vec::new();
     for (i, &x) in points.values.iter().enumerate() {
         let x = Element::to_f64(x);
         let weight = points.weights.and_then(|weights| weights.get(i)).copied().unwrap_or(1.0);
-        let (first, last) = (code(x, low), code(x, high));
+        let (first, last) = (code(x, inverse_low), code(x, inverse_high));
         let level = first - zero;
         lx += weight * level * x;
         ll += weight * level * level;

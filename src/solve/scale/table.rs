@@ -134,7 +134,7 @@ impl Table {
         }
         let max = high.max(-low);
         let width = max / cells as f64;
-        if !(width > 0.0) {
+        if width.is_nan() || width <= 0.0 {
             return Self::default();
         }
         let per_cell = 1.0 / width;
