@@ -1,5 +1,71 @@
-//! Low-bit quantization of `ndarray` tensors.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo))]
+//! Low-bit quantization of [`ndarray`] tensors: real values to bit-packed codes and back.
+//!
+//! ```
+//! use lowbit::prelude::*;
+//! use ndarray::{Array2, Ix2};
+//!
+//! let weights = Array2::from_shape_fn((16, 64), |(i, j)| ((7 * i + j) as f32 * 0.37).sin());
+//!
+//! // Every choice is one line, and every one has a sensible default.
+//! let q = Uniform::symmetric(BitWidth::new(4)?)
+//!     .range(SymmetricRange::Restricted)
+//!     .calibration(Percentile::new(99.99)?)
+//!     .granularity(PerChannel::new(Axis(0)))
+//!     .quantize(&weights)?;
+//! let restored = q.dequantize::<f32, Ix2>()?;
+//! println!("{:.2} bits/element, {:.1} dB", q.bits_per_element(), sqnr(&weights, &restored)?);
+//! # assert_eq!(q.bits_per_element(), 4.5);
+//!
+//! // Dynamic activations: a recipe finds the range of whatever it is given.
+//! let recipe = Uniform::asymmetric(BitWidth::new(8)?).calibration(Kl::default()).granularity(PerLayer);
+//! let x = Array2::from_shape_fn((4, 64), |(i, j)| ((i + 3 * j) as f32).cos().max(0.0));
+//! let qx = recipe.quantize(&x)?;
+//!
+//! // Static activations: the same recipe with its grids finished.
+//! let activation = recipe.freeze_from(&x)?;
+//! let qx = activation.quantize(&x)?;
+//! # Ok::<(), lowbit::Error>(())
+//! ```
+//!
+//! # How it is built
+//!
+//! ```text
+//!  tensor ─Granularity─▶ regions ─Calibration─▶ range [α, β] ─Quantizer─▶ grids ─Encoding─▶ codes ─▶ QuantizedTensor
+//! ```
+//!
+//! Each arrow is one decision, each decision one small strategy object, and any choice on one arrow composes with
+//! any choice on the others. Together they are a [`Recipe`], which has a text form and can be stored.
+//!
+//! | decision | in | choices |
+//! |---|---|---|
+//! | which elements share parameters | [`granularity`] | per layer, group, channel, sub-channel; n-d blocks; your own |
+//! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, given; your own |
+//! | what is stored, and the grid of a region | [`quantizer`] | uniform: symmetric (restricted, full, mid-rise), asymmetric (integer or real zero point); your own |
+//! | how a value gets its code | [`Encoding`] | five roundings; seven numeric [dialects](Dialect); a policy for NaN and ±∞ |
+//!
+//! The result, [`QuantizedTensor`], is one concrete type whatever made it: packed codes, one grid per region, the
+//! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, and
+//! `io::safetensors` (feature `safetensors`) puts it into files.
+//!
+//! # Conventions
+//!
+//! * `q = clamp(round(r / S) + Z, q_min, q_max)` and `r̃ = S · (q − Z)`, as in ONNX, PyTorch and TFLite. The survey
+//!   of Gholami et al. (2021) writes `Q(r) = Int(r/S) − Z`; its Z has the opposite sign.
+//! * Parameters are rounded to their storage type *before* codes are chosen.
+//! * Elements are f32, f64, [`half::f16`] or [`half::bf16`], in any layout. The codes of a view are those of its
+//!   standard-layout copy, and the result never depends on the number of threads.
+//! * Nothing panics, whatever the input. A configuration that cannot work is a [`ConfigError`], a configuration that
+//!   does not fit a tensor a [`ShapeError`], data that cannot be served a [`DataError`].
+//!
+//! # Adding a method
+//!
+//! A [`Quantizer`] of your own is two functions; see the [example](quantizer#adding-a-quantizer).
+//!
+//! # Features
+//!
+//! * `rayon` (default): several threads for large tensors, with the same bits.
+//! * `serde`: tensors, recipes, frozen recipes and their parts can be serialized, and are validated on the way in.
+//! * `safetensors`: quantized tensors in safetensors files.
 
 mod bits;
 mod element;

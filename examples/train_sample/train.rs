@@ -4,6 +4,8 @@
 //! multiplications, divisions and square roots in a fixed order, so training
 //! again gives the same bits.
 
+#![allow(clippy::expect_used, reason = "the shapes of the network are fixed")]
+
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, IxDyn};

@@ -6,6 +6,7 @@
 //! Included with `#[path = "../support/sample/mod.rs"] mod sample;`.
 
 #![allow(dead_code, unused_imports, reason = "shared by several examples, each of which uses a part")]
+#![allow(clippy::expect_used, reason = "shapes are checked when the network is loaded")]
 
 use anyhow::Result;
 use ndarray::Array4;
