@@ -46,6 +46,9 @@ fn cases() -> impl Strategy<Value = Case> {
         0..1000u64,
     )
         .prop_map(|(shape, (kind, axis, length), (bits, quantizer, calibration), storage, seed)| {
+            // A real zero point of data far from zero may not fit a half type: an error of its own.
+            let half = matches!(storage, FloatType::F16 | FloatType::Bf16);
+            let storage = if quantizer >= 8 && half { FloatType::F32 } else { storage };
             let quantizer =
                 calibrated(kinds(bits)[quantizer].clone().scales(storage), CALIBRATIONS[calibration]);
             Case { granularity: granularity(&shape, kind, axis, length), shape, quantizer, seed }
