@@ -8,7 +8,7 @@ use crate::kernel::reduce;
 use crate::parallel;
 use crate::tensor::{ClippingRange, NonFinite, Scheme};
 
-use super::{Calibrated, Calibration, Region, Regions, min_max_of};
+use super::{Calibrated, Calibration, Region, Regions, min_max_of, range_or_zero};
 
 /// The range from the smallest to the largest value. The default.
 ///
@@ -24,7 +24,7 @@ impl Calibration for MinMax {
     fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
         if regions.non_finite() != NonFinite::Error {
             // Skipping single values needs them gathered.
-            return regions.map(|region| self.range(region, scheme));
+            return regions.map(|region| range_or_zero(self, region, scheme));
         }
         if regions.tensor().element_type() == FloatType::F64 {
             one_pass::<f64>(regions)

@@ -62,14 +62,15 @@ pub trait Calibration: fmt::Debug + fmt::Display + Send + Sync {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated>;
 
     /// The clipping ranges of all regions in order. The default calls [`range`](Self::range) for each, on
-    /// several threads where the tensor is large; an override must give the same result.
+    /// several threads where the tensor is large; an override must give the same result. A region whose
+    /// values were all skipped as non-finite gets a range of zero.
     ///
     /// # Errors
     ///
     /// As [`range`](Self::range), and [`DataError::NotANumber`] or [`DataError::Infinite`] where the policy
     /// for non-finite values is an error.
     fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
-        regions.map(|region| self.range(region, scheme))
+        regions.map(|region| range_or_zero(self, region, scheme))
     }
 
     /// Whether ranges are found in the data. `false` means that they are given, so that no values need to
@@ -91,6 +92,18 @@ impl<C: Calibration + ?Sized> Calibration for Arc<C> {
     fn reads_data(&self) -> bool {
         (**self).reads_data()
     }
+}
+
+/// The range of `region`, or a range of zero where all its values were skipped.
+pub(crate) fn range_or_zero<C: Calibration + ?Sized>(
+    calibration: &C,
+    region: &Region<'_>,
+    scheme: &Scheme,
+) -> Result<Calibrated> {
+    if region.evidence().count() == 0 && calibration.reads_data() {
+        return Ok(ClippingRange::ZERO.into());
+    }
+    calibration.range(region, scheme)
 }
 
 /// `found`, or the region's minimum and maximum where `found` is a range of zero on data that are not.

@@ -1,8 +1,8 @@
 //! The body that methods share whose grid is a calibrated range on a scheme.
 
-use crate::calibration::{Calibrated, Calibration, Region, Regions};
+use crate::calibration::{Calibrated, Calibration, Region, Regions, range_or_zero};
 use crate::error::Result;
-use crate::tensor::{ClippingRange, Grids, Notes, Scheme};
+use crate::tensor::{Grids, Notes, Scheme};
 
 use super::Fit;
 
@@ -14,12 +14,7 @@ use super::Fit;
 /// As [`Calibration::range`], and [`DataError::ScaleStorage`](crate::DataError::ScaleStorage) where the
 /// scale does not fit its type.
 pub fn fit_calibrated(calibration: &dyn Calibration, region: &Region<'_>, scheme: &Scheme) -> Result<Fit> {
-    let found = if region.evidence().count() == 0 && calibration.reads_data() {
-        ClippingRange::ZERO.into()
-    } else {
-        calibration.range(region, scheme)?
-    };
-    let Calibrated { range, note } = found;
+    let Calibrated { range, note } = range_or_zero(calibration, region, scheme)?;
     Ok(Fit { grid: scheme.grid(range, region.index())?, note })
 }
 

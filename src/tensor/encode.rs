@@ -31,12 +31,30 @@ pub(crate) fn encode_into(
     Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
     let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), tensor.len())?;
     let (Scheme::Affine(scheme), Grids::Affine(grids)) = (scheme, grids);
-    let job = Job { tensor, tiling, scheme, grids, encoding };
-    if tensor.element_type() == FloatType::F64 || grids.scales().storage() == FloatType::F64 {
-        job.run::<f64>(bytes)
-    } else {
-        job.run::<f32>(bytes)
+    let in_f64 = tensor.element_type() == FloatType::F64 || grids.scales().storage() == FloatType::F64;
+    let mut encoding = *encoding;
+    if encoding.dialect == Dialect::OpenVino
+        && !(if in_f64 {
+            spans_are_finite::<f64>(scheme, grids)
+        } else {
+            spans_are_finite::<f32>(scheme, grids)
+        })
+    {
+        // The same number without the span.
+        encoding.dialect = Dialect::Gptq;
     }
+    let job = Job { tensor, tiling, scheme, grids, encoding: &encoding };
+    if in_f64 { job.run::<f64>(bytes) } else { job.run::<f32>(bytes) }
+}
+
+/// Whether `S(q_max − Z) − S(q_min − Z)` is finite in `T` for every grid.
+fn spans_are_finite<T: Real>(scheme: &AffineScheme, grids: &AffineGrids) -> bool {
+    let ends = [scheme.codes().min(), scheme.codes().max()].map(|end| T::from_f64(f64::from(end)));
+    (0..grids.len()).filter_map(|region| grids.get(region)).all(|grid| {
+        let (scale, zero) = (T::from_f64(grid.scale), T::from_f64(grid.zero_point));
+        let [low, high] = ends.map(|end| scale * (end - zero));
+        (high - low).is_finite()
+    })
 }
 
 struct Job<'a, 't> {

@@ -50,7 +50,8 @@ impl Rounding {
 /// | [`Gptq`](Self::Gptq) | `sat(round(x / S + Z))` | GPTQ |
 ///
 /// A zero point that is not an integer is always added before rounding, as there is no other way to use it.
-/// Values are decoded as `S · (q − Z)` in every dialect.
+/// Where `hi − lo` overflows for a region, `OpenVino` gives the codes of `Gptq` for the tensor. Values are decoded
+/// as `S · (q − Z)` in every dialect.
 ///
 /// ```
 /// use lowbit::{Dialect, prelude::*};

@@ -298,12 +298,14 @@ impl AffineGrids {
             }
     }
 
-    /// Checks every parameter against `scheme`: scales finite and not zero (positive if `positive`), as
+    /// Checks every parameter against `scheme`: scales finite and not zero (if `positive`, positive with
+    /// a finite reciprocal), as
     /// many zero points as scales, integer zero points within the codes, real ones finite.
     pub(crate) fn check(&self, scheme: &AffineScheme, positive: bool) -> Result<(), ConfigError> {
-        let rule = if positive { "positive" } else { "not zero" };
+        let rule = if positive { "positive, with a finite reciprocal" } else { "not zero" };
+        let least = self.scales.storage().min_scale();
         for (index, scale) in self.scales.iter().enumerate() {
-            if !scale.is_finite() || scale == 0.0 || (positive && scale < 0.0) {
+            if !scale.is_finite() || scale == 0.0 || (positive && scale < least) {
                 return Err(ConfigError::Scale { index, scale, rule });
             }
         }

@@ -203,6 +203,9 @@ impl QuantizedTensor {
     /// Everything that grows with the tensor is counted: the packed codes with their padding, all scales
     /// and all stored zero points. Shape and scheme, a few words, are not.
     pub fn bits_per_element(&self) -> f64 {
+        if self.is_empty() {
+            return f64::NAN;
+        }
         (self.codes.as_bytes().len() as f64 * 8.0 + self.grids.bits() as f64) / self.len() as f64
     }
 
