@@ -5,7 +5,7 @@ use core::fmt;
 use crate::error::{ConfigError, Result, ShapeError};
 use crate::tensor::{ClippingRange, Scheme};
 
-use super::{Calibrated, Calibration, Region, Regions};
+use super::{Calibrated, Calibration, Ranges, Region, Regions};
 
 /// Given ranges: one for all regions, or one for each in the order of the tiling.
 ///
@@ -71,12 +71,12 @@ impl Calibration for Fixed {
         }
     }
 
-    fn ranges(&self, regions: &Regions<'_, '_>, _scheme: &Scheme) -> Result<Vec<Calibrated>> {
+    fn ranges(&self, regions: &Regions<'_, '_>, _scheme: &Scheme) -> Result<Ranges> {
         if let [range] = *self.ranges {
-            return Ok(vec![range.into(); regions.len()]);
+            return Ok(vec![range; regions.len()].into());
         }
         Scheme::check_regions(self.ranges.len(), regions.len(), regions.tiling().shape())?;
-        Ok(self.ranges.iter().map(|&range| range.into()).collect())
+        Ok(self.ranges.clone().into())
     }
 
     fn reads_data(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::kernel::reduce;
 use crate::parallel;
 use crate::tensor::{ClippingRange, NonFinite, Scheme};
 
-use super::{Calibrated, Calibration, Region, Regions, min_max_of, range_or_zero};
+use super::{Calibrated, Calibration, Ranges, Region, Regions, min_max_of, range_or_zero};
 
 /// The range from the smallest to the largest value. The default.
 ///
@@ -21,10 +21,13 @@ impl Calibration for MinMax {
         Ok(min_max_of(region)?.into())
     }
 
-    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
+    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Ranges> {
         if regions.non_finite() != NonFinite::Error {
             // Skipping single values needs them gathered.
-            return regions.map(|region| range_or_zero(self, region, scheme));
+            return Ok(regions
+                .map(|region| range_or_zero(self, region, |region| self.range(region, scheme)))?
+                .into_iter()
+                .collect());
         }
         if regions.tensor().element_type() == FloatType::F64 {
             one_pass::<f64>(regions)
@@ -43,7 +46,7 @@ impl fmt::Display for MinMax {
 /// Elements that a thread reads before it looks for more work.
 const PART: usize = 1 << 18;
 /// Accumulates the extremes of all regions in the order of memory.
-fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
+fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
     let (tensor, tiling, count) = (regions.tensor(), regions.tiling(), regions.len());
     let parts =
         parallel::map_indices(tensor.len().div_ceil(PART), tensor.len(), Vec::new, |scratch, part| {
@@ -98,7 +101,8 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
             *high = high.max(part_high);
         }
     }
-    all.low
+    let ranges = all
+        .low
         .iter()
         .zip(&all.high)
         .enumerate()
@@ -106,9 +110,10 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Vec<Calibrated>> {
             if low > high {
                 return Err(DataError::NoData { region }.into());
             }
-            Ok(ClippingRange::new(Element::to_f64(*low), Element::to_f64(*high))?.into())
+            Ok(ClippingRange::new(Element::to_f64(*low), Element::to_f64(*high))?)
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    Ok(ranges.into())
 }
 
 /// The extremes of the regions from `first` on.

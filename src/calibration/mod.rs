@@ -24,7 +24,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::error::{DataError, Result};
-use crate::tensor::{ClippingRange, Note, Scheme};
+use crate::tensor::{ClippingRange, Note, Notes, Scheme};
 
 pub use evidence::{Evidence, Region, Values};
 pub use fixed::Fixed;
@@ -50,6 +50,33 @@ impl From<ClippingRange> for Calibrated {
     }
 }
 
+/// The ranges that a calibration found for all regions in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ranges {
+    /// The clipping range of each region.
+    pub ranges: Vec<ClippingRange>,
+    /// What the user should know, by region.
+    pub notes: Notes,
+}
+
+impl FromIterator<Calibrated> for Ranges {
+    fn from_iter<I: IntoIterator<Item = Calibrated>>(found: I) -> Self {
+        let mut notes = Notes::new();
+        let take = |(region, found): (usize, Calibrated)| {
+            notes.extend(found.note.map(|note| (region, note)));
+            found.range
+        };
+        let ranges = found.into_iter().enumerate().map(take).collect();
+        Self { ranges, notes }
+    }
+}
+
+impl From<Vec<ClippingRange>> for Ranges {
+    fn from(ranges: Vec<ClippingRange>) -> Self {
+        Self { ranges, notes: Notes::new() }
+    }
+}
+
 /// Chooses the clipping range of a region.
 ///
 /// The `Display` form is the strategy's text form: a name, and arguments in parentheses where it has any.
@@ -69,8 +96,11 @@ pub trait Calibration: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// As [`range`](Self::range), and [`DataError::NotANumber`] or [`DataError::Infinite`] where the policy
     /// for non-finite values is an error.
-    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
-        regions.map(|region| range_or_zero(self, region, scheme))
+    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Ranges> {
+        Ok(regions
+            .map(|region| range_or_zero(self, region, |region| self.range(region, scheme)))?
+            .into_iter()
+            .collect())
     }
 
     /// Whether ranges are found in the data. `false` means that they are given, so that no values need to
@@ -85,7 +115,7 @@ impl<C: Calibration + ?Sized> Calibration for Arc<C> {
         (**self).range(region, scheme)
     }
 
-    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Vec<Calibrated>> {
+    fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Ranges> {
         (**self).ranges(regions, scheme)
     }
 
@@ -94,16 +124,16 @@ impl<C: Calibration + ?Sized> Calibration for Arc<C> {
     }
 }
 
-/// The range of `region`, or a range of zero where all its values were skipped.
+/// What `find` gives for `region`, or a range of zero where all its values were skipped.
 pub(crate) fn range_or_zero<C: Calibration + ?Sized>(
     calibration: &C,
     region: &Region<'_>,
-    scheme: &Scheme,
+    find: impl FnOnce(&Region<'_>) -> Result<Calibrated>,
 ) -> Result<Calibrated> {
     if region.evidence().count() == 0 && calibration.reads_data() {
         return Ok(ClippingRange::ZERO.into());
     }
-    calibration.range(region, scheme)
+    find(region)
 }
 
 /// `found`, or the region's minimum and maximum where `found` is a range of zero on data that are not.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::element::{FloatType, Real};
-use crate::error::{DataError, Result};
+use crate::error::{DataError, Error, Result};
 use crate::granularity::Tiling;
 use crate::kernel::reduce;
 use crate::parallel;
@@ -68,18 +68,36 @@ impl<'a, 't> Regions<'a, 't> {
     /// The error of the first region that fails: that of `work`, or [`DataError::NotANumber`] and
     /// [`DataError::Infinite`] where the policy says so.
     pub fn map<R: Send>(&self, work: impl Fn(&Region<'_>) -> Result<R> + Sync) -> Result<Vec<R>> {
+        self.map_with(|| (), |(), region| work(region))
+    }
+
+    /// As [`map`](Self::map), with something that `work` can use again from region to region: `buffers` makes it
+    /// once for each thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    pub fn map_with<B, R: Send>(
+        &self,
+        buffers: impl Fn() -> B + Sync + Send,
+        work: impl Fn(&mut B, &Region<'_>) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         if self.tensor.element_type() == FloatType::F64 {
-            self.map_typed::<f64, R>(|index, values| {
-                work(&Region::new(index, Evidence::Values(Values::F64(values))))
+            self.map_typed(buffers, |buffers, index, values| {
+                work(buffers, &Region::new(index, Evidence::Values(Values::F64(values))))
             })
         } else {
-            self.map_typed::<f32, R>(|index, values| {
-                work(&Region::new(index, Evidence::Values(Values::F32(values))))
+            self.map_typed(buffers, |buffers, index, values| {
+                work(buffers, &Region::new(index, Evidence::Values(Values::F32(values))))
             })
         }
     }
 
-    fn map_typed<T: Real, R: Send>(&self, work: impl Fn(usize, &[T]) -> Result<R> + Sync) -> Result<Vec<R>> {
+    fn map_typed<T: Real, B, R: Send>(
+        &self,
+        buffers: impl Fn() -> B + Sync + Send,
+        work: impl Fn(&mut B, usize, &[T]) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
         let regions = self.len();
         if regions == 0 {
             return Ok(Vec::new());
@@ -88,15 +106,17 @@ impl<'a, 't> Regions<'a, 't> {
         let per_bundle = self.regions_per_bundle(blocks);
         let bundles_per_line = blocks.div_ceil(per_bundle);
         let bundles = regions / blocks * bundles_per_line;
+        let state = || (Scratch::default(), buffers());
         let results =
-            parallel::map_indices(bundles, self.tensor.len(), Scratch::default, |scratch, bundle| {
+            parallel::map_indices(bundles, self.tensor.len(), state, |(scratch, buffers), bundle| {
                 let (line, part) = (bundle / bundles_per_line, bundle % bundles_per_line);
                 let first = line / stride * stride * blocks + line % stride + part * per_bundle * stride;
                 let count = per_bundle.min(blocks - part * per_bundle);
-                self.bundle(first, stride, count, scratch, &work)
+                let bundle = Bundle { first, stride, count };
+                self.bundle(&bundle, scratch, |region, values| work(buffers, region, values))
             });
         let mut all = Vec::with_capacity(regions);
-        let mut failed: Option<(usize, crate::Error)> = None;
+        let mut failed: Option<(usize, Error)> = None;
         for result in results {
             match result {
                 Ok(bundle) => all.extend(bundle),
@@ -124,18 +144,17 @@ impl<'a, 't> Regions<'a, 't> {
         wide.min((MAX_BUNDLE / elements).max(1)).min(blocks.max(1))
     }
 
-    #[allow(clippy::type_complexity, reason = "the region of the error comes with it, nothing more")]
+    /// Gathers the values of a bundle and calls `work` for each of its regions. An error comes with its region.
     fn bundle<T: Real, R>(
         &self,
-        first: usize,
-        stride: usize,
-        count: usize,
+        bundle: &Bundle,
         scratch: &mut Scratch<T>,
-        work: &impl Fn(usize, &[T]) -> Result<R>,
-    ) -> Result<Vec<(usize, R)>, (usize, crate::Error)> {
+        mut work: impl FnMut(usize, &[T]) -> Result<R>,
+    ) -> Result<Vec<(usize, R)>, (usize, Error)> {
+        let Bundle { first, stride, count } = *bundle;
         let Scratch { chunk, gathered, finite } = scratch;
         let runs = self.tiling.bundle_runs(first, count);
-        let one = |block: usize, values: &[T], finite: &mut Vec<T>| {
+        let mut one = |block: usize, values: &[T], finite: &mut Vec<T>| {
             let region = first + block * stride;
             let values = self.finite(values, finite).map_err(|error| (region, error.into()))?;
             work(region, values).map(|result| (region, result)).map_err(|error| (region, error))
@@ -226,6 +245,13 @@ impl<'a, 't> Regions<'a, 't> {
         // Not reached: a caller has met one.
         DataError::NotANumber { index: Vec::new() }
     }
+}
+
+/// Neighbouring regions that are gathered together: `count` of them from `first` on, `stride` apart.
+struct Bundle {
+    first: usize,
+    stride: usize,
+    count: usize,
 }
 
 /// Buffers of one thread.

@@ -1,6 +1,6 @@
 //! The body that methods share whose grid is a calibrated range on a scheme.
 
-use crate::calibration::{Calibrated, Calibration, Region, Regions, range_or_zero};
+use crate::calibration::{Calibrated, Calibration, Ranges, Region, Regions, range_or_zero};
 use crate::error::Result;
 use crate::tensor::{Grids, Notes, Scheme};
 
@@ -14,7 +14,8 @@ use super::Fit;
 /// As [`Calibration::range`], and [`DataError::ScaleStorage`](crate::DataError::ScaleStorage) where the
 /// scale does not fit its type.
 pub fn fit_calibrated(calibration: &dyn Calibration, region: &Region<'_>, scheme: &Scheme) -> Result<Fit> {
-    let Calibrated { range, note } = range_or_zero(calibration, region, scheme)?;
+    let Calibrated { range, note } =
+        range_or_zero(calibration, region, |region| calibration.range(region, scheme))?;
     Ok(Fit { grid: scheme.grid(range, region.index())?, note })
 }
 
@@ -30,9 +31,10 @@ pub fn fit_all_calibrated(
     grids: &mut Grids,
     notes: &mut Notes,
 ) -> Result<()> {
-    for (region, Calibrated { range, note }) in calibration.ranges(regions, scheme)?.into_iter().enumerate() {
+    let Ranges { ranges, notes: found } = calibration.ranges(regions, scheme)?;
+    for (region, range) in ranges.into_iter().enumerate() {
         grids.push(scheme.grid(range, region)?)?;
-        notes.extend(note.map(|note| (region, note)));
     }
+    notes.extend(found);
     Ok(())
 }
