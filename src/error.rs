@@ -382,6 +382,13 @@ pub enum FormatError {
         /// What was needed.
         expected: String,
     },
+    /// A name that another tensor of the file, or one of its entries, has already, or that the format keeps for
+    /// itself.
+    #[error("the name {name:?} is taken")]
+    Taken {
+        /// The name.
+        name: String,
+    },
     /// A value that cannot be part of a quantized tensor.
     #[error("{name}: {source}")]
     Invalid {

@@ -79,6 +79,8 @@ mod solve;
 pub mod calibration;
 pub mod granularity;
 pub mod integer;
+#[cfg(feature = "safetensors")]
+pub mod io;
 pub mod metrics;
 pub mod quantizer;
 pub mod random;

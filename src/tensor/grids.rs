@@ -185,9 +185,13 @@ impl IntegerArray {
         }
     }
 
+    fn same_type(&self, other: &Self) -> bool {
+        core::mem::discriminant(self) == core::mem::discriminant(other)
+    }
+
     fn reset(&mut self, codes: CodeRange) {
         let wanted = Self::new(codes);
-        if core::mem::discriminant(self) == core::mem::discriminant(&wanted) {
+        if self.same_type(&wanted) {
             each_integer!(self, values => values.clear());
         } else {
             *self = wanted;
@@ -226,6 +230,12 @@ impl AffineGrids {
             ZeroPointRule::Real => ZeroPoints::Real(FloatArray::new(scheme.storage())),
         };
         Self { scales: FloatArray::new(scheme.storage()), zero_points }
+    }
+
+    /// Grids from their arrays, as a file holds them. Whether they fit a scheme is checked where they meet it:
+    /// by [`QuantizedTensor::new`](super::QuantizedTensor::new) and [`Frozen::new`](crate::Frozen::new).
+    pub const fn from_arrays(scales: FloatArray, zero_points: ZeroPoints) -> Self {
+        Self { scales, zero_points }
     }
 
     /// The scales.
@@ -298,9 +308,9 @@ impl AffineGrids {
             }
     }
 
-    /// Checks every parameter against `scheme`: scales finite and not zero (if `positive`, positive with
-    /// a finite reciprocal), as
-    /// many zero points as scales, integer zero points within the codes, real ones finite.
+    /// Checks every parameter against `scheme`: scales finite and not zero (if `positive`, positive with a finite
+    /// reciprocal), as many zero points as scales and of the declared type, integer zero points within the codes,
+    /// real ones finite.
     pub(crate) fn check(&self, scheme: &AffineScheme, positive: bool) -> Result<(), ConfigError> {
         let rule = if positive { "positive, with a finite reciprocal" } else { "not zero" };
         let least = self.scales.storage().min_scale();
@@ -315,13 +325,17 @@ impl AffineGrids {
             ConfigError::Conflict { setting: "this kind of zero points", to: "the declared scheme" };
         match (&self.zero_points, scheme.zero_point()) {
             (ZeroPoints::Fixed(zero), ZeroPointRule::Fixed(declared)) if *zero == declared => Ok(()),
-            (ZeroPoints::Integer(values), ZeroPointRule::Integer) if values.len() == self.len() => {
+            (ZeroPoints::Integer(values), ZeroPointRule::Integer)
+                if values.len() == self.len() && values.same_type(&IntegerArray::new(scheme.codes())) =>
+            {
                 match values.iter().enumerate().find(|&(_, zero)| !scheme.codes().contains(zero)) {
                     Some((index, zero)) => Err(bad_zero(index, f64::from(zero))),
                     None => Ok(()),
                 }
             }
-            (ZeroPoints::Real(values), ZeroPointRule::Real) if values.len() == self.len() => {
+            (ZeroPoints::Real(values), ZeroPointRule::Real)
+                if values.len() == self.len() && values.storage() == scheme.storage() =>
+            {
                 match values.iter().enumerate().find(|(_, zero)| !zero.is_finite()) {
                     Some((index, zero)) => Err(bad_zero(index, zero)),
                     None => Ok(()),

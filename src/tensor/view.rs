@@ -96,6 +96,12 @@ impl<'a> TensorView<'a> {
         typed!(&self.view, view => chunk_of(view, self.contiguous, range, scratch))
     }
 
+    /// The typed view.
+    #[cfg(feature = "safetensors")]
+    pub(crate) const fn any(&self) -> &AnyView<'a> {
+        &self.view
+    }
+
     /// The index in each axis of element `flat`.
     pub(crate) fn index_of(&self, flat: usize) -> Vec<usize> {
         unravel(self.shape(), flat)
