@@ -57,7 +57,7 @@ impl QuantizedInfo {
     pub fn planned(recipe: &Recipe, shape: &[usize], source: FloatType) -> Result<Self> {
         Ok(Self {
             scheme: recipe.scheme()?,
-            tiling: recipe.tiling().tiling(shape)?,
+            tiling: recipe.tiling(shape)?,
             source,
             recipe: Some(recipe.to_string().into()),
         })
