@@ -99,9 +99,12 @@ pub fn fold_zero_point(
             return Err(conflict("a real zero point"));
         }
         let zero_point = grid.zero_point as i64;
-        for index in run {
+        let mut index = run.start;
+        let mut mixed = false;
+        weights.codes().for_each(run, &mut |code| {
             let output = index / inner % outputs;
-            let value = i64::from(weights.code(index).unwrap_or_default()) - zero_point;
+            index += 1;
+            let value = i64::from(code) - zero_point;
             if let (Some(sum), Some(magnitude), Some(scale)) =
                 (fold.sums.get_mut(output), fold.magnitudes.get_mut(output), fold.scales.get_mut(output))
             {
@@ -111,9 +114,12 @@ pub fn fold_zero_point(
                 if scale.is_nan() {
                     *scale = grid.scale;
                 } else if *scale != grid.scale {
-                    return Err(conflict("more than one scale within an output"));
+                    mixed = true;
                 }
             }
+        });
+        if mixed {
+            return Err(conflict("more than one scale within an output"));
         }
     }
     Ok(fold)

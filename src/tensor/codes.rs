@@ -1,6 +1,7 @@
 //! Bit-packed codes.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::bits::BitWidth;
 use crate::error::{FormatError, ShapeError};
@@ -61,10 +62,17 @@ impl PackedCodes {
             });
         }
         let packed = Self { bits, signed: codes.is_signed(), len, bytes };
-        if codes.count() < bits.levels()
-            && let Some((index, code)) = packed.iter().enumerate().find(|&(_, code)| !codes.contains(code))
-        {
-            return Err(FormatError::Code { index, code, q_min: codes.min(), q_max: codes.max() });
+        if codes.count() < bits.levels() {
+            let (mut index, mut outside) = (0, None);
+            packed.for_each(0..len, &mut |code| {
+                if outside.is_none() && !codes.contains(code) {
+                    outside = Some((index, code));
+                }
+                index += 1;
+            });
+            if let Some((index, code)) = outside {
+                return Err(FormatError::Code { index, code, q_min: codes.min(), q_max: codes.max() });
+            }
         }
         Ok(packed)
     }
@@ -135,15 +143,25 @@ impl PackedCodes {
         if out.len() != self.len {
             return Err(ShapeError::Length { found: out.len(), expected: self.len });
         }
-        let mut fields = [0u16; 512];
-        for (chunk, out) in out.chunks_mut(fields.len()).enumerate() {
-            let fields = fields.get_mut(..out.len()).unwrap_or_default();
-            pack::unpack(&self.bytes, self.bits.get(), chunk * 512, fields);
-            for (out, &field) in out.iter_mut().zip(fields.iter()) {
-                *out = sign_extend(field, self.sign_bit());
+        let mut places = out.iter_mut();
+        self.for_each(0..self.len, &mut |code| {
+            if let Some(place) = places.next() {
+                *place = code;
             }
-        }
+        });
         Ok(())
+    }
+
+    /// Calls `look` for the codes `range`, in order.
+    pub(crate) fn for_each(&self, range: Range<usize>, look: &mut impl FnMut(i32)) {
+        let mut fields = [0u16; 256];
+        let end = range.end.min(self.len);
+        for start in (range.start..end).step_by(fields.len()) {
+            let count = fields.len().min(end - start);
+            let fields = fields.get_mut(..count).unwrap_or_default();
+            pack::unpack(&self.bytes, self.bits.get(), start, fields);
+            fields.iter().for_each(|&field| look(sign_extend(field, self.sign_bit())));
+        }
     }
 
     /// The bit that carries the sign, or 0 for unsigned codes.

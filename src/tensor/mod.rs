@@ -7,6 +7,7 @@ mod code_range;
 mod codes;
 mod encode;
 mod encoding;
+mod figures;
 mod grids;
 mod quantized;
 mod scheme;

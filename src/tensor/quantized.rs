@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use ndarray::{Array, Array1, ArrayD, ArrayRef, ArrayViewMutD, Dimension, IxDyn};
 
-use crate::element::{AnyViewMut, Element, FloatType, Real};
+use crate::element::{AnyViewMut, Element, FloatType};
 use crate::error::{Error, Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::kernel::gather;
-use crate::kernel::reduce::error_sums;
-use crate::metrics::Errors;
 use crate::parallel;
 
 use super::codes::PackedCodes;
@@ -322,111 +320,11 @@ impl QuantizedTensor {
         Ok(row * len..(row + 1) * len)
     }
 
-    /// The errors of the restored tensor against `original`, chunk by chunk: nothing of the size of the tensor is
-    /// allocated.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Mismatch`] unless `original` has the shape of the tensor.
-    pub fn errors_against<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<Errors> {
-        self.check_shape(original.shape())?;
-        let tensor = TensorView::new(original);
-        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
-        let Grids::Affine(grids) = &self.grids;
-        let parts = if decodes_in_f64(grids, A::TYPE) {
-            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
-                self.chunk_errors::<f64>(&tensor, chunk, scratch)
-            })
-        } else {
-            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
-                self.chunk_errors::<f32>(&tensor, chunk, scratch)
-            })
-        };
-        Ok(parts.into_iter().flatten().fold(Errors::default(), Errors::merge))
-    }
-
-    /// The errors of chunk `chunk`, in pieces of one length whatever the layout, for one order of all sums.
-    fn chunk_errors<T: Real>(
-        &self,
-        tensor: &TensorView<'_>,
-        chunk: usize,
-        scratch: &mut Compare<T>,
-    ) -> Vec<Errors> {
-        let Compare { values, restored } = scratch;
-        let range = chunk * tensor.chunk_len()..((chunk + 1) * tensor.chunk_len()).min(self.len());
-        restored.resize(range.len(), T::zero());
-        self.decode_piece(range.clone(), restored);
-        let values = tensor.chunk::<T>(range, values);
-        values.chunks(CHUNK).zip(restored.chunks(CHUNK)).map(|(a, b)| error_sums(a, b).into()).collect()
-    }
-
-    fn check_shape(&self, found: &[usize]) -> Result<(), ShapeError> {
+    pub(super) fn check_shape(&self, found: &[usize]) -> Result<(), ShapeError> {
         if found == self.shape() {
             return Ok(());
         }
         Err(ShapeError::Mismatch { found: found.to_vec(), expected: self.shape().to_vec() })
-    }
-
-    /// The share of `original`'s elements that lie outside the clipping range of their region.
-    ///
-    /// # Errors
-    ///
-    /// [`ShapeError::Mismatch`] unless `original` has the shape of the tensor.
-    pub fn clipped_share<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<f64> {
-        self.check_shape(original.shape())?;
-        let tensor = TensorView::new(original);
-        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
-        let clipped = parallel::map_indices(len.div_ceil(chunk_len), len, Vec::new, |scratch, chunk| {
-            let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
-            let x = tensor.chunk::<f64>(range.clone(), scratch);
-            let mut clipped = 0u64;
-            for (region, run) in self.tiling.segments(range.clone()).flat_map(|segment| segment.runs()) {
-                let Some(clip) = self.clipping_range(region) else { continue };
-                // The scale was rounded to its type: an end of the data may lie beyond by that much.
-                let slack = self.grids_precision() * clip.magnitude();
-                let (low, high) = (clip.low() - slack, clip.high() + slack);
-                let values = x.get(run.start - range.start..run.end - range.start).unwrap_or_default();
-                clipped += values.iter().filter(|&&x| x < low || x > high).count() as u64;
-            }
-            clipped
-        });
-        Ok(clipped.into_iter().sum::<u64>() as f64 / len as f64)
-    }
-
-    /// The share of the available codes that occur, over all regions: 1 if every region uses every code.
-    /// NaN for a tensor without elements.
-    pub fn codes_used(&self) -> f64 {
-        let regions = self.tiling.regions();
-        let per_region = self.scheme.codes().count() as usize;
-        // Region by region, so that one table of codes is enough.
-        let used = parallel::map_indices(regions, self.len(), Vec::new, |seen: &mut Vec<bool>, region| {
-            seen.clear();
-            seen.resize(per_region, false);
-            for run in self.tiling.region_runs(region) {
-                for index in run {
-                    let code = self.codes.get(index).unwrap_or_default() - self.scheme.codes().min();
-                    if let Some(seen) = seen.get_mut(code as usize) {
-                        *seen = true;
-                    }
-                }
-            }
-            seen.iter().filter(|&&seen| seen).count() as u64
-        });
-        if self.is_empty() {
-            return f64::NAN;
-        }
-        used.into_iter().sum::<u64>() as f64 / (regions as f64 * per_region as f64)
-    }
-
-    /// Relative rounding error of stored scales.
-    fn grids_precision(&self) -> f64 {
-        let Grids::Affine(grids) = &self.grids;
-        match grids.scales().storage() {
-            FloatType::F64 => f64::EPSILON,
-            FloatType::F32 => f64::from(f32::EPSILON),
-            FloatType::F16 => half::f16::EPSILON.to_f64(),
-            FloatType::Bf16 => half::bf16::EPSILON.to_f64(),
-        }
     }
 
     /// Decodes everything to a slice of `len` places.
@@ -443,7 +341,8 @@ impl QuantizedTensor {
         );
     }
 
-    fn decode_piece<A: Element>(&self, range: Range<usize>, out: &mut [A]) {
+    /// Decodes the elements `range` to `out`, which has as many places.
+    pub(super) fn decode_piece<A: Element>(&self, range: Range<usize>, out: &mut [A]) {
         let Grids::Affine(grids) = &self.grids;
         if decodes_in_f64(grids, A::TYPE) {
             let mut scratch = DecodeScratch::<f64>::default();
@@ -507,18 +406,6 @@ impl QuantizedTensor {
     /// The grid of region `region`, if there is one.
     pub fn grid(&self, region: usize) -> Option<Grid> {
         self.grids.get(region)
-    }
-}
-
-/// Buffers of one thread that compares.
-struct Compare<T> {
-    values: Vec<T>,
-    restored: Vec<T>,
-}
-
-impl<T> Default for Compare<T> {
-    fn default() -> Self {
-        Self { values: Vec::new(), restored: Vec::new() }
     }
 }
 

@@ -1,0 +1,120 @@
+//! Figures of a quantized tensor that need its codes or its original.
+
+use ndarray::{ArrayRef, Dimension};
+
+use crate::element::{Element, Real};
+use crate::error::Result;
+use crate::kernel::reduce::error_sums;
+use crate::metrics::Errors;
+use crate::parallel;
+
+use super::encode::decodes_in_f64;
+use super::grids::{Grid, Grids};
+use super::quantized::QuantizedTensor;
+use super::view::{CHUNK, TensorView};
+
+impl QuantizedTensor {
+    /// The errors of the restored tensor against `original`, chunk by chunk: nothing of the size of the tensor is
+    /// allocated.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Mismatch`](crate::ShapeError::Mismatch) unless `original` has the shape of the tensor.
+    pub fn errors_against<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<Errors> {
+        self.check_shape(original.shape())?;
+        let tensor = TensorView::new(original);
+        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
+        let Grids::Affine(grids) = self.grids();
+        let parts = if decodes_in_f64(grids, A::TYPE) {
+            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
+                self.chunk_errors::<f64>(&tensor, chunk, scratch)
+            })
+        } else {
+            parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
+                self.chunk_errors::<f32>(&tensor, chunk, scratch)
+            })
+        };
+        Ok(parts.into_iter().flatten().fold(Errors::default(), Errors::merge))
+    }
+
+    /// The errors of chunk `chunk`, in pieces of one length whatever the layout, for one order of all sums.
+    fn chunk_errors<T: Real>(
+        &self,
+        tensor: &TensorView<'_>,
+        chunk: usize,
+        scratch: &mut Compare<T>,
+    ) -> Vec<Errors> {
+        let Compare { values, restored } = scratch;
+        let range = chunk * tensor.chunk_len()..((chunk + 1) * tensor.chunk_len()).min(self.len());
+        restored.resize(range.len(), T::zero());
+        self.decode_piece(range.clone(), restored);
+        let values = tensor.chunk::<T>(range, values);
+        values.chunks(CHUNK).zip(restored.chunks(CHUNK)).map(|(a, b)| error_sums(a, b).into()).collect()
+    }
+
+    /// The share of `original`'s elements that lie more than half a step beyond the outermost levels of their
+    /// region, so that clipping changes them by more than rounding does. NaN for a tensor without elements.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Mismatch`](crate::ShapeError::Mismatch) unless `original` has the shape of the tensor.
+    pub fn clipped_share<A: Element, D: Dimension>(&self, original: &ArrayRef<A, D>) -> Result<f64> {
+        self.check_shape(original.shape())?;
+        let tensor = TensorView::new(original);
+        let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
+        let (q_min, q_max) = (f64::from(self.scheme().codes().min()), f64::from(self.scheme().codes().max()));
+        let clipped = parallel::map_indices(len.div_ceil(chunk_len), len, Vec::new, |scratch, chunk| {
+            let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
+            let x = tensor.chunk::<f64>(range.clone(), scratch);
+            let mut clipped = 0u64;
+            for (region, run) in self.tiling().segments(range.clone()).flat_map(|segment| segment.runs()) {
+                let Some(Grid::Affine(grid)) = self.grid(region) else { continue };
+                let ends = [q_min - 0.5, q_max + 0.5].map(|code| grid.scale * (code - grid.zero_point));
+                let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+                let values = x.get(run.start - range.start..run.end - range.start).unwrap_or_default();
+                clipped += values.iter().filter(|&&x| x < low || x > high).count() as u64;
+            }
+            clipped
+        });
+        Ok(clipped.into_iter().sum::<u64>() as f64 / len as f64)
+    }
+
+    /// The share of the available codes that occur, over all regions: 1 if every region uses every code.
+    /// NaN for a tensor without elements.
+    pub fn codes_used(&self) -> f64 {
+        if self.is_empty() {
+            return f64::NAN;
+        }
+        let (regions, codes) = (self.tiling().regions(), self.scheme().codes());
+        let used = parallel::map_indices(regions, self.len(), Vec::new, |seen: &mut Vec<usize>, region| {
+            // For each code the region that it was last seen in, counted from 1, so that nothing is cleared.
+            seen.resize(codes.count() as usize, 0);
+            let mut used = 0u64;
+            let mut look = |code: i32| {
+                if let Some(last) =
+                    seen.get_mut((code - codes.min()) as usize).filter(|last| **last != region + 1)
+                {
+                    *last = region + 1;
+                    used += 1;
+                }
+            };
+            for run in self.tiling().region_runs(region) {
+                self.codes().for_each(run, &mut look);
+            }
+            used
+        });
+        used.into_iter().sum::<u64>() as f64 / (regions as f64 * f64::from(codes.count()))
+    }
+}
+
+/// Buffers of one thread that compares.
+struct Compare<T> {
+    values: Vec<T>,
+    restored: Vec<T>,
+}
+
+impl<T> Default for Compare<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), restored: Vec::new() }
+    }
+}
