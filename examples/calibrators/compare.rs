@@ -66,7 +66,8 @@ pub(crate) fn compare<A: Element>(tensor: &ArrayD<A>, bits: BitWidth, setup: &Se
         let report = Report::of(tensor, &quantized)?;
         outcomes.push(Outcome {
             name,
-            low: end(ranges.iter().map(|range| range.low()).collect())?,
+            // Mirrored, so that symmetric ranges have symmetric medians.
+            low: -end(ranges.iter().map(|range| -range.low()).collect())?,
             high: end(ranges.iter().map(|range| range.high()).collect())?,
             report,
             best: false,

@@ -57,12 +57,12 @@ fn run(options: &Options) -> Result<()> {
     let tensor = file.read(&entry)?;
     let setup = options.setup(entry.shape.len())?;
     let title = format!(
-        "{} of {}: {} of {} values in {}",
+        "{} of {} ({} {}, {} values)",
         entry.name,
         Path::new(file.label()).file_name().unwrap_or_default().to_string_lossy(),
         shape_text(&entry.shape),
+        entry.float.map_or(entry.dtype.clone(), |float| float.to_string()),
         entry.len(),
-        entry.dtype,
     );
     let mut out = io::stdout().lock();
     writeln!(out, "{title}\n{setup}")?;

@@ -120,7 +120,9 @@ impl Options {
 impl Setup {
     /// The recipe at `bits` with one of the calibrations.
     pub(crate) fn recipe(&self, bits: BitWidth, calibration: Arc<dyn Calibration>) -> Recipe {
-        let mut uniform = if self.symmetric { Uniform::symmetric(bits) } else { Uniform::asymmetric(bits) };
+        let uniform = if self.symmetric { Uniform::symmetric(bits) } else { Uniform::asymmetric(bits) };
+        // Tensors of f64 may need larger scales than f32 holds.
+        let mut uniform = uniform.widen_scales();
         if let Some(range) = self.range {
             uniform = uniform.range(range);
         }
@@ -144,7 +146,7 @@ impl FromStr for GranularityOption {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let count = |text: &str| match text.parse() {
-            Ok(0) | Err(_) => Err(format!("{text:?} is not a number of at least 1")),
+            Ok(0) | Err(_) => Err(format!("{text:?} is not a whole number of at least 1")),
             Ok(count) => Ok(count),
         };
         match text.split_once('=') {

@@ -20,7 +20,7 @@ use safetensors::tensor::Metadata;
 /// The longest header that is read; that of the safetensors library.
 const MAX_HEADER: u64 = 100_000_000;
 /// Names listed in a message.
-const MAX_NAMES: usize = 20;
+const MAX_NAMES: usize = 50;
 
 /// A tensor of one of the element types the library takes.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,9 +114,9 @@ impl TensorFile {
     /// The tensor called `name`; the error lists the names there are.
     pub(crate) fn find(&self, name: &str) -> Result<&Entry> {
         self.entries.iter().find(|entry| entry.name == name).with_context(|| {
-            let mut names: Vec<&str> =
-                self.entries.iter().take(MAX_NAMES).map(|entry| &*entry.name).collect();
+            let mut names: Vec<&str> = self.entries.iter().map(|entry| &*entry.name).collect();
             names.sort_unstable();
+            names.truncate(MAX_NAMES);
             let more = match self.entries.len().saturating_sub(MAX_NAMES) {
                 0 => String::new(),
                 more => format!(" and {more} more"),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 /// Writes `bytes` beside `path` and renames the file, so that a reader sees the old file or the whole new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let label = || format!("cannot write {}", path.display());
-    let name = path.file_name().with_context(label)?;
+    let name = path.file_name().context("it has no file name").with_context(label)?;
     let mut beside = OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}.tmp", std::process::id()));

@@ -10,6 +10,9 @@ use crate::compare::Panel;
 /// Bins over the whole axis: five pixels each.
 const BINS: usize = ((RIGHT - LEFT) / 5) as usize;
 
+/// The most ticks.
+pub(super) const TICKS: usize = 15;
+
 /// From which value to which, and the power of ten that the labels leave out.
 pub(crate) struct XAxis {
     low: f64,
@@ -31,19 +34,19 @@ impl XAxis {
         let magnitude = if largest > 0.0 { largest.log10().floor() as i32 } else { 0 };
         // Numbers that can be read without counting zeros need no power of ten.
         let exponent = if (-2..=3).contains(&magnitude) { 0 } else { magnitude };
+        // Differences of values near the ends of their type do not overflow without it.
+        let (low, high) = (without_power(low, exponent), without_power(high, exponent));
         let margin = if largest > 0.0 { 0.02 * (high - low) } else { 1.0 };
         Self { low: low - margin, high: high + margin, exponent }
     }
 
     /// The ends without the power of ten.
     pub(super) fn drawn(&self) -> Range<f64> {
-        self.without_power(self.low)..self.without_power(self.high)
+        self.low..self.high
     }
 
     fn without_power(&self, value: f64) -> f64 {
-        // In two steps, so that no power overflows.
-        let half = self.exponent / 2;
-        value / 10f64.powi(half) / 10f64.powi(self.exponent - half)
+        without_power(value, self.exponent)
     }
 
     /// The place of `value`, on the picture.
@@ -56,10 +59,10 @@ impl XAxis {
     /// The label of a tick.
     pub(super) fn tick(&self, x: f64) -> String {
         let Range { start, end } = self.drawn();
-        // About ten ticks: their distance has this many decimals.
-        let decimals = (1.5 - (end - start).log10()).ceil().clamp(0.0, 9.0) as usize;
-        // Adding zero takes the sign of a negative zero away.
-        format!("{:.*}", decimals, (x * 1e9).round() / 1e9 + 0.0)
+        // The distance of ticks is 1, 2 or 5 times a power of ten, and not less than this.
+        let decimals = -((end - start) / TICKS as f64).log10().floor();
+        // Rounding takes away what is left of computing them, adding zero the sign of a negative zero.
+        format!("{:.*}", decimals.clamp(0.0, 9.0) as usize, (x * 1e9).round() / 1e9 + 0.0)
     }
 
     /// What the numbers are.
@@ -69,6 +72,12 @@ impl XAxis {
             exponent => format!("value of an element, in units of 1e{exponent}"),
         }
     }
+}
+
+fn without_power(value: f64, exponent: i32) -> f64 {
+    // In two steps, so that no power overflows.
+    let half = exponent / 2;
+    value / 10f64.powi(half) / 10f64.powi(exponent - half)
 }
 
 /// `1`, `10`, `1k`, `1M`.

@@ -13,6 +13,8 @@ pub(super) const ROW: i32 = 20;
 pub(super) const PLOT: i32 = 170;
 /// The labels below it.
 pub(super) const X_LABELS: i32 = 48;
+/// The labels left of it.
+pub(super) const Y_LABELS: i32 = 84;
 /// Between two panels.
 const GAP: i32 = 26;
 /// The ends of the horizontal axis.

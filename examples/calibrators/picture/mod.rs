@@ -15,7 +15,7 @@ use crate::table::range_text;
 pub(crate) use axis::{Histogram, XAxis, x_axis};
 use layout::{
     BAR, BEST, CLIPPED_COLUMN, COLOURS, GRID, HEADER, HEADING, INK, LEFT, MUTED, PLOT, RANGE_COLUMN, RIGHT,
-    ROW, SQNR_COLUMN, STRIPE, WIDTH, X_LABELS, panel_height,
+    ROW, SQNR_COLUMN, STRIPE, WIDTH, X_LABELS, Y_LABELS, panel_height,
 };
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -52,7 +52,8 @@ fn draw_panel(root: &Area<'_>, top: i32, panel: &Panel, histogram: &Histogram, a
     let (plot_top, plot_bottom) = (rows_top + rows * ROW, rows_top + rows * ROW + PLOT);
     text(root, &format!("{} bits", panel.bits), (10, top), 20, INK, HPos::Left)?;
     let column = |label: &str, x| text(root, label, (x, top + 5), 13, MUTED, HPos::Right);
-    column("range", RANGE_COLUMN)?;
+    let regions = panel.outcomes.first().map_or(1, |outcome| outcome.report.regions);
+    column(if regions == 1 { "range" } else { "median range" }, RANGE_COLUMN)?;
     column("SQNR", SQNR_COLUMN)?;
     column("clipped", CLIPPED_COLUMN)?;
 
@@ -83,7 +84,8 @@ fn draw_histogram(
 ) -> Result<()> {
     let plot = root.clone().shrink((0, top), (WIDTH as u32, (bottom - top + X_LABELS) as u32));
     let mut chart = ChartBuilder::on(&plot)
-        .set_label_area_size(LabelAreaPosition::Left, LEFT)
+        .margin_left(LEFT - Y_LABELS)
+        .set_label_area_size(LabelAreaPosition::Left, Y_LABELS)
         .set_label_area_size(LabelAreaPosition::Bottom, X_LABELS)
         .margin_right(WIDTH - RIGHT)
         .build_cartesian_2d(axis.drawn(), (0.5..histogram.most() * 1.5).log_scale())
@@ -94,7 +96,7 @@ fn draw_histogram(
         .light_line_style(TRANSPARENT)
         .bold_line_style(GRID)
         .axis_style(MUTED)
-        .x_labels(15)
+        .x_labels(axis::TICKS)
         .y_labels(6)
         .x_label_formatter(&|x| axis.tick(*x))
         .y_label_formatter(&|y| axis::count_tick(*y))
