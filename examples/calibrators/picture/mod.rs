@@ -132,7 +132,7 @@ fn draw_row(
     }
     root.draw(&PathElement::new(vec![(low, y), (high, y)], colour.stroke_width(3))).map_err(failed)?;
 
-    let above = y - 8;
+    let above = y - 6;
     let swatch = Rectangle::new([(LEFT - 20, y - 5), (LEFT - 10, y + 5)], colour.filled());
     root.draw(&swatch).map_err(failed)?;
     text(root, &outcome.name, (LEFT - 28, above), 14, INK, HPos::Right)?;
