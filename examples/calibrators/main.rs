@@ -1,0 +1,110 @@
+//! Compares all calibrations on one tensor: a table for each bit width, and a picture of the values with the
+//! clipping ranges that were chosen.
+//!
+//! `cargo run --release --example calibrators -- --help`
+
+mod compare;
+mod options;
+mod picture;
+mod table;
+#[path = "../support/tensors.rs"]
+mod tensors;
+#[path = "../support/write.rs"]
+mod write;
+
+// Only the bytes of the network are needed here, but its module is one piece.
+#[path = "../support/sample/mod.rs"]
+mod sample;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+
+use compare::compare;
+use options::Options;
+use picture::Histogram;
+use tensors::{Entry, TensorFile, with_array};
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(options: &Options) -> Result<()> {
+    let mut file = match &options.file {
+        Some(path) => {
+            ensure!(!same_file(path, &options.output), "the output would replace {}", path.display());
+            TensorFile::open(path)?
+        }
+        None => TensorFile::from_bytes("sample network", sample::embedded())?,
+    };
+    let entry = choose(&file, options.tensor.as_deref())?.clone();
+    ensure!(entry.len() > 0, "{}: tensor {} has no elements", file.label(), entry.name);
+    let tensor = file.read(&entry)?;
+    let setup = options.setup(entry.shape.len())?;
+    let title = format!(
+        "{} of {} ({} {}, {} values)",
+        entry.name,
+        Path::new(file.label()).file_name().unwrap_or_default().to_string_lossy(),
+        shape_text(&entry.shape),
+        entry.float.map_or(entry.dtype.clone(), |float| float.to_string()),
+        entry.len(),
+    );
+    let mut out = io::stdout().lock();
+    writeln!(out, "{title}\n{setup}")?;
+    let mut panels = Vec::new();
+    for &bits in &options.widths() {
+        let panel = with_array!(&tensor, array => compare(array, bits, &setup))
+            .with_context(|| format!("{} at {bits} bits", entry.name))?;
+        write!(out, "\n{}", table::text(&panel))?;
+        out.flush()?;
+        panels.push(panel);
+    }
+    let axis = with_array!(&tensor, array => picture::x_axis(array.iter().copied(), &panels));
+    let histogram = with_array!(&tensor, array => Histogram::of(array.iter().copied(), &axis));
+    let svg = picture::draw(&title, &setup.to_string(), &histogram, &axis, &panels)?;
+    write::write_whole(&options.output, svg.as_bytes())?;
+    writeln!(out, "\npicture: {}", options.output.display())?;
+    Ok(())
+}
+
+/// The tensor called `name`, or else the largest that can be quantized.
+fn choose<'f>(file: &'f TensorFile, name: Option<&str>) -> Result<&'f Entry> {
+    if let Some(name) = name {
+        return file.find(name);
+    }
+    let floats = file.entries().iter().filter(|entry| entry.float.is_some());
+    // The first of equal ones.
+    if let Some(entry) = floats.rev().max_by_key(|entry| entry.len()) {
+        return Ok(entry);
+    }
+    match file.entries() {
+        [] => bail!("{}: the file holds no tensors", file.label()),
+        // Reading it tells what is wrong with its type.
+        [entry, ..] => Ok(entry),
+    }
+}
+
+fn shape_text(shape: &[usize]) -> String {
+    let lengths: Vec<String> = shape.iter().map(usize::to_string).collect();
+    if lengths.is_empty() { "a scalar".to_owned() } else { lengths.join("×") }
+}
+
+/// Whether both paths are there and lead to one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

@@ -1,0 +1,57 @@
+//! The table of one bit width.
+
+use std::fmt::Write;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::compare::{Outcome, Panel};
+
+/// The table, with what the library notes below.
+pub(crate) fn text(panel: &Panel) -> String {
+    let regions = panel.outcomes.first().map_or(1, |outcome| outcome.report.regions);
+    let range = if regions == 1 { "range".to_owned() } else { format!("range (median of {regions})") };
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["calibration", &range, "SQNR dB", "clipped %", "codes used %", "max error"]);
+    for outcome in &panel.outcomes {
+        let Outcome { report, .. } = outcome;
+        table.add_row([
+            format!("{}{}", outcome.name, if outcome.best { " *" } else { "" }),
+            range_text(outcome.low, outcome.high),
+            format!("{:.2}", report.errors.sqnr()),
+            format!("{:.3}", 100.0 * report.clipped_share),
+            format!("{:.1}", 100.0 * report.codes_used),
+            number(report.errors.max_abs_error()),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = format!("{} bits, {} codes (* highest SQNR)\n{table}\n", panel.bits, panel.codes);
+    for outcome in &panel.outcomes {
+        if let Some(note) = &outcome.note {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}: {note}", outcome.name);
+        }
+    }
+    text
+}
+
+/// `±0.5` or `[-0.5, 0.7]`.
+pub(crate) fn range_text(low: f64, high: f64) -> String {
+    if low == -high { format!("±{}", number(high)) } else { format!("[{}, {}]", number(low), number(high)) }
+}
+
+/// Four significant digits.
+pub(crate) fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let magnitude = value.abs().log10().floor();
+    if (-4.0..6.0).contains(&magnitude) {
+        format!("{value:.*}", (3.0 - magnitude).max(0.0) as usize)
+    } else {
+        format!("{value:.3e}")
+    }
+}
