@@ -50,7 +50,7 @@ fn every_width_scheme_and_parameter_type_comes_back() {
         "symmetry=symmetric, range=mid-rise",
         "symmetry=asymmetric",
         "symmetry=asymmetric, codes=signed",
-        "symmetry=asymmetric-real",
+        "symmetry=asymmetric-real, codes=signed",
     ];
     let granularities = ["layer", "channel(axis=2)", "subchannel(4, axis=0)", "blocks(2, 0, 3)"];
     let mut count = 0;
