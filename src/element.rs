@@ -51,6 +51,16 @@ impl FloatType {
         }
     }
 
+    /// The distance from 1 to the next larger value.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            Self::F64 => f64::EPSILON,
+            Self::F32 => f64::from(f32::EPSILON),
+            Self::F16 => f64::from(f16::EPSILON),
+            Self::Bf16 => f64::from(bf16::EPSILON),
+        }
+    }
+
     /// `value` rounded once to this type, nearest-even; infinite where it overflows.
     pub fn round(self, value: f64) -> f64 {
         match self {

@@ -37,7 +37,7 @@ pub struct Report {
     pub bits_per_element: f64,
     /// Errors of the restored tensor.
     pub errors: Errors,
-    /// Share of the values that clipping changes by more than rounding does.
+    /// Share of the values outside the clipping range of their region.
     pub clipped_share: f64,
     /// Share of the available codes that occur, over all regions.
     pub codes_used: f64,

@@ -11,6 +11,7 @@ use crate::parallel;
 use super::encode::decodes_in_f64;
 use super::grids::{Grid, Grids};
 use super::quantized::QuantizedTensor;
+use super::scheme::{Scheme, ZeroPointRule};
 use super::view::{CHUNK, TensorView};
 
 impl QuantizedTensor {
@@ -52,8 +53,11 @@ impl QuantizedTensor {
         values.chunks(CHUNK).zip(restored.chunks(CHUNK)).map(|(a, b)| error_sums(a, b).into()).collect()
     }
 
-    /// The share of `original`'s elements that lie more than half a step beyond the outermost levels of their
-    /// region, so that clipping changes them by more than rounding does. NaN for a tensor without elements.
+    /// The share of `original`'s elements that lie outside the clipping range of their region. NaN for a tensor
+    /// without elements.
+    ///
+    /// Storing a scale moves the range by its rounding, and an integer zero point by up to half a step: values
+    /// beyond by no more than that do not count.
     ///
     /// # Errors
     ///
@@ -62,21 +66,29 @@ impl QuantizedTensor {
         self.check_shape(original.shape())?;
         let tensor = TensorView::new(original);
         let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
-        let (q_min, q_max) = (f64::from(self.scheme().codes().min()), f64::from(self.scheme().codes().max()));
         let clipped = parallel::map_indices(len.div_ceil(chunk_len), len, Vec::new, |scratch, chunk| {
             let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
             let x = tensor.chunk::<f64>(range.clone(), scratch);
             let mut clipped = 0u64;
             for (region, run) in self.tiling().segments(range.clone()).flat_map(|segment| segment.runs()) {
-                let Some(Grid::Affine(grid)) = self.grid(region) else { continue };
-                let ends = [q_min - 0.5, q_max + 0.5].map(|code| grid.scale * (code - grid.zero_point));
-                let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+                let Some((low, high)) = self.unclipped(region) else { continue };
                 let values = x.get(run.start - range.start..run.end - range.start).unwrap_or_default();
                 clipped += values.iter().filter(|&&x| x < low || x > high).count() as u64;
             }
             clipped
         });
         Ok(clipped.into_iter().sum::<u64>() as f64 / len as f64)
+    }
+
+    /// Between which values nothing counts as clipped in region `region`.
+    fn unclipped(&self, region: usize) -> Option<(f64, f64)> {
+        let (Scheme::Affine(scheme), Some(Grid::Affine(grid))) = (self.scheme(), self.grid(region)) else {
+            return None;
+        };
+        let range = scheme.range(grid);
+        let nudged = if scheme.zero_point() == ZeroPointRule::Integer { grid.scale.abs() / 2.0 } else { 0.0 };
+        let slack = nudged + scheme.storage().epsilon() * range.magnitude();
+        Some((range.low() - slack, range.high() + slack))
     }
 
     /// The share of the available codes that occur, over all regions: 1 if every region uses every code.
