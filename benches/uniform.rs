@@ -17,7 +17,9 @@ use ndarray::Array2;
 
 use common::{SIDE, criterion, weights};
 
-fn granularities() -> Result<[(&'static str, Arc<dyn Granularity>); 4], lowbit::Error> {
+type Named = (&'static str, Arc<dyn Granularity>);
+
+fn granularities() -> Result<[Named; 4], lowbit::Error> {
     Ok([
         ("layer", Arc::new(PerLayer)),
         ("channel axis 0", Arc::new(PerChannel::new(Axis(0)))),
