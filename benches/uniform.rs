@@ -2,6 +2,7 @@
 //!
 //! Throughput is counted in bytes of the unquantized tensor; a mebielement is 4 MiB of f32, 2 MiB of f16.
 //! `quantize` finds minimum and maximum and encodes, `encode` has its grids (a frozen recipe).
+#![allow(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 mod common;
 
@@ -16,8 +17,10 @@ use ndarray::Array2;
 
 use common::{SIDE, criterion, weights};
 
-fn granularities() -> Result<Vec<(&'static str, Arc<dyn Granularity>)>, lowbit::Error> {
-    Ok(vec![
+type Named = (&'static str, Arc<dyn Granularity>);
+
+fn granularities() -> Result<[Named; 4], lowbit::Error> {
+    Ok([
         ("layer", Arc::new(PerLayer)),
         ("channel axis 0", Arc::new(PerChannel::new(Axis(0)))),
         ("channel last axis", Arc::new(PerChannel::new(Axis(1)))),

@@ -9,6 +9,8 @@ mod picture;
 mod table;
 #[path = "../support/tensors.rs"]
 mod tensors;
+#[cfg(test)]
+mod tests;
 #[path = "../support/write.rs"]
 mod write;
 

@@ -23,7 +23,8 @@ pub(crate) struct XAxis {
 /// The axis that holds zero, all values and all ranges.
 pub(crate) fn x_axis<A: Element>(values: impl Iterator<Item = A>, panels: &[Panel]) -> XAxis {
     let ranges = panels.iter().flat_map(|panel| &panel.outcomes).flat_map(|range| [range.low, range.high]);
-    let all = values.map(Element::to_f64).chain(ranges);
+    // The last level of a grid may round beyond the largest number.
+    let all = values.map(Element::to_f64).chain(ranges).map(|value| value.clamp(f64::MIN, f64::MAX));
     let (low, high) = all.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
     XAxis::new(low, high)
 }
