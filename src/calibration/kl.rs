@@ -73,9 +73,10 @@ impl FromStr for KlVariant {
 /// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]`. The number of levels is
 /// that of the magnitudes: half the codes, or all of them for an asymmetric grid on values of one sign.
 /// Where there are at least as many levels as bins, nothing can be searched: the full range is taken and the
-/// quantized tensor says so.
+/// quantized tensor says so. There are never more bins than values: in a sparser histogram any threshold just above
+/// a value looks like a perfect one, and nearly everything would be clipped.
 ///
-/// By default 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels),
+/// By default at most 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels),
 /// memory O(bins) per region.
 ///
 /// ```
@@ -117,7 +118,7 @@ impl Kl {
         self
     }
 
-    /// The same search on a histogram of `bins` bins.
+    /// The same search on a histogram of at most `bins` bins.
     ///
     /// # Errors
     ///
@@ -157,7 +158,7 @@ impl Calibration for Kl {
         let levels = if one_sided { codes } else { codes.div_ceil(2) };
         let magnitudes = match region.evidence() {
             Evidence::Values(values) => {
-                each_value!(values, values => histogram_of(values, full.magnitude(), self.bins))?
+                each_value!(values, values => histogram_of(values, full.magnitude(), self.bins.min(values.len())))?
             }
             Evidence::Histogram(histogram) => {
                 histogram.magnitudes().ok_or(DataError::NoData { region: region.index() })?
