@@ -2,17 +2,13 @@
 
 mod common;
 
-use common::{DIALECTS, FLOATS, cast, grid, kinds, normal_tensor, recipe};
+use common::{DIALECTS, cast, grid, kinds, normal_tensor, recipe};
 use half::{bf16, f16};
-use lowbit::calibration::{Histogram, Tails};
-use lowbit::granularity::{AxisGroup, Tiling};
-use lowbit::integer::fold_zero_point;
+use lowbit::calibration::Tails;
 use lowbit::prelude::*;
-use lowbit::tensor::{AffineGrid, ClippingRange, Grids, Note, PackedCodes, Scheme};
-use lowbit::{
-    CodeRange, ConfigError, DataError, Error, Evidence, FloatType, FormatError, Region, ShapeError,
-};
-use ndarray::{Array, Array1, Array2, ArrayD, Ix1, Ix2, IxDyn, arr0, arr1, array};
+use lowbit::tensor::{ClippingRange, Note};
+use lowbit::{DataError, Error, Evidence, FloatType, Region};
+use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2, arr1, array};
 
 /// Asserts that a result is an error of a pattern.
 macro_rules! assert_error {

@@ -19,6 +19,7 @@ fn eight() -> BitWidth {
 }
 
 /// T1: the example in FBGEMM's own comments, where the reciprocal and the division part.
+#[allow(clippy::excessive_precision, reason = "the digits of the publication")]
 #[test]
 fn reciprocal_or_division() {
     let (x, scale) = (0.273939937f32, f64::from(0.00214854861f32));

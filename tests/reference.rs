@@ -1,4 +1,5 @@
 //! The numbers of the papers: expected distortion on densities, and what calibrations find on known data.
+#![allow(clippy::approx_constant, reason = "a reference value that happens to be the root of two")]
 
 mod common;
 
@@ -42,7 +43,7 @@ fn laplace(x: f64) -> f64 {
 /// Every cell is cut at zero, where the Laplace density has its kink, and into pieces of at most 1/4, on
 /// which 16 nodes are exact to the last digits; beyond 40 both densities are below 1e-24. All terms are
 /// positive, so nothing cancels.
-fn distortion(levels: &[f64], density: fn(f64) -> f64, positive_only: bool) -> f64 {
+fn distortion(levels: &[f64], density: Density, positive_only: bool) -> f64 {
     let rule = gauss_legendre(16);
     let mut sum = 0.0;
     for (k, &level) in levels.iter().enumerate() {
@@ -105,7 +106,7 @@ fn check_optimum(
     [low, high]: [f64; 2],
     step: f64,
     mse: f64,
-    density: fn(f64) -> f64,
+    density: Density,
     positive_only: bool,
 ) {
     let at = |factor: f64| {
@@ -160,7 +161,9 @@ const UINT_RELU: [(u32, [f64; 2], [f64; 2]); 8] = [
     (8, [0.016528152830823057, 1.2504028492319519e-05], [0.0309339622770265, 4.7016365319096803e-05]),
 ];
 
-fn densities(row: ([f64; 2], [f64; 2])) -> [(f64, f64, fn(f64) -> f64); 2] {
+type Density = fn(f64) -> f64;
+
+fn densities(row: ([f64; 2], [f64; 2])) -> [(f64, f64, Density); 2] {
     [(row.0[0], row.0[1], gaussian), (row.1[0], row.1[1], laplace)]
 }
 
