@@ -11,8 +11,8 @@ use crate::method::{self, Calibration, Granularity, Method};
 
 /// Quantizes the weights of a network and says what it cost: size, and error of the restored tensors.
 ///
-/// Without FILE it quantizes a small network that comes with it, at 4 bits per channel with MSE calibration unless
-/// said otherwise, and compares its accuracy before and after.
+/// Without FILE it quantizes a small network that comes with it, at 4 bits unless said otherwise, and compares its
+/// accuracy before and after.
 ///
 /// Floating-point tensors of rank 2 and more are quantized, the others kept as they are.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = "Recipe")]
     pub(crate) range: Option<Range>,
 
-    /// How the clipping range is found: minmax, percentile=P, kl or mse [default: minmax, or mse for the sample]
+    /// How the clipping range is found: minmax, percentile=P, kl or mse [default: minmax]
     #[arg(long, value_name = "RULE", help_heading = "Recipe")]
     pub(crate) calibration: Option<Calibration>,
 
@@ -113,7 +113,7 @@ impl Arguments {
             }
         }
         // Whatever the tensors, this recipe cannot work.
-        method::recipe(self, 1)?.scheme()?;
+        method::recipe(self, 1 << 30)?.scheme()?;
         Ok(())
     }
 

@@ -34,13 +34,13 @@ pub(crate) fn find(name: &str) -> Result<&'static Method, String> {
 /// The recipe for tensors of `rank` axes.
 pub(crate) fn recipe(arguments: &Arguments, rank: usize) -> Result<Recipe> {
     let method = arguments.method;
-    let (bits, calibration) = if arguments.is_sample() { ("4", "mse") } else { ("8", "minmax") };
+    let bits = if arguments.is_sample() { "4" } else { "8" };
     // An option, what was given, and what is meant where nothing was.
     let options = [
         ("bits", arguments.bits.map(|bits| bits.to_string()), Some(bits)),
         ("symmetry", arguments.symmetry.map(|symmetry| name_of(&symmetry)), None),
         ("range", arguments.range.map(|range| name_of(&range)), None),
-        ("calibration", arguments.calibration.as_ref().map(|rule| rule.0.clone()), Some(calibration)),
+        ("calibration", arguments.calibration.as_ref().map(|rule| rule.0.clone()), Some("minmax")),
     ];
     let mut parts = Vec::new();
     for (option, given, default) in options {

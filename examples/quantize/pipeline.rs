@@ -70,7 +70,7 @@ pub(crate) fn run(
             }
         }
     }
-    progress.finish();
+    drop(progress);
     outputs.finish()?;
     if arguments.verify {
         done.verified = Some(crate::output::verify(arguments, &plans)?);
@@ -164,8 +164,11 @@ impl Progress {
             }
         }
     }
+}
 
-    fn finish(self) {
+impl Drop for Progress {
+    /// Makes room for what comes after, be it a table or an error.
+    fn drop(&mut self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }

@@ -1,5 +1,6 @@
 //! What was done, as a table and as JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -83,37 +84,31 @@ pub(crate) fn table(done: &Done) -> String {
             bytes(report.bytes_after),
         ]);
     }
-    for Kept { name, shape, dtype, bytes: size, reason } in &done.kept {
-        let method = format!("kept: {reason}");
-        let bits = dtype.bitsize().to_string();
-        let none = String::new;
-        table.add_row([
-            name.clone(),
-            format!("{shape:?}"),
-            method,
-            bits,
-            none(),
-            none(),
-            bytes(*size),
-            bytes(*size),
-        ]);
-    }
     let Totals { elements, before, after, kept } = done.totals();
-    let total = |what: &str, count: usize, bits: f64, before: u64, after: u64| {
-        let bits = if bits.is_finite() { format!("{bits:.3}") } else { String::new() };
-        let (none, count) = (String::new, format!("{count} tensors"));
-        [what.to_owned(), count, String::new(), bits, none(), none(), bytes(before), bytes(after)]
+    let mut total = |what: &str, count: usize, bits: Option<f64>, before: u64, after: u64| {
+        let bits = bits.map(|bits| format!("{bits:.3}")).unwrap_or_default();
+        let count = if count == 1 { "1 tensor".to_owned() } else { format!("{count} tensors") };
+        let none = String::new;
+        table.add_row([what.to_owned(), count, none(), bits, none(), none(), bytes(before), bytes(after)]);
     };
     let bits = after as f64 * 8.0 / elements as f64;
-    table.add_row(total("quantized", done.quantized.len(), bits, before, after));
-    let count = done.quantized.len() + done.kept.len();
-    table.add_row(total("all", count, f64::NAN, before + kept, after + kept));
+    total("quantized", done.quantized.len(), (elements > 0).then_some(bits), before, after);
+    total("kept", done.kept.len(), None, kept, kept);
+    total("all", done.quantized.len() + done.kept.len(), None, before + kept, after + kept);
     let mut text = format!("{table}\n");
-    if let Some(first) = done.quantized.first() {
-        text += &format!("\n{}\n", first.recipe);
+    let mut kept: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for tensor in &done.kept {
+        kept.entry(&tensor.reason).or_default().push(&tensor.name);
+    }
+    for (reason, names) in kept {
+        text += &format!("\nKept, {reason}: {}\n", names.join(", "));
+    }
+    let recipes: BTreeSet<&str> = done.quantized.iter().map(|tensor| tensor.recipe.as_str()).collect();
+    for recipe in recipes {
+        text += &format!("\nRecipe: {recipe}\n");
     }
     if let Some(count) = done.verified {
-        text += &format!("Verified: {count} tensors read back, all bits as they were written.\n");
+        text += &format!("\nVerified: {count} tensors read back, all bits as they were written.\n");
     }
     text
 }
