@@ -71,6 +71,24 @@ impl FloatType {
         }
     }
 
+    /// The largest value of this type that is not above the positive `value`.
+    pub(crate) fn at_most(self, value: f64) -> f64 {
+        let nearest = self.round(value);
+        if nearest > value { self.next_down(nearest) } else { nearest }
+    }
+
+    /// The next smaller value of this type; `value` is a positive one of it.
+    pub(crate) fn next_down(self, value: f64) -> f64 {
+        match self {
+            Self::F64 => value.next_down(),
+            Self::F32 => f64::from((value as f32).next_down()),
+            Self::F16 => f64::from(f16::from_bits(f16::from_f32(to_odd(value)).to_bits().saturating_sub(1))),
+            Self::Bf16 => {
+                f64::from(bf16::from_bits(bf16::from_f32(to_odd(value)).to_bits().saturating_sub(1)))
+            }
+        }
+    }
+
     /// The smallest positive value of this type whose reciprocal is finite in the arithmetic
     /// that uses it: f64 for `F64`, f32 for the others. A smaller scale is raised to it.
     pub fn min_scale(self) -> f64 {

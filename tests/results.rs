@@ -5,7 +5,7 @@
 use lowbit::calibration::Fixed;
 use lowbit::prelude::*;
 use lowbit::report::Report;
-use lowbit::tensor::Note;
+use lowbit::tensor::{Grid, Note};
 use lowbit::{FloatType, NonFinite};
 use ndarray::{Array1, Array2, Axis, arr1, array};
 
@@ -114,4 +114,43 @@ fn words_for_people() {
     assert!(debug.ends_with("32 signed 4-bit codes: 0 2 5 7 4 5 6 7 ..."), "{debug}");
     let recipe = Recipe::new(Uniform::symmetric(bits(4)));
     assert_eq!(format!("{recipe:?}"), format!("Recipe({recipe})"));
+}
+
+#[test]
+fn the_largest_numbers_come_back_finite() {
+    let methods = |bits| {
+        [
+            Uniform::symmetric(bits),
+            Uniform::symmetric(bits).range(SymmetricRange::Full),
+            Uniform::symmetric(bits).range(SymmetricRange::MidRise),
+            Uniform::asymmetric(bits),
+            Uniform::asymmetric_real(bits),
+        ]
+    };
+    for width in 2..=16 {
+        for storage in [FloatType::F32, FloatType::Bf16, FloatType::F64] {
+            let largest = storage.max_value();
+            for method in methods(bits(width)) {
+                for x in
+                    [[largest, -largest, 0.0], [largest, 0.3 * largest, 0.0], [-largest, 0.1 * largest, 0.0]]
+                {
+                    for method in [method.clone(), method.clone().calibration(Mse)] {
+                        let q = method.scales(storage).quantize(&arr1(&x)).unwrap();
+                        let restored = if storage == FloatType::F64 {
+                            q.dequantize::<f64, ndarray::Ix1>().unwrap()
+                        } else {
+                            q.dequantize::<f32, ndarray::Ix1>().unwrap().mapv(f64::from)
+                        };
+                        let Grid::Affine(grid) = q.grid(0).unwrap() else { panic!("affine") };
+                        for (x, restored) in x.iter().zip(restored) {
+                            assert!(restored.is_finite(), "{x:e} by {q:?}");
+                            // Narrowed by at most one part in 2^(b-1), or half a step at the full range.
+                            let slack = (1.0 + 2.0 / f64::from(width)) * grid.scale + 0.01 * largest;
+                            assert!((restored / 2.0 - x / 2.0).abs() <= slack, "{x:e} {restored:e} by {q:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -302,19 +302,40 @@ impl AffineScheme {
             }
             stored
         };
-        let zero_point = match self.zero_point {
-            ZeroPointRule::Fixed(zero) => zero,
-            ZeroPointRule::Integer => (q_min - (range.low / scale).round_ties_even()).clamp(q_min, q_max),
+        let mut grid = AffineGrid { scale, zero_point: self.zero_point_at(range, scale, region)? };
+        // Of ranges up to the largest number, the outermost level may lie beyond it: a narrower step keeps it finite.
+        let limit = if self.storage == FloatType::F64 { f64::MAX } else { FloatType::F32.max_value() };
+        let reach = |grid: AffineGrid| (q_min - grid.zero_point).abs().max((q_max - grid.zero_point).abs());
+        if grid.scale * reach(grid) > limit && range.magnitude() <= limit {
+            grid.scale = self.storage.at_most(limit / reach(grid));
+            grid.zero_point = self.zero_point_at(range, grid.scale, region)?;
+            // A real zero point follows the scale, and every other rounding of their product is upward.
+            for _ in 0..64 {
+                if grid.scale * reach(grid) <= limit {
+                    break;
+                }
+                grid.scale = self.storage.next_down(grid.scale);
+                grid.zero_point = self.zero_point_at(range, grid.scale, region)?;
+            }
+        }
+        Ok(grid)
+    }
+
+    /// The zero point of a range at a scale, as stored.
+    fn zero_point_at(&self, range: ClippingRange, scale: f64, region: usize) -> Result<f64, DataError> {
+        let (q_min, q_max) = (f64::from(self.codes.min()), f64::from(self.codes.max()));
+        match self.zero_point {
+            ZeroPointRule::Fixed(zero) => Ok(zero),
+            ZeroPointRule::Integer => Ok((q_min - (range.low / scale).round_ties_even()).clamp(q_min, q_max)),
             ZeroPointRule::Real => {
                 let zero_point = q_min - range.low / scale;
                 let stored = self.storage.round(zero_point);
                 if !stored.is_finite() {
                     return Err(DataError::ZeroPointStorage { region, zero_point, storage: self.storage });
                 }
-                stored
+                Ok(stored)
             }
-        };
-        Ok(AffineGrid { scale, zero_point })
+        }
     }
 
     /// Checks a grid that the user gives for region `index`: a positive scale with a finite reciprocal, both in
@@ -349,9 +370,10 @@ impl AffineScheme {
         let (low, high) = (at(self.codes.min(), -half_cell), at(self.codes.max(), half_cell));
         if self.is_symmetric() && !self.is_mid_rise() {
             // Full ranges have one level more on one side; their clipping range is the mean of both.
-            let magnitude = grid.scale.abs() * self.steps() / 2.0;
+            let magnitude = (grid.scale.abs() * (self.steps() / 2.0)).min(f64::MAX);
             return ClippingRange { low: -magnitude, high: magnitude };
         }
+        let (low, high) = (low.clamp(-f64::MAX, f64::MAX), high.clamp(-f64::MAX, f64::MAX));
         ClippingRange { low: low.min(high), high: low.max(high) }
     }
 }
