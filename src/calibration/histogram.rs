@@ -99,8 +99,12 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// The histogram of the magnitudes: bins of the same width from zero on. A bin's values are taken to lie
-    /// in its middle, unless the histogram starts at zero and is returned as it is. `None` if it is empty.
+    /// The most bins of a histogram of magnitudes.
+    const MAX_MAGNITUDE_BINS: usize = 1 << 16;
+
+    /// The histogram of the magnitudes: bins of the same width from zero on, or wider ones where that would
+    /// be more than 65536. A bin's values are taken to lie in its middle, unless the histogram starts at zero
+    /// and is returned as it is. `None` if it is empty.
     pub fn magnitudes(&self) -> Option<Self> {
         if self.total() == 0 {
             return None;
@@ -108,8 +112,9 @@ impl Histogram {
         if self.low == 0.0 {
             return Some(self.clone());
         }
-        let width = self.width();
-        let bins = (self.low.abs().max(self.high.abs()) / width).ceil().max(1.0) as usize;
+        let end = self.low.abs().max(self.high.abs());
+        let width = self.width().max(end / Self::MAX_MAGNITUDE_BINS as f64);
+        let bins = ((end / width).ceil().max(1.0) as usize).min(Self::MAX_MAGNITUDE_BINS);
         let mut counts = vec![0; bins];
         for (bin, &count) in self.counts.iter().enumerate() {
             let at = (self.center(bin).abs() / width) as usize;
