@@ -43,7 +43,7 @@ fn assert_same(a: lowbit::Result<QuantizedTensor>, b: lowbit::Result<QuantizedTe
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(250))]
+    #![proptest_config(common::cases(250))]
 
     #[test]
     fn fitting_regions_one_by_one_and_all_at_once_agree(

@@ -94,9 +94,9 @@ impl Histogram {
         self.low + (bin as f64 + 0.5) * self.width()
     }
 
-    /// The number of values.
+    /// The number of values; [`u64::MAX`] for more.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, &count| total.saturating_add(count))
     }
 
     /// The most bins of a histogram of magnitudes.
@@ -115,11 +115,11 @@ impl Histogram {
         let end = self.low.abs().max(self.high.abs());
         let width = self.width().max(end / Self::MAX_MAGNITUDE_BINS as f64);
         let bins = ((end / width).ceil().max(1.0) as usize).min(Self::MAX_MAGNITUDE_BINS);
-        let mut counts = vec![0; bins];
+        let mut counts = vec![0u64; bins];
         for (bin, &count) in self.counts.iter().enumerate() {
             let at = (self.center(bin).abs() / width) as usize;
             if let Some(into) = counts.get_mut(at.min(bins - 1)) {
-                *into += count;
+                *into = into.saturating_add(count);
             }
         }
         let max = self.min.abs().max(self.max.abs());
