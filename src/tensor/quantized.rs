@@ -18,7 +18,7 @@ use super::codes::PackedCodes;
 use super::encode::{CHUNK, DecodeScratch, decode_range, decodes_in_f64};
 use super::encoding::Encoding;
 use super::grids::{Grid, Grids};
-use super::scheme::{ClippingRange, Scheme};
+use super::scheme::{ClippingRange, Scheme, ZeroPointRule};
 use super::view::TensorView;
 
 /// Something that the user should know about how a region got its grid.
@@ -358,7 +358,8 @@ impl QuantizedTensor {
         Err(ShapeError::Mismatch { found: found.to_vec(), expected: self.shape().to_vec() })
     }
 
-    /// The share of `original`'s elements that lie outside the clipping range of their region.
+    /// The share of `original`'s elements that lie outside the clipping range of their region. Where zero points
+    /// are integers, rounding them has moved the range by up to half a step, which does not count.
     ///
     /// # Errors
     ///
@@ -373,8 +374,16 @@ impl QuantizedTensor {
             let mut clipped = 0u64;
             for (region, run) in self.tiling.segments(range.clone()).flat_map(|segment| segment.runs()) {
                 let Some(clip) = self.clipping_range(region) else { continue };
-                // The scale was rounded to its type: an end of the data may lie beyond by that much.
-                let slack = self.grids_precision() * clip.magnitude();
+                let (Scheme::Affine(scheme), Some(Grid::Affine(grid))) = (&self.scheme, self.grid(region))
+                else {
+                    continue;
+                };
+                // Scale and zero point were rounded: an end of the data may lie beyond by that much.
+                let zero_point = (grid.scale * grid.zero_point).abs();
+                let mut slack = self.precision_of(grid.scale.abs()) * (clip.magnitude() + zero_point);
+                if scheme.zero_point() == ZeroPointRule::Integer {
+                    slack += grid.scale.abs() / 2.0;
+                }
                 let (low, high) = (clip.low() - slack, clip.high() + slack);
                 let values = x.get(run.start - range.start..run.end - range.start).unwrap_or_default();
                 clipped += values.iter().filter(|&&x| x < low || x > high).count() as u64;
@@ -409,13 +418,16 @@ impl QuantizedTensor {
         used.into_iter().sum::<u64>() as f64 / (regions as f64 * per_region as f64)
     }
 
-    /// Relative rounding error of stored scales.
-    fn grids_precision(&self) -> f64 {
+    /// Relative rounding error of a stored scale.
+    fn precision_of(&self, scale: f64) -> f64 {
         let Grids::Affine(grids) = &self.grids;
         match grids.scales().storage() {
             FloatType::F64 => f64::EPSILON,
             FloatType::F32 => f64::from(f32::EPSILON),
-            FloatType::F16 => half::f16::EPSILON.to_f64(),
+            // Small scales are subnormal here, with fewer digits.
+            FloatType::F16 => {
+                half::f16::EPSILON.to_f64().max(half::f16::MIN_POSITIVE_SUBNORMAL.to_f64() / scale)
+            }
             FloatType::Bf16 => half::bf16::EPSILON.to_f64(),
         }
     }
