@@ -9,7 +9,7 @@ use common::{CALIBRATIONS, ROUNDINGS, calibrated, cast, granularity, kinds, norm
 use lowbit::prelude::*;
 use lowbit::quantizer::Fit;
 use lowbit::tensor::Scheme;
-use lowbit::{FloatType, Region};
+use lowbit::{DataError, Error, FloatType, Region};
 use ndarray::{ArrayD, Ix1};
 use proptest::prelude::*;
 
@@ -33,26 +33,34 @@ impl fmt::Display for RegionByRegion {
     }
 }
 
-/// The same result, or the same error up to the place that it names first.
+fn non_finite(error: &DataError) -> bool {
+    matches!(error, DataError::NotANumber { .. } | DataError::Infinite { .. })
+}
+
+/// The same result, or the same error. Of several non-finite values any may be the one that is named: one path goes
+/// through the tensor, the other through its regions.
 fn assert_same(a: lowbit::Result<QuantizedTensor>, b: lowbit::Result<QuantizedTensor>, what: &str) {
     match (a, b) {
         (Ok(a), Ok(b)) => assert!(a == b && a.notes() == b.notes(), "{what}:\n{a:?}\n{b:?}"),
+        (Err(Error::Data(a)), Err(Error::Data(b))) if non_finite(&a) && non_finite(&b) => {}
         (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string(), "{what}"),
         (a, b) => panic!("{what}:\n{a:?}\n{b:?}"),
     }
 }
 
 proptest! {
-    #![proptest_config(common::cases(250))]
+    #![proptest_config(common::cases(200))]
 
     #[test]
     fn fitting_regions_one_by_one_and_all_at_once_agree(
-        shape in prop::collection::vec(1usize..9, 1..5),
+        shape in prop::collection::vec(1usize..6, 1..5),
         (kind, axis, length) in (0usize..5, 0usize..4, 1usize..7),
         (bits, quantizer, calibration) in (2u32..11, 0usize..10, 0..CALIBRATIONS.len()),
         (storage, element, widen) in (0usize..4, 0usize..2, any::<bool>()),
         (seed, special, policy) in (0..1000u64, 0usize..9, 0usize..3),
     ) {
+        // Searching the least error of hundreds of levels takes long without optimization.
+        let bits = if CALIBRATIONS[calibration] == "mse" { bits.min(5) } else { bits };
         let mut quantizer = kinds(bits)[quantizer].clone().scales(common::FLOATS[storage]);
         if widen {
             quantizer = quantizer.widen_scales();
