@@ -208,7 +208,7 @@ fn exercise<A: Element>(recipe: &Recipe, x: &ArrayD<A>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(common::cases(3000))]
 
     #[test]
     fn nonsense_is_an_error(text in nonsense()) {
@@ -225,7 +225,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6000))]
+    #![proptest_config(common::cases(6000))]
 
     #[test]
     fn no_configuration_and_no_tensor_panics(

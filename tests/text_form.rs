@@ -85,7 +85,7 @@ fn quantizer() -> impl Strategy<Value = Uniform> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(common::cases(150))]
 
     #[test]
     fn every_configuration_round_trips_to_equal_text_and_behaviour(

@@ -94,13 +94,17 @@ impl Histogram {
         self.low + (bin as f64 + 0.5) * self.width()
     }
 
-    /// The number of values.
+    /// The number of values; [`u64::MAX`] for more.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |total, &count| total.saturating_add(count))
     }
 
-    /// The histogram of the magnitudes: bins of the same width from zero on. A bin's values are taken to lie
-    /// in its middle, unless the histogram starts at zero and is returned as it is. `None` if it is empty.
+    /// The most bins of a histogram of magnitudes.
+    const MAX_MAGNITUDE_BINS: usize = 1 << 16;
+
+    /// The histogram of the magnitudes: bins of the same width from zero on, or wider ones where that would
+    /// be more than 65536. A bin's values are taken to lie in its middle, unless the histogram starts at zero
+    /// and is returned as it is. `None` if it is empty.
     pub fn magnitudes(&self) -> Option<Self> {
         if self.total() == 0 {
             return None;
@@ -108,13 +112,14 @@ impl Histogram {
         if self.low == 0.0 {
             return Some(self.clone());
         }
-        let width = self.width();
-        let bins = (self.low.abs().max(self.high.abs()) / width).ceil().max(1.0) as usize;
-        let mut counts = vec![0; bins];
+        let end = self.low.abs().max(self.high.abs());
+        let width = self.width().max(end / Self::MAX_MAGNITUDE_BINS as f64);
+        let bins = ((end / width).ceil().max(1.0) as usize).min(Self::MAX_MAGNITUDE_BINS);
+        let mut counts = vec![0u64; bins];
         for (bin, &count) in self.counts.iter().enumerate() {
             let at = (self.center(bin).abs() / width) as usize;
             if let Some(into) = counts.get_mut(at.min(bins - 1)) {
-                *into += count;
+                *into = into.saturating_add(count);
             }
         }
         let max = self.min.abs().max(self.max.abs());

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayRef, Dimension};
 
-use crate::element::{Element, Real};
+use crate::element::{Element, FloatType, Real};
 use crate::error::Result;
 use crate::kernel::reduce::error_sums;
 use crate::metrics::Errors;
@@ -87,7 +87,12 @@ impl QuantizedTensor {
         };
         let range = scheme.range(grid);
         let nudged = if scheme.zero_point() == ZeroPointRule::Integer { grid.scale.abs() / 2.0 } else { 0.0 };
-        let slack = nudged + scheme.storage().epsilon() * range.magnitude();
+        // What storing scale and real zero point can have moved; small f16 scales are subnormal, with fewer digits.
+        let digits = match scheme.storage() {
+            FloatType::F16 => scheme.storage().epsilon().max(FloatType::F16.min_scale() / grid.scale.abs()),
+            storage => storage.epsilon(),
+        };
+        let slack = nudged + digits * (range.magnitude() + (grid.scale * grid.zero_point).abs());
         Some((range.low() - slack, range.high() + slack))
     }
 

@@ -5,6 +5,11 @@ use lowbit::prelude::*;
 use lowbit::{Element, FloatType};
 use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn};
 
+/// A number of cases for a property test. Failing cases are printed, not written to files beside the package.
+pub fn cases(cases: u32) -> proptest::prelude::ProptestConfig {
+    proptest::prelude::ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 /// The numbers of SplitMix64 (Steele, Lea and Flood 2014).
 pub struct SplitMix64(pub u64);
 
