@@ -2,6 +2,7 @@
 //! do not depend on their number.
 
 /// Below this many elements a call stays on its thread: starting others costs more than they save.
+#[cfg(feature = "rayon")]
 pub(crate) const MIN_ELEMENTS: usize = 1 << 16;
 
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
