@@ -3,7 +3,7 @@
 
 /// Below this many elements a call stays on its thread: starting others costs more than they save.
 #[cfg(feature = "rayon")]
-pub(crate) const MIN_ELEMENTS: usize = 1 << 16;
+const MIN_ELEMENTS: usize = 1 << 16;
 
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
 /// `elements` (what the items stand for) are many. Returns the results in order of the chunks.
