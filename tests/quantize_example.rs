@@ -1,5 +1,6 @@
 //! The behaviour of the example `quantize`, which `cargo test` builds. Where it is not built, because a single test
 //! target was asked for, the tests say so and pass.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -67,6 +67,7 @@ impl<'a> Input<'a> {
                 let (dtype, shape) = (raw.dtype(), raw.shape().to_vec());
                 tensors.push(Tensor { name: name.to_owned(), dtype, shape, values: Values::Raw(raw) });
             }
+            tensors.sort_by_cached_key(|tensor| natural_order(&tensor.name));
             let metadata = file.metadata().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             Ok(Self { tensors, metadata })
         };
@@ -107,4 +108,18 @@ fn array<A: ViewElement + ReadableElement + Clone>(bytes: &[u8]) -> Result<Optio
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Text and numbers in turn, so that `layer2` comes before `layer10`.
+fn natural_order(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (before, after) = rest.split_at(text);
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        parts.push((before.to_owned(), after[..digits].parse().unwrap_or(u64::MAX)));
+        rest = &after[digits..];
+    }
+    parts
 }

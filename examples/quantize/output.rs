@@ -29,7 +29,7 @@ impl Outputs {
             let mut layout = Layout::new();
             for (tensor, plan) in plans {
                 match plan {
-                    Plan::Quantize { info, .. } => layout.quantized(&tensor.name, info.clone())?,
+                    Plan::Quantize { info, .. } => layout.quantized(&tensor.name, (**info).clone())?,
                     Plan::Keep { .. } => layout.raw(&tensor.name, tensor.dtype, &tensor.shape)?,
                 }
             }
@@ -116,7 +116,7 @@ pub(crate) fn verify(arguments: &Arguments, plans: &[(&Tensor<'_>, Plan)]) -> Re
                     pipeline::quantize(recipe, tensor, &mut again)?;
                     read.codes() == again.codes()
                         && read.grids() == again.grids()
-                        && file.info(name)? == *info
+                        && file.info(name)? == **info
                 }
             };
             ensure!(same, "tensor {name} is not what was written");

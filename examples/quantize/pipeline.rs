@@ -18,7 +18,7 @@ use crate::{method, mmap};
 
 /// What becomes of a tensor.
 pub(crate) enum Plan {
-    Quantize { recipe: Recipe, info: QuantizedInfo },
+    Quantize { recipe: Recipe, info: Box<QuantizedInfo> },
     Keep { reason: String },
 }
 
@@ -97,7 +97,7 @@ fn plan(arguments: &Arguments, tensor: &Tensor<'_>) -> Result<Plan> {
         return keep("excluded");
     }
     let recipe = method::recipe(arguments, rank)?;
-    let info = QuantizedInfo::planned(&recipe, &tensor.shape, source)?;
+    let info = Box::new(QuantizedInfo::planned(&recipe, &tensor.shape, source)?);
     Ok(Plan::Quantize { recipe, info })
 }
 
@@ -122,7 +122,7 @@ fn quantize_bytes<A: Element + mmap::Number>(
     out: &mut QuantizedTensor,
 ) -> Result<Report> {
     let numbers = mmap::numbers::<A>(bytes);
-    quantize_array(recipe, &*ArrayView::from_shape(IxDyn(shape), &*numbers)?, out)
+    quantize_array(recipe, &*ArrayView::from_shape(IxDyn(shape), &numbers)?, out)
 }
 
 fn quantize_array<A: Element>(

@@ -27,7 +27,7 @@
 //! `lowbit` is the version of this layout, `dtype` the type of the elements before quantization, `tiling` the
 //! groups of axes and the length of their blocks (`null`: one block over everything), and `recipe`, which may be
 //! missing, the text form of the recipe. Tensors that are not quantized stand beside them as they are.
-//! [Notes](QuantizedTensor::notes) are not stored.
+//! [Notes](crate::QuantizedTensor::notes) are not stored.
 //!
 //! # Writing and reading
 //!
@@ -59,7 +59,6 @@
 //!
 //! [safetensors]: https://github.com/huggingface/safetensors
 //! [`Tiling::region_shape`]: crate::granularity::Tiling::region_shape
-//! [`QuantizedTensor`]: crate::QuantizedTensor
 
 mod info;
 mod reader;
