@@ -1,5 +1,7 @@
 //! Bad configurations, shapes and bytes: the typed error that the crate promises.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{grid, kinds, recipe};

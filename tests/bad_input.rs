@@ -1,5 +1,7 @@
 //! Bad and borderline input: the typed error or the value that the crate promises, row by row.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DIALECTS, cast, grid, kinds, normal_tensor, recipe};

@@ -1,5 +1,7 @@
 //! The least-error calibration against a plain search over scales and zero points.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{SplitMix64, kinds};

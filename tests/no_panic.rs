@@ -1,5 +1,7 @@
 //! No input panics: nonsense texts, any configuration, any shape, special values, all element types.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{SplitMix64, cast};

@@ -1,6 +1,6 @@
 //! What a quantized tensor says of itself: figures, notes, words.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use lowbit::calibration::Fixed;
 use lowbit::prelude::*;

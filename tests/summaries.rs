@@ -1,5 +1,7 @@
 //! Calibrations on a histogram instead of values: accurate to a bin, bounded in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{CALIBRATIONS, SplitMix64, kinds};

@@ -1,5 +1,7 @@
 //! Every built-in configuration round-trips through its text form, and error texts name what is wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{DIALECTS, FLOATS, ROUNDINGS, normal_tensor};

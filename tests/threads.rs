@@ -1,4 +1,6 @@
 //! One thread and many give the same bits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![cfg(feature = "rayon")]
 
 mod common;

@@ -3,6 +3,8 @@
 //! The files are looked for in the folder that the environment variable `LOWBIT_WEIGHTS` names, else in
 //! `../shared/weights` beside the package; without them these tests say that they are skipped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 
 use lowbit::metrics::Errors;

@@ -70,7 +70,7 @@ impl FromStr for KlVariant {
 
 /// Clips at the threshold t of least KL divergence, searched on a histogram of the magnitudes.
 ///
-/// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]`. The number of levels is
+/// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]` widened to hold zero. The number of levels is
 /// that of the magnitudes: half the codes, or all of them for an asymmetric grid on values of one sign.
 /// Where there are at least as many levels as bins, nothing can be searched: the full range is taken and the
 /// quantized tensor says so. There are never more bins than values: in a sparser histogram any threshold just above
@@ -172,7 +172,7 @@ impl Calibration for Kl {
         } else {
             // Both ends of values of one sign are on its side of zero.
             let (low, high) = (full.low().max(-threshold), full.high().min(threshold));
-            ClippingRange::new(low.min(high), high.max(low))?
+            ClippingRange::new(low.min(high), high.max(low))?.with_zero()
         };
         or_min_max(range, region)
     }

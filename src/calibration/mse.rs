@@ -5,9 +5,10 @@
 
 use core::fmt;
 
+use crate::element::FloatType;
 use crate::error::{DataError, Result};
 use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
-use crate::tensor::{AffineGrid, AffineScheme, Scheme, ZeroPointRule};
+use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, Scheme, ZeroPointRule};
 
 use super::evidence::{Evidence, Values, each_value};
 use super::{Calibrated, Calibration, Region, min_max_of};
@@ -18,7 +19,8 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// Up to 8 bits the squared error is within 1e-4 (relative) of the best that a fine exhaustive search finds, for
 /// symmetric grids and for integer zero points; symmetric grids of regions with few values (levels × values up to
 /// 66,000) are solved exactly. With real zero points the search is a descent from several starts, mostly within
-/// 2e-3. From 9 bits on, where clipping gains little, the scale is searched in steps of a thousandth. The result is
+/// 2e-3. From 9 bits on, where clipping gains little, the ends of the range are searched, in steps of 4 % and finer
+/// around the best. The result is
 /// never worse than minimum and maximum. On a histogram every value counts as the middle of its bin.
 ///
 /// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels); about 50 ns per element at
@@ -62,7 +64,14 @@ impl Calibration for Mse {
         match Self::best(&region.evidence(), affine) {
             Some(best) => {
                 let grid = AffineGrid { scale: best.scale, zero_point: best.zero };
-                Ok(affine.range(grid).into())
+                let (range, full) = (affine.range(grid), min_max_of(region)?);
+                // The best grid may end beyond the values, but not beyond what its values can be.
+                let limit = affine.storage().max_value().max(FloatType::F32.max_value());
+                if full.magnitude() <= limit && range.magnitude() > limit {
+                    let (low, high) = (range.low().max(-limit), range.high().min(limit));
+                    return Ok(ClippingRange::new(low, high)?.into());
+                }
+                Ok(range.into())
             }
             // All zero.
             None => Ok(min_max_of(region)?.into()),

@@ -77,7 +77,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::calibration::{Region, Regions};
-use crate::error::{DataError, Error, Result};
+use crate::error::{DataError, Error, Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::tensor::{
     AffineGrid, Encoding, Grid, Grids, NonFinite, Note, Notes, QuantizedTensor, Scheme, TensorView,
@@ -241,7 +241,8 @@ pub(crate) fn fit_into<Q: Quantizer + ?Sized>(
     out.refill(&scheme, tiling, tensor.element_type(), recipe);
     loop {
         let refill = out.parts();
-        refill.grids.reset(&scheme, refill.tiling.regions());
+        let too_large = |_| ShapeError::TooLarge { shape: tensor.shape().to_vec() };
+        refill.grids.reset(&scheme, refill.tiling.regions()).map_err(too_large)?;
         refill.notes.clear();
         let regions = Regions::new(tensor, refill.tiling, encoding.non_finite);
         match fit_regions(quantizer, &regions, &scheme, refill.grids, refill.notes) {

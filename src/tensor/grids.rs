@@ -1,5 +1,7 @@
 //! The fitted values: one grid per region, as struct of arrays.
 
+use std::collections::TryReserveError;
+
 use half::{bf16, f16};
 
 use crate::element::FloatType;
@@ -104,8 +106,8 @@ impl FloatArray {
         }
     }
 
-    pub(crate) fn reserve(&mut self, additional: usize) {
-        each_float!(self, values => values.reserve(additional));
+    fn try_reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
+        each_float!(self, values => values.try_reserve(additional))
     }
 }
 
@@ -425,11 +427,11 @@ impl Grids {
     }
 
     /// Makes this empty and of the storage that `scheme` declares, keeping allocations where possible.
-    pub fn reset(&mut self, scheme: &Scheme, regions: usize) {
+    pub(crate) fn reset(&mut self, scheme: &Scheme, regions: usize) -> Result<(), TryReserveError> {
         match (self, scheme) {
             (Self::Affine(grids), Scheme::Affine(scheme)) => {
                 grids.reset(scheme);
-                grids.scales.reserve(regions);
+                grids.scales.try_reserve(regions)
             }
         }
     }

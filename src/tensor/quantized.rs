@@ -393,7 +393,8 @@ impl QuantizedTensor {
     /// Makes this a tensor without elements or regions, so that nothing half-made is left after an error.
     pub(crate) fn clear(&mut self) {
         self.tiling = Tiling::none();
-        self.grids.reset(&self.scheme, 0);
+        // Nothing is reserved for no regions.
+        let _ = self.grids.reset(&self.scheme, 0);
         self.codes.clear();
         self.notes.clear();
     }

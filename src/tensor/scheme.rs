@@ -115,13 +115,13 @@ pub enum ScaleOverflow {
 ///
 /// | built by | zero point | scale of the range [α, β] |
 /// |---|---|---|
-/// | [`symmetric`](Self::symmetric) | 0, or 2^(b−1) for unsigned codes | `2·max(|α|,|β|) / (q_max − q_min)` |
+/// | [`symmetric`](Self::symmetric) | the middle code: 0, or 2^(b−1) for unsigned codes | `2·max(|α|,|β|) / (q_max − q_min)` |
 /// | [`mid_rise`](Self::mid_rise) | −½, or 2^(b−1)−½ | `2·max(|α|,|β|) / 2^b` |
 /// | [`asymmetric`](Self::asymmetric) | `clamp(q_min − round_even(α/S), q_min, q_max)` | `(β − α) / (q_max − q_min)` of the range widened to hold zero |
 /// | [`asymmetric_real`](Self::asymmetric_real) | `q_min − α/S` | `(β − α) / (q_max − q_min)` |
 ///
 /// The scale is computed in f64 and rounded once to its storage type, *before* zero point and codes are
-/// chosen. A range of zero gives the scale 1. A scale below the smallest one with a finite reciprocal is
+/// chosen. A range of zero gives the scale 1 (the smallest one for mid-rise grids, which have no level at zero). A scale below the smallest one with a finite reciprocal is
 /// raised to that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -145,9 +145,14 @@ pub struct AffineGrid {
 }
 
 impl AffineScheme {
-    /// A symmetric grid over `codes`: zero point 0 for signed codes, 2^(b-1) for unsigned ones.
+    /// A symmetric grid over `codes`. The zero point is the middle code, rounded up: 0 for the usual signed codes,
+    /// 2^(b-1) for unsigned ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
     pub fn symmetric(bits: BitWidth, codes: CodeRange) -> Result<Self, ConfigError> {
-        let zero = if codes.is_signed() { 0.0 } else { half_levels(bits) };
+        let zero = f64::from((codes.min() + codes.max() + 1).div_euclid(2));
         Self::new(bits, codes, ZeroPointRule::Fixed(zero))
     }
 
@@ -293,8 +298,9 @@ impl AffineScheme {
         // Both forms are one rounded division where the sum is finite; the second cannot overflow.
         let sum = span.0 + span.1;
         let scale = if sum.is_finite() { sum / steps } else { span.0 / steps + span.1 / steps };
-        let scale = if scale == 0.0 && sum == 0.0 {
-            1.0
+        let scale = if sum == 0.0 {
+            // Zeros come back exactly; next to them where no level is at zero.
+            if self.is_mid_rise() { self.storage.min_scale() } else { 1.0 }
         } else {
             let stored = self.store_scale(scale);
             if !(stored > 0.0 && stored.is_finite()) {

@@ -22,6 +22,10 @@ const FEW_MINIMA: usize = 32;
 /// Up to so many values are swept around the deepest minima.
 const SWEPT: usize = 1 << 17;
 
+/// With more codes than these the minima are too many to visit, and too shallow to be worth it: what counts is
+/// where the ends are.
+const MOST_SCANNED: f64 = 256.0;
+
 /// One search.
 pub(super) struct Search<'a, T> {
     pub(super) points: &'a Points<'a, T>,
@@ -39,8 +43,12 @@ impl<T: Real> Search<'_, T> {
         let mut best: Option<BestGrid> = None;
         let mut ends = self.min_max();
         ends.dedup();
-        for (scale, zero) in ends {
+        for &(scale, zero) in &ends {
             self.offer(scale, zero, &mut best);
+        }
+        if q_max - q_min > MOST_SCANNED {
+            self.shrink(&ends, &mut best);
+            return best;
         }
         if self.few && self.sweep_all(&mut best) {
             return best;
@@ -199,6 +207,25 @@ impl<T: Real> Search<'_, T> {
             }
             ZeroRule::Real => false,
         }
+    }
+
+    /// Grids of the same shape as those of `ends` and ever narrower, then narrower steps around the best.
+    fn shrink(&self, ends: &[(f64, f64)], best: &mut Option<BestGrid>) {
+        const STEP: f64 = 0.04;
+        for &(scale, zero) in ends {
+            for step in 1..=48 {
+                self.offer(scale * (1.0 - STEP).powi(step), zero, best);
+            }
+        }
+        for step in [STEP / 2.0, STEP / 4.0, STEP / 8.0] {
+            let Some(BestGrid { scale, zero, .. }) = *best else { return };
+            self.offer(scale * (1.0 - step), zero, best);
+            self.offer(scale * (1.0 + step), zero, best);
+        }
+        if let Some(BestGrid { scale, zero, .. }) = *best {
+            self.improve(scale, zero, 4, best);
+        }
+        self.neighbours(best);
     }
 
     /// Whether scales are stored with so few bits that a rounded one may be in another minimum.
