@@ -121,9 +121,10 @@ fn a_range_of_the_largest_floats_does_not_overflow() {
             let (scale, _) = grid(&q, 0);
             let restored = q.dequantize::<f64, Ix1>().unwrap();
             for (x, back) in x.iter().zip(&restored) {
-                // Half a step, and one more for the end of the range where the scale is rounded.
-                assert!((f64::from(*x) - back).abs() <= 0.51 * scale, "{dialect} {q:?}: {back:e} for {x:e}");
+                // Half a step; a whole one where the step is narrowed so that the outermost level stays finite.
+                assert!((f64::from(*x) - back).abs() <= 1.01 * scale, "{dialect} {q:?}: {back:e} for {x:e}");
             }
+            assert!(q.dequantize::<f32, Ix1>().unwrap().iter().all(|x| x.is_finite()), "{dialect} {q:?}");
         }
     }
     let x = arr1(&[f64::MAX, -f64::MAX, 0.0]);
@@ -145,12 +146,12 @@ fn all_zero_has_scale_one_and_comes_back_as_zero() {
     for kind in kinds(8).into_iter().chain(kinds(3)) {
         for text in common::CALIBRATIONS {
             let q = common::calibrated(kind.clone(), text).quantize(&Array2::<f32>::zeros((3, 4))).unwrap();
-            assert_eq!(grid(&q, 0).0, 1.0, "{q:?}");
             let mid_rise = grid(&q, 0).1.fract() != 0.0;
+            assert_eq!(grid(&q, 0).0 == 1.0, !mid_rise, "{q:?}");
             let restored = q.dequantize::<f32, Ix2>().unwrap();
-            // A mid-rise grid has no level at zero.
+            // A mid-rise grid has no level at zero, but one as near as scales allow.
             assert!(
-                restored.iter().all(|&x| if mid_rise { x.abs() == 0.5 } else { x == 0.0 }),
+                restored.iter().all(|&x| if mid_rise { x.abs() < 2e-39 } else { x == 0.0 }),
                 "{text} {q:?}"
             );
             assert_eq!(q.notes(), []);

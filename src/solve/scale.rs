@@ -78,7 +78,8 @@ const FEW: usize = 256;
 /// Up to 8 bits and with a fixed or integer zero point the error is within 1e-4 of the least that an
 /// exhaustive search finds. A real zero point adds a dimension, searched from eighths of a step: usually
 /// within 1e-3, a few percent off in bad cases of few values. Above 8 bits the minima are too many to visit,
-/// and only the ends are searched: the min/max grid shrunk in steps of 4 %, then finer around the best. Never worse than the minimum and maximum of
+/// and only the ends are searched: the min/max grid shrunk in steps of 4 %, then finer around the best.
+/// Never worse than the minimum and maximum of
 /// the values as the ends of the grid.
 ///
 /// Time: about 15 passes over the values and a few hundred looks at each level (at most a few thousand, above

@@ -313,6 +313,14 @@ impl AffineScheme {
         let limit = if self.storage == FloatType::F64 { f64::MAX } else { FloatType::F32.max_value() };
         let reach = |grid: AffineGrid| (q_min - grid.zero_point).abs().max((q_max - grid.zero_point).abs());
         if grid.scale * reach(grid) > limit && range.magnitude() <= limit {
+            if self.zero_point == ZeroPointRule::Integer {
+                // The rounding of the zero point may be all that carries an end too far.
+                let side = if grid.zero_point - q_min > q_max - grid.zero_point { -1.0 } else { 1.0 };
+                let moved = AffineGrid { zero_point: grid.zero_point + side, ..grid };
+                if grid.scale * reach(moved) <= limit {
+                    return Ok(moved);
+                }
+            }
             grid.scale = self.storage.at_most(limit / reach(grid));
             grid.zero_point = self.zero_point_at(range, grid.scale, region)?;
             // A real zero point follows the scale, and every other rounding of their product is upward.
