@@ -108,3 +108,8 @@ pub mod prelude {
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};
     pub use ndarray::Axis;
 }
+
+/// The programs of the README are tests too.
+#[cfg(all(doctest, feature = "safetensors"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,6 +15,8 @@ mod output;
 mod pipeline;
 mod report;
 
+#[path = "../support/interrupt.rs"]
+mod interrupt;
 #[path = "../support/mmap.rs"]
 mod mmap;
 #[path = "../support/sample/mod.rs"]
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
+    interrupt::listen()?;
     let Some(path) = &arguments.file else {
         return run_on_sample(arguments);
     };

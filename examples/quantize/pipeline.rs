@@ -14,7 +14,7 @@ use crate::arguments::Arguments;
 use crate::input::{Input, Tensor, Values};
 use crate::output::Outputs;
 use crate::report::{Done, Kept, Quantized};
-use crate::{method, mmap};
+use crate::{interrupt, method, mmap};
 
 /// What becomes of a tensor.
 pub(crate) enum Plan {
@@ -38,6 +38,7 @@ pub(crate) fn run(
     // Buffers for the codes of all tensors, one after the other.
     let mut buffers = None;
     for (tensor, plan) in &plans {
+        interrupt::check()?;
         match plan {
             Plan::Keep { reason } => {
                 outputs.keep(tensor)?;
