@@ -1,12 +1,11 @@
 //! Element types of tensors, and the two types in which their arithmetic is done.
 
 use core::fmt;
-use core::str::FromStr;
 
 use half::{bf16, f16};
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
-use crate::error::ParseError;
+use crate::names::named;
 
 mod sealed {
     pub trait Sealed {}
@@ -110,29 +109,9 @@ impl FloatType {
             Self::F64 => None,
         }
     }
-
-    const NAMES: [(Self, &'static str); 4] =
-        [(Self::F64, "f64"), (Self::F32, "f32"), (Self::F16, "f16"), (Self::Bf16, "bf16")];
 }
 
-impl fmt::Display for FloatType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F64 => "f64",
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl FromStr for FloatType {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        crate::error::parse_name("floating-point type", &Self::NAMES, text)
-    }
-}
+named!(FloatType, "floating-point type", [F64 => "f64", F32 => "f32", F16 => "f16", Bf16 => "bf16"]);
 
 /// An element of a tensor: `f32`, `f64`, [`half::f16`] or [`half::bf16`]. Sealed.
 pub trait Element: Copy + Default + PartialOrd + fmt::Debug + Send + Sync + sealed::Sealed + 'static {

@@ -421,21 +421,3 @@ impl From<Error> for ParseError {
         }
     }
 }
-
-/// The value that `text` names in `table`.
-pub(crate) fn parse_name<T: Copy>(
-    what: &'static str,
-    table: &[(T, &'static str)],
-    text: &str,
-) -> Result<T, ParseError> {
-    table.iter().find(|(_, name)| *name == text).map(|(value, _)| *value).ok_or_else(|| ParseError::Name {
-        what,
-        text: text.to_owned(),
-        known: table.iter().map(|(_, name)| (*name).to_owned()).collect(),
-    })
-}
-
-/// The name that `value` has in `table`.
-pub(crate) fn name_of<T: Copy + PartialEq>(table: &[(T, &'static str)], value: T) -> &'static str {
-    table.iter().find(|(known, _)| *known == value).map_or("?", |(_, name)| name)
-}

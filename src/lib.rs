@@ -72,6 +72,7 @@ mod element;
 mod error;
 #[allow(dead_code)]
 mod kernel;
+mod names;
 mod parallel;
 #[allow(dead_code)]
 mod solve;

@@ -4,11 +4,11 @@
 //! differences, are in `solve::entropy`.
 
 use core::fmt;
-use core::str::FromStr;
 
 use crate::element::Real;
-use crate::error::{ConfigError, DataError, ParseError, Result, name_of, parse_name};
+use crate::error::{ConfigError, DataError, Result};
 use crate::kernel::histogram::magnitude_histogram;
+use crate::names::named;
 use crate::solve::entropy::{EntropyRule, entropy_threshold};
 use crate::tensor::{ClippingRange, Note, Scheme};
 
@@ -35,14 +35,6 @@ pub enum KlVariant {
 }
 
 impl KlVariant {
-    const NAMES: [(Self, &'static str); 5] = [
-        (Self::SlidesFloor, "slides-floor"),
-        (Self::SlidesDigitize, "slides-digitize"),
-        (Self::SlidesFractional, "slides-fractional"),
-        (Self::Nvidia, "nvidia"),
-        (Self::Mxnet, "mxnet"),
-    ];
-
     const fn rule(self) -> EntropyRule {
         match self {
             Self::SlidesFloor => EntropyRule::SlidesFloor,
@@ -54,19 +46,13 @@ impl KlVariant {
     }
 }
 
-impl fmt::Display for KlVariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(name_of(&Self::NAMES, *self))
-    }
-}
-
-impl FromStr for KlVariant {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_name("variant of KL", &Self::NAMES, text)
-    }
-}
+named!(KlVariant, "variant of KL", [
+    SlidesFloor => "slides-floor",
+    SlidesDigitize => "slides-digitize",
+    SlidesFractional => "slides-fractional",
+    Nvidia => "nvidia",
+    Mxnet => "mxnet",
+]);
 
 /// Clips at the threshold t of least KL divergence, searched on a histogram of the magnitudes.
 ///

@@ -4,10 +4,10 @@
 //! embedded inference* (99.99 for 8 bits); survey, III-C.
 
 use core::fmt;
-use core::str::FromStr;
 
 use crate::element::Real;
-use crate::error::{ConfigError, DataError, ParseError, Result, name_of, parse_name};
+use crate::error::{ConfigError, DataError, Result};
+use crate::names::named;
 use crate::solve::quantile::{self, Percent};
 use crate::tensor::{ClippingRange, Scheme};
 
@@ -39,35 +39,8 @@ pub enum Interpolation {
     Linear,
 }
 
-impl Tails {
-    const NAMES: [(Self, &'static str); 3] =
-        [(Self::Both, "both"), (Self::Upper, "upper"), (Self::Lower, "lower")];
-}
-
-impl Interpolation {
-    const NAMES: [(Self, &'static str); 2] = [(Self::NearestRank, "nearest-rank"), (Self::Linear, "linear")];
-}
-
-macro_rules! named {
-    ($type:ty, $what:literal) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(name_of(&Self::NAMES, *self))
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = ParseError;
-
-            fn from_str(text: &str) -> Result<Self, ParseError> {
-                parse_name($what, &Self::NAMES, text)
-            }
-        }
-    };
-}
-
-named!(Tails, "tails");
-named!(Interpolation, "interpolation");
+named!(Tails, "tails", [Both => "both", Upper => "upper", Lower => "lower"]);
+named!(Interpolation, "interpolation", [NearestRank => "nearest-rank", Linear => "linear"]);
 
 /// Clips what lies beyond a percentile.
 ///

@@ -5,13 +5,13 @@
 //! *Quantizing for minimum distortion*, table II.
 
 use core::fmt;
-use core::str::FromStr;
 use std::sync::Arc;
 
 use crate::bits::BitWidth;
 use crate::calibration::{Calibration, MinMax, Region, Regions};
 use crate::element::FloatType;
-use crate::error::{ConfigError, ParseError, Result, name_of, parse_name};
+use crate::error::{ConfigError, Result};
+use crate::names::named;
 use crate::tensor::{AffineScheme, CodeRange, Grids, Notes, ScaleOverflow, Scheme};
 
 use super::{Fit, Quantizer, fit_all_calibrated, fit_calibrated};
@@ -40,35 +40,8 @@ pub enum Codes {
     Unsigned,
 }
 
-impl SymmetricRange {
-    const NAMES: [(Self, &'static str); 3] =
-        [(Self::Restricted, "restricted"), (Self::Full, "full"), (Self::MidRise, "mid-rise")];
-}
-
-impl Codes {
-    const NAMES: [(Self, &'static str); 2] = [(Self::Signed, "signed"), (Self::Unsigned, "unsigned")];
-}
-
-macro_rules! named {
-    ($type:ty, $what:literal) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(name_of(&Self::NAMES, *self))
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = ParseError;
-
-            fn from_str(text: &str) -> Result<Self, ParseError> {
-                parse_name($what, &Self::NAMES, text)
-            }
-        }
-    };
-}
-
-named!(SymmetricRange, "range");
-named!(Codes, "codes");
+named!(SymmetricRange, "range", [Restricted => "restricted", Full => "full", MidRise => "mid-rise"]);
+named!(Codes, "codes", [Signed => "signed", Unsigned => "unsigned"]);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Symmetry {
@@ -77,15 +50,11 @@ pub(crate) enum Symmetry {
     AsymmetricReal,
 }
 
-impl Symmetry {
-    const NAMES: [(Self, &'static str); 3] = [
-        (Self::Symmetric, "symmetric"),
-        (Self::Asymmetric, "asymmetric"),
-        (Self::AsymmetricReal, "asymmetric-real"),
-    ];
-}
-
-named!(Symmetry, "symmetry");
+named!(Symmetry, "symmetry", [
+    Symmetric => "symmetric",
+    Asymmetric => "asymmetric",
+    AsymmetricReal => "asymmetric-real",
+]);
 
 /// Uniform quantization.
 ///

@@ -1,9 +1,6 @@
 //! How a value gets its code: rounding, numeric dialect, and the policy for non-finite values.
 
-use core::fmt;
-use core::str::FromStr;
-
-use crate::error::{ParseError, name_of, parse_name};
+use crate::names::named;
 
 /// How a value between two grid points is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -22,16 +19,6 @@ pub enum Rounding {
     Ceil,
     /// Toward zero: a cast in C.
     TowardZero,
-}
-
-impl Rounding {
-    pub(crate) const NAMES: [(Self, &'static str); 5] = [
-        (Self::NearestEven, "nearest-even"),
-        (Self::NearestAway, "nearest-away"),
-        (Self::Floor, "floor"),
-        (Self::Ceil, "ceil"),
-        (Self::TowardZero, "toward-zero"),
-    ];
 }
 
 /// Whose arithmetic the codes agree with, bit for bit.
@@ -91,18 +78,6 @@ pub enum Dialect {
     Gptq,
 }
 
-impl Dialect {
-    pub(crate) const NAMES: [(Self, &'static str); 7] = [
-        (Self::Onnx, "onnx"),
-        (Self::Torch, "torch"),
-        (Self::FbgemmLegacy, "fbgemm-legacy"),
-        (Self::OpenVino, "openvino"),
-        (Self::Aimet, "aimet"),
-        (Self::Hqq, "hqq"),
-        (Self::Gptq, "gptq"),
-    ];
-}
-
 /// What happens to NaN and ±∞.
 ///
 /// Whatever the policy, an infinity saturates against a range that is given ([`Fixed`] or [`Frozen`]), and
@@ -124,11 +99,6 @@ pub enum NonFinite {
     NanToLowest,
 }
 
-impl NonFinite {
-    pub(crate) const NAMES: [(Self, &'static str); 3] =
-        [(Self::Error, "error"), (Self::NanToZero, "nan-to-zero"), (Self::NanToLowest, "nan-to-lowest")];
-}
-
 /// How values get their codes on given grids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -141,24 +111,24 @@ pub struct Encoding {
     pub non_finite: NonFinite,
 }
 
-macro_rules! named {
-    ($type:ty, $what:literal) => {
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(name_of(&Self::NAMES, *self))
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = ParseError;
-
-            fn from_str(text: &str) -> Result<Self, ParseError> {
-                parse_name($what, &Self::NAMES, text)
-            }
-        }
-    };
-}
-
-named!(Rounding, "rounding");
-named!(Dialect, "dialect");
-named!(NonFinite, "policy for non-finite values");
+named!(Rounding, "rounding", [
+    NearestEven => "nearest-even",
+    NearestAway => "nearest-away",
+    Floor => "floor",
+    Ceil => "ceil",
+    TowardZero => "toward-zero",
+]);
+named!(Dialect, "dialect", [
+    Onnx => "onnx",
+    Torch => "torch",
+    FbgemmLegacy => "fbgemm-legacy",
+    OpenVino => "openvino",
+    Aimet => "aimet",
+    Hqq => "hqq",
+    Gptq => "gptq",
+]);
+named!(NonFinite, "policy for non-finite values", [
+    Error => "error",
+    NanToZero => "nan-to-zero",
+    NanToLowest => "nan-to-lowest",
+]);
