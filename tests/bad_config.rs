@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
-use common::{grid, kinds, recipe};
+use common::{eight, grid, kinds, recipe};
 use lowbit::calibration::Histogram;
 use lowbit::granularity::{AxisGroup, Tiling};
 use lowbit::integer::fold_zero_point;
@@ -14,20 +15,6 @@ use lowbit::{
     CodeRange, ConfigError, DataError, Error, Evidence, FloatType, FormatError, Region, ShapeError,
 };
 use ndarray::{Array2, ArrayD, Ix1, IxDyn, arr0, arr1, array};
-
-/// Asserts that a result is an error of a pattern.
-macro_rules! assert_error {
-    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
-        match $result {
-            Err($pattern) $(if $guard)? => {}
-            other => panic!("{:?} where {} is due", other.map(|_| "no error"), stringify!($pattern)),
-        }
-    };
-}
-
-fn eight() -> Uniform {
-    Uniform::symmetric(BitWidth::EIGHT)
-}
 
 #[test]
 fn scales_and_zero_points_of_the_user_are_checked_when_the_quantizer_is_made() {

@@ -2,29 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod common;
 
-use common::{DIALECTS, cast, grid, kinds, normal_tensor, recipe};
+use common::{DIALECTS, cast, eight, grid, kinds, normal_tensor, recipe};
 use half::{bf16, f16};
 use lowbit::calibration::Tails;
 use lowbit::prelude::*;
 use lowbit::tensor::{ClippingRange, Note};
 use lowbit::{DataError, Error, Evidence, FloatType, Region};
 use ndarray::{Array1, Array2, ArrayD, Ix1, Ix2, arr1, array};
-
-/// Asserts that a result is an error of a pattern.
-macro_rules! assert_error {
-    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
-        match $result {
-            Err($pattern) $(if $guard)? => {}
-            other => panic!("{:?} where {} is due", other.map(|_| "no error"), stringify!($pattern)),
-        }
-    };
-}
-
-fn eight() -> Uniform {
-    Uniform::symmetric(BitWidth::EIGHT)
-}
 
 /// Every calibration that reads data.
 fn calibrations() -> Vec<Uniform> {

@@ -1,9 +1,24 @@
 //! What several test files share: random numbers, the reference data sets, configurations to try.
-#![allow(dead_code, unreachable_pub, reason = "no test file uses all of it")]
+#![allow(dead_code, unused_macros, unreachable_pub, reason = "no test file uses all of it")]
 
 use lowbit::prelude::*;
 use lowbit::{Element, FloatType};
 use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn};
+
+/// Asserts that a result is an error of a pattern.
+macro_rules! assert_error {
+    ($result:expr, $pattern:pat $(if $guard:expr)?) => {
+        match $result {
+            Err($pattern) $(if $guard)? => {}
+            other => panic!("{:?} where {} is due", other.map(|_| "no error"), stringify!($pattern)),
+        }
+    };
+}
+
+/// The plainest quantizer.
+pub fn eight() -> Uniform {
+    Uniform::symmetric(BitWidth::EIGHT)
+}
 
 /// A number of cases for a property test. Failing cases are printed, not written to files beside the package.
 pub fn cases(cases: u32) -> proptest::prelude::ProptestConfig {
