@@ -155,6 +155,7 @@ figure!(relative_frobenius_error, "The norm of the error over the norm of the or
 #[cfg(test)]
 mod tests {
     use super::*;
+    use approx::assert_relative_eq;
     use ndarray::{Array1, array};
 
     #[test]
@@ -163,9 +164,9 @@ mod tests {
         let errors = Errors::between(&a, &b).unwrap();
         assert_eq!(errors.mse(), 0.5);
         assert_eq!(errors.max_abs_error(), 1.0);
-        assert!((errors.sqnr() - 10.0 * 12.5f64.log10()).abs() < 1e-12);
-        assert!((errors.cosine_similarity() - 21.0 / (5.0 * 19.0f64.sqrt())).abs() < 1e-12);
-        assert!((errors.relative_frobenius_error() - 0.08f64.sqrt()).abs() < 1e-12);
+        assert_relative_eq!(errors.sqnr(), 10.0 * 12.5f64.log10());
+        assert_relative_eq!(errors.cosine_similarity(), 21.0 / (5.0 * 19.0f64.sqrt()));
+        assert_relative_eq!(errors.relative_frobenius_error(), 0.08f64.sqrt());
         assert_eq!(Errors::between(&a.t(), &b.t()).unwrap(), errors);
     }
 
