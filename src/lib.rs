@@ -21,9 +21,11 @@
 //! let x = Array2::from_shape_fn((4, 64), |(i, j)| ((i + 3 * j) as f32).cos().max(0.0));
 //! let qx = recipe.quantize(&x)?;
 //!
-//! // Static activations: the same recipe with its grids finished.
-//! let activation = recipe.freeze_from(&x)?;
-//! let qx = activation.quantize(&x)?;
+//! // Static activations: observe batches (anywhere, in any order), merge, freeze, reuse.
+//! let mut observer = recipe.observer(&[4, 64])?;
+//! observer.observe(&x)?;
+//! let activation = recipe.freeze(&observer)?;
+//! let qx = activation.quantize(&x)?; // no statistics at run time
 //! # Ok::<(), lowbit::Error>(())
 //! ```
 //!
@@ -40,6 +42,7 @@
 //! |---|---|---|
 //! | which elements share parameters | [`granularity`] | per layer, group, channel, sub-channel; n-d blocks; your own |
 //! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, given; your own |
+//! | statistics of a stream | [`observer`] | one mergeable histogram for each region |
 //! | what is stored, and the grid of a region | [`quantizer`] | uniform: symmetric (restricted, full, mid-rise), asymmetric (integer or real zero point); your own |
 //! | how a value gets its code | [`Encoding`] | five roundings; seven numeric [dialects](Dialect); a policy for NaN and ±∞ |
 //!
@@ -83,6 +86,7 @@ pub mod integer;
 #[cfg(feature = "safetensors")]
 pub mod io;
 pub mod metrics;
+pub mod observer;
 pub mod quantizer;
 pub mod random;
 pub mod recipe;
@@ -104,6 +108,7 @@ pub mod prelude {
     pub use crate::calibration::{Calibration, Fixed, Kl, MinMax, Mse, Percentile};
     pub use crate::granularity::{Blocks, Granularity, PerChannel, PerGroup, PerLayer, PerSubChannel};
     pub use crate::metrics::sqnr;
+    pub use crate::observer::Observer;
     pub use crate::quantizer::{Codes, Quantizer, SymmetricRange, Uniform};
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};

@@ -1,7 +1,5 @@
 //! The regions of a tensor, offered one by one with their values gathered.
 
-use std::collections::BTreeMap;
-
 use crate::element::{FloatType, Real};
 use crate::error::{DataError, Error, Result};
 use crate::granularity::Tiling;
@@ -213,7 +211,14 @@ impl<'a, 't> Regions<'a, 't> {
 
     /// Adds a note for each region in which non-finite values were skipped.
     pub(crate) fn note_skipped(&self, notes: &mut Notes) {
-        let mut counts = BTreeMap::new();
+        let mut counts = vec![0; self.len()];
+        self.count_skipped(&mut counts);
+        let skipped = counts.into_iter().enumerate().filter(|&(_, count)| count > 0);
+        notes.extend(skipped.map(|(region, count)| (region, Note::SkippedNonFinite { count })));
+    }
+
+    /// Adds to each region's count the number of its non-finite values.
+    pub(crate) fn count_skipped(&self, counts: &mut [u64]) {
         let mut scratch = Vec::new();
         for start in (0..self.tensor.len()).step_by(BUNDLE) {
             let range = start..(start + BUNDLE).min(self.tensor.len());
@@ -222,10 +227,11 @@ impl<'a, 't> Regions<'a, 't> {
                 continue;
             }
             for (at, _) in x.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
-                *counts.entry(self.tiling.region_of(start + at)).or_insert(0u64) += 1;
+                if let Some(count) = counts.get_mut(self.tiling.region_of(start + at)) {
+                    *count += 1;
+                }
             }
         }
-        notes.extend(counts.into_iter().map(|(region, count)| (region, Note::SkippedNonFinite { count })));
     }
 
     /// The error for the first non-finite value of the tensor, whichever region met one first.

@@ -88,6 +88,11 @@ impl Frozen {
         Self { recipe, scheme, grids, notes: fitted.notes().to_vec() }
     }
 
+    pub(super) fn with_notes(mut self, notes: Notes) -> Self {
+        self.notes = notes;
+        self
+    }
+
     /// The recipe.
     pub const fn recipe(&self) -> &Recipe {
         &self.recipe
