@@ -45,6 +45,11 @@ impl Error {
     pub fn custom(error: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> Self {
         Self::Custom(error.into())
     }
+
+    /// Whether a wider type of parameters would help.
+    pub(crate) const fn is_storage(&self) -> bool {
+        matches!(self, Self::Data(DataError::ScaleStorage { .. } | DataError::ZeroPointStorage { .. }))
+    }
 }
 
 /// A configuration that cannot work, whatever the data.

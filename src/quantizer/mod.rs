@@ -77,7 +77,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::calibration::{Region, Regions};
-use crate::error::{DataError, Error, Result, ShapeError};
+use crate::error::{Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::tensor::{
     AffineGrid, Encoding, Grid, Grids, NonFinite, Note, Notes, QuantizedTensor, Scheme, TensorView,
@@ -125,7 +125,7 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`DataError`] for values that have no grid.
+    /// [`DataError`](crate::DataError) for values that have no grid.
     fn fit(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Fit>;
 
     /// The grids of all regions, appended to `grids` in order, with notes by region.
@@ -135,7 +135,8 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`fit`](Self::fit), and [`DataError::NotANumber`] or [`DataError::Infinite`] where the policy for
+    /// As [`fit`](Self::fit), and [`DataError::NotANumber`](crate::DataError::NotANumber) or
+    /// [`DataError::Infinite`](crate::DataError::Infinite) where the policy for
     /// non-finite values is an error.
     fn fit_all(
         &self,
@@ -245,18 +246,15 @@ pub(crate) fn fit_into<Q: Quantizer + ?Sized>(
         refill.grids.reset(&scheme, refill.tiling.regions()).map_err(too_large)?;
         refill.notes.clear();
         let regions = Regions::new(tensor, refill.tiling, encoding.non_finite);
-        match fit_regions(quantizer, &regions, &scheme, refill.grids, refill.notes) {
-            Err(Error::Data(DataError::ScaleStorage { .. } | DataError::ZeroPointStorage { .. }))
-                if let Some(wider) = scheme.widened() =>
-            {
+        let fitted = fit_regions(quantizer, &regions, &scheme, refill.grids, refill.notes);
+        match (fitted, scheme.widened()) {
+            (Ok(()), _) => break,
+            (Err(error), Some(wider)) if error.is_storage() => {
                 let Scheme::Affine(affine) = &wider;
                 widened = Some(Note::WidenedScales { storage: affine.storage() });
                 scheme = wider;
             }
-            other => {
-                other?;
-                break;
-            }
+            (Err(error), _) => return Err(error),
         }
     }
     let refill = out.parts();

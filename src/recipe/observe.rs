@@ -1,7 +1,7 @@
 //! Recipes and observers: static quantization calibrated on a stream.
 
 use crate::calibration::{Evidence, Region};
-use crate::error::{DataError, Error, Result};
+use crate::error::{DataError, Result};
 use crate::observer::Observer;
 use crate::quantizer::Fit;
 use crate::tensor::{Grids, Note, Notes, Scheme};
@@ -30,17 +30,10 @@ impl Recipe {
     pub fn freeze(&self, observer: &Observer) -> Result<Frozen> {
         let mut scheme = self.scheme()?;
         loop {
-            match self.fit_summaries(observer, &scheme) {
-                Ok((grids, notes)) => {
-                    let frozen = Frozen::new(self, scheme, grids)?;
-                    return Ok(frozen.with_notes(notes));
-                }
-                Err(Error::Data(DataError::ScaleStorage { .. } | DataError::ZeroPointStorage { .. }))
-                    if scheme.widened().is_some() =>
-                {
-                    scheme = scheme.widened().unwrap_or(scheme);
-                }
-                Err(error) => return Err(error),
+            match (self.fit_summaries(observer, &scheme), scheme.widened()) {
+                (Ok((grids, notes)), _) => return Ok(Frozen::new(self, scheme, grids)?.with_notes(notes)),
+                (Err(error), Some(wider)) if error.is_storage() => scheme = wider,
+                (Err(error), _) => return Err(error),
             }
         }
     }
