@@ -274,6 +274,14 @@ pub enum DataError {
         /// The storage type.
         storage: FloatType,
     },
+    /// A zero point that the scheme does not allow.
+    #[error("region {region}: the scheme does not allow the zero point {zero_point}")]
+    ZeroPoint {
+        /// The region.
+        region: usize,
+        /// The zero point.
+        zero_point: f64,
+    },
     /// A real zero point that is too large for its storage type.
     #[error("region {region}: zero point {zero_point:e} does not fit {storage}: use a wider type")]
     ZeroPointStorage {

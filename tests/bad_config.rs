@@ -16,6 +16,57 @@ use lowbit::{
 };
 use ndarray::{Array2, ArrayD, Ix1, IxDyn, arr0, arr1, array};
 
+/// Cuts every tensor as if it were 4 × 4.
+#[derive(Debug)]
+struct Lying(usize);
+
+impl std::fmt::Display for Lying {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("lying")
+    }
+}
+
+impl Granularity for Lying {
+    fn tiling(&self, _: &[usize]) -> lowbit::Result<Tiling> {
+        Tiling::new(&[self.0, self.0], vec![AxisGroup { axes: vec![0, 1], block: None }])
+    }
+}
+
+#[test]
+fn a_tiling_of_another_shape_is_refused() {
+    let x = Array2::<f32>::ones((8, 16));
+    for side in [0, 4, 100] {
+        for text in common::CALIBRATIONS {
+            let recipe = common::calibrated(eight(), text).granularity(Lying(side));
+            assert_error!(recipe.quantize(&x), Error::Shape(ShapeError::Mismatch { .. }));
+            assert_error!(recipe.freeze_from(&x), Error::Shape(ShapeError::Mismatch { .. }));
+        }
+        let mut observer = eight().granularity(Lying(side)).observer(&[8, 16]).unwrap();
+        assert_error!(observer.observe(&x), Error::Shape(ShapeError::Mismatch { .. }));
+        let given = Frozen::with_scales(&eight().granularity(Lying(side)), &[8, 16], [1.0], []).unwrap();
+        assert_error!(given.quantize(&x), Error::Shape(ShapeError::Mismatch { .. }));
+    }
+}
+
+#[test]
+fn a_frozen_recipe_holds_what_its_recipe_stores() {
+    let four = Uniform::symmetric(BitWidth::new(4).unwrap());
+    let scheme = four.scheme().unwrap();
+    let mut grids = Grids::new(&scheme);
+    grids.push(AffineGrid { scale: 1.0, zero_point: 0.0 }.into()).unwrap();
+    assert_error!(
+        Frozen::new(&Recipe::new(eight()), scheme.clone(), grids.clone()),
+        Error::Config(ConfigError::Conflict { .. })
+    );
+    assert!(Frozen::new(&Recipe::new(four), scheme, grids.clone()).is_ok());
+    // Nor does a grid take a zero point that is not its scheme's.
+    assert!(grids.push(AffineGrid { scale: 1.0, zero_point: 5.0 }.into()).is_err());
+    let mut grids = Grids::new(&Uniform::asymmetric(BitWidth::EIGHT).scheme().unwrap());
+    for zero_point in [300.0, -1.0, 3.5, f64::NAN] {
+        assert!(grids.push(AffineGrid { scale: 1.0, zero_point }.into()).is_err(), "{zero_point}");
+    }
+}
+
 #[test]
 fn scales_and_zero_points_of_the_user_are_checked_when_the_quantizer_is_made() {
     let recipe = eight().granularity(PerChannel::new(Axis(0)));

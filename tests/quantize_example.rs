@@ -335,6 +335,7 @@ fn a_tensor_that_is_quantized_already_is_refused() {
     let Some(folder) = Folder::new() else { return };
     folder.works(&["model.safetensors", "--output", "q.safetensors"]);
     assert!(folder.fails(&["q.safetensors"]).contains("tensor a.weight is quantized already"));
-    // In place.
-    folder.works(&["model.safetensors", "--output", "model.safetensors", "--verify"]);
+    // Nor is the only copy of the weights replaced.
+    let refused = folder.fails(&["model.safetensors", "--output", "./model.safetensors"]);
+    assert!(refused.contains("--output would replace the input"), "{refused}");
 }

@@ -117,6 +117,16 @@ fn words_for_people() {
 }
 
 #[test]
+fn the_largest_halves_come_back_finite() {
+    use half::f16;
+    let x = arr1(&[f16::MAX, f16::MIN, f16::ZERO]);
+    for method in [Uniform::asymmetric(bits(8)), Uniform::symmetric(bits(8)).range(SymmetricRange::Full)] {
+        let restored = method.quantize(&x).unwrap().dequantize::<f16, ndarray::Ix1>().unwrap();
+        assert!(restored.iter().all(|x| x.is_finite()), "{restored}");
+    }
+}
+
+#[test]
 fn the_largest_numbers_come_back_finite() {
     let methods = |bits| {
         [

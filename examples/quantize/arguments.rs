@@ -109,7 +109,10 @@ impl Arguments {
             outputs.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?))).collect();
         for (i, (option, path)) in outputs.iter().enumerate() {
             for (other, same) in &outputs[..i] {
-                ensure!(path != same, "{other} and {option} are the same file, {}", path.display());
+                ensure!(!same_file(path, same), "{other} and {option} are the same file, {}", path.display());
+            }
+            if let Some(input) = &self.file {
+                ensure!(!same_file(path, input), "{option} would replace the input, {}", path.display());
             }
         }
         // Whatever the tensors, this recipe cannot work.
@@ -121,4 +124,16 @@ impl Arguments {
     pub(crate) const fn is_sample(&self) -> bool {
         self.file.is_none()
     }
+}
+
+/// Whether both paths lead to one file, whether it exists yet or not.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| {
+        std::fs::canonicalize(path).ok().or_else(|| {
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
+        })
+    };
+    a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }

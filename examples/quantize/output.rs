@@ -112,7 +112,7 @@ pub(crate) fn verify(arguments: &Arguments, plans: &[(&Tensor<'_>, Plan)]) -> Re
                 }
                 Plan::Quantize { recipe, info } => {
                     let read = file.quantized(name)?;
-                    let mut again = QuantizedTensor::empty(info.scheme.clone(), info.tiling.clone());
+                    let mut again = QuantizedTensor::empty(info.scheme.clone());
                     pipeline::quantize(recipe, tensor, &mut again)?;
                     read.codes() == again.codes()
                         && read.grids() == again.grids()

@@ -54,8 +54,7 @@ pub(crate) fn run(
                 progress.step(tensor, || format!("kept: {reason}"));
             }
             Plan::Quantize { recipe, info } => {
-                let out = buffers
-                    .get_or_insert_with(|| QuantizedTensor::empty(info.scheme.clone(), info.tiling.clone()));
+                let out = buffers.get_or_insert_with(|| QuantizedTensor::empty(info.scheme.clone()));
                 let report =
                     quantize(recipe, tensor, out).with_context(|| format!("tensor {}", tensor.name))?;
                 look(&tensor.name, out)?;

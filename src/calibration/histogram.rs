@@ -24,7 +24,7 @@ impl Histogram {
     /// [`ConfigError::ClippingRange`] unless both edges are finite and `low < high`;
     /// [`ConfigError::TooSmall`] for no bins.
     pub fn new(low: f64, high: f64, counts: Vec<u64>) -> Result<Self, ConfigError> {
-        if !(low.is_finite() && high.is_finite() && (high - low).is_finite() && low < high) {
+        if !(low.is_finite() && high.is_finite() && low < high) {
             return Err(ConfigError::ClippingRange { index: 0, low, high });
         }
         if counts.is_empty() {
@@ -81,7 +81,9 @@ impl Histogram {
 
     /// The width of a bin.
     pub fn width(&self) -> f64 {
-        (self.high - self.low) / self.counts.len() as f64
+        let bins = self.counts.len() as f64;
+        let range = self.high - self.low;
+        if range.is_finite() { range / bins } else { self.high / bins - self.low / bins }
     }
 
     /// The lower edge of bin `bin`.
@@ -125,6 +127,21 @@ impl Histogram {
         let max = self.min.abs().max(self.max.abs());
         let min = if self.min <= 0.0 && self.max >= 0.0 { 0.0 } else { self.min.abs().min(self.max.abs()) };
         Some(Self { low: 0.0, high: bins as f64 * width, counts, min, max })
+    }
+
+    /// A histogram of magnitudes (from zero on) with at most `most` bins of a multiple of the width.
+    pub(super) fn coarsened(&self, most: usize) -> Self {
+        let factor = self.counts.len().div_ceil(most.max(1)).max(1);
+        if factor == 1 {
+            return self.clone();
+        }
+        let counts: Vec<u64> = self
+            .counts
+            .chunks(factor)
+            .map(|bins| bins.iter().fold(0, |sum: u64, &n| sum.saturating_add(n)))
+            .collect();
+        let high = self.low + (counts.len() * factor) as f64 * self.width();
+        Self { low: self.low, high, counts, min: self.min, max: self.max }
     }
 
     /// The histogram of the negated values. `None` if it is empty.

@@ -59,8 +59,9 @@ named!(KlVariant, "variant of KL", [
 /// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]` widened to hold zero. The number of levels is
 /// that of the magnitudes: half the codes, or all of them for an asymmetric grid on values of one sign.
 /// Where there are at least as many levels as bins, nothing can be searched: the full range is taken and the
-/// quantized tensor says so. There are never more bins than values: in a sparser histogram any threshold just above
-/// a value looks like a perfect one, and nearly everything would be clipped.
+/// quantized tensor says so. There are never more bins
+/// than values that are not zero: in a sparser histogram any threshold just above a value looks like a perfect one,
+/// and nearly everything would be clipped.
 ///
 /// By default at most 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels),
 /// memory O(bins) per region.
@@ -143,11 +144,17 @@ impl Calibration for Kl {
         let codes = affine.codes().count() as usize;
         let levels = if one_sided { codes } else { codes.div_ceil(2) };
         let magnitudes = match region.evidence() {
-            Evidence::Values(values) => {
-                each_value!(values, values => histogram_of(values, full.magnitude(), self.bins.min(values.len())))?
-            }
+            Evidence::Values(values) => each_value!(values, values => {
+                let nonzero = values.iter().filter(|&&value| value != 0.0).count();
+                histogram_of(values, full.magnitude(), self.bins.min(nonzero))
+            })?,
             Evidence::Histogram(histogram) => {
-                histogram.magnitudes().ok_or(DataError::NoData { region: region.index() })?
+                let magnitudes =
+                    histogram.magnitudes().ok_or(DataError::NoData { region: region.index() })?;
+                // Zeros are somewhere in the first bin.
+                let zeros = magnitudes.counts().first().copied().unwrap_or(0);
+                let nonzero = usize::try_from(magnitudes.total().saturating_sub(zeros)).unwrap_or(usize::MAX);
+                magnitudes.coarsened(self.bins.min(nonzero))
             }
         };
         let Some(KlThreshold { threshold, .. }) = self.threshold(&magnitudes, levels) else {

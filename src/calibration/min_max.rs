@@ -29,6 +29,7 @@ impl Calibration for MinMax {
                 .into_iter()
                 .collect());
         }
+        regions.tiling().check_shape(regions.tensor().shape())?;
         if regions.tensor().element_type() == FloatType::F64 {
             one_pass::<f64>(regions)
         } else {

@@ -80,6 +80,7 @@ impl<'a, 't> Regions<'a, 't> {
         buffers: impl Fn() -> B + Sync + Send,
         work: impl Fn(&mut B, &Region<'_>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
+        self.tiling.check_shape(self.tensor.shape())?;
         if self.tensor.element_type() == FloatType::F64 {
             self.map_typed(buffers, |buffers, index, values| {
                 work(buffers, &Region::new(index, Evidence::Values(Values::F64(values))))

@@ -165,32 +165,44 @@ impl Tiling {
             regions = regions.checked_mul(cut.blocks).ok_or_else(too_large)?;
         }
 
-        let group_of = |axis: usize| groups.iter().position(|group| group.axes.contains(&axis)).unwrap_or(0);
+        let mut group_of = vec![0; rank];
+        for (group, axes) in groups.iter().enumerate() {
+            for &axis in &axes.axes {
+                group_of[axis] = group;
+            }
+        }
+        // What one step along an axis adds to the flattened index of its group.
+        let mut steps = vec![1; rank];
+        let mut flattened = vec![1usize; groups.len()];
+        for axis in (0..rank).rev() {
+            let flattened = &mut flattened[group_of[axis]];
+            steps[axis] = *flattened;
+            *flattened = flattened.wrapping_mul(shape[axis]);
+        }
         let mut axes: Vec<usize> = (0..rank).filter(|&axis| shape[axis] != 1).collect();
-        let inner_group = axes.last().map_or(0, |&axis| group_of(axis));
+        let inner_group = axes.last().map_or(0, |&axis| group_of[axis]);
         let mut line = 1;
-        while let Some(&axis) = axes.last().filter(|&&axis| group_of(axis) == inner_group) {
+        while let Some(&axis) = axes.last().filter(|&&axis| group_of[axis] == inner_group) {
             line *= shape[axis];
             axes.pop();
         }
         let outer = axes
             .iter()
-            .map(|&axis| {
-                let group = group_of(axis);
-                let step = groups[group]
-                    .axes
-                    .iter()
-                    .filter(|&&other| other > axis)
-                    .map(|&other| shape[other])
-                    .product();
-                OuterAxis { len: shape[axis], group, step }
-            })
+            .map(|&axis| OuterAxis { len: shape[axis], group: group_of[axis], step: steps[axis] })
             .collect();
         if cuts.is_empty() {
             // Rank 0 without any group: one element in one region.
             cuts.push(Cut { len: 1, block: 1, blocks: 1, stride: 1 });
         }
         Ok(Self { shape: shape.to_vec(), groups, cuts, len, regions, outer, inner_group, line })
+    }
+
+    /// Checks that this is a tiling of tensors of `shape`.
+    pub(crate) fn check_shape(&self, shape: &[usize]) -> Result<(), ShapeError> {
+        if self.shape == shape {
+            return Ok(());
+        }
+        Err(ShapeError::Mismatch { found: self.shape.clone(), expected: shape.to_vec() })
     }
 
     /// The tiling of a tensor of shape `[0]` without regions.

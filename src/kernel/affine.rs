@@ -1,5 +1,7 @@
 //! Affine encoding and decoding of flat chunks.
 
+use half::f16;
+
 use super::convert::{STAGE, convert, same_mut};
 use super::{Code, dispatch, runs};
 use crate::element::{Element, FloatType, Real};
@@ -465,6 +467,19 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
         let stage = &mut stage[..codes.len()];
         let zero = zero.get(at / width..).unwrap_or_default();
         decode_real(codes, sign_bit, width, at % width, &scale[at / width..], zero, stage);
+        if A::TYPE == FloatType::F16 {
+            // A step beyond the largest half is still within the range that was quantized.
+            let (low, high) = (T::from_element(f16::MIN), T::from_element(f16::MAX));
+            stage.iter_mut().for_each(|x| {
+                *x = if *x < low {
+                    low
+                } else if *x > high {
+                    high
+                } else {
+                    *x
+                }
+            });
+        }
         convert(stage, out);
     }
 }

@@ -210,7 +210,8 @@ impl Summary {
     pub fn to_histogram(&self) -> Option<Histogram> {
         let (min, max) = self.min_max()?;
         let (low, counts) = self.histogram();
-        let high = low + counts.len() as f64 * self.width();
+        let high = (low + counts.len() as f64 * self.width()).min(f64::MAX);
+        let low = low.max(-f64::MAX);
         let histogram = Histogram::new(low, high, counts.to_vec()).ok()?;
         histogram.with_extremes(min, max).ok()
     }

@@ -237,6 +237,7 @@ pub(crate) fn fit_into<Q: Quantizer + ?Sized>(
     recipe: Option<Arc<str>>,
     out: &mut QuantizedTensor,
 ) -> Result<()> {
+    tiling.check_shape(tensor.shape())?;
     let mut scheme = quantizer.scheme()?;
     let mut widened = None;
     out.refill(&scheme, tiling, tensor.element_type(), recipe);

@@ -54,7 +54,7 @@ pub trait QuantizerExt: Quantizer {
     fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
         let tensor = TensorView::new(tensor);
         let tiling = PerLayer.tiling(tensor.shape())?;
-        let mut out = QuantizedTensor::empty(self.scheme()?, tiling.clone());
+        let mut out = QuantizedTensor::empty(self.scheme()?);
         let text = super::text_form(self, &PerLayer, &Encoding::default());
         self.quantize_into(&tensor, tiling, &Encoding::default(), Some(text.into()), &mut out)?;
         Ok(out)

@@ -5,7 +5,7 @@ use core::fmt;
 use ndarray::{ArrayRef, Dimension};
 
 use crate::element::Element;
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 use crate::tensor::{AffineGrid, Grid, Grids, Note, Notes, QuantizedTensor, Scheme, TensorView};
 
 use super::Recipe;
@@ -37,7 +37,8 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// A recipe with grids from elsewhere, a training framework for instance: `scheme` says what they are.
+    /// A recipe with grids from elsewhere, a training framework for instance. `scheme` is the recipe's, up to the
+    /// storage type of the parameters.
     ///
     /// # Errors
     ///
@@ -46,6 +47,11 @@ impl Frozen {
     /// the codes, [`ConfigError::Conflict`](crate::ConfigError::Conflict) for grids of another kind than
     /// `scheme`.
     pub fn new(recipe: &Recipe, scheme: Scheme, grids: Grids) -> Result<Self> {
+        let (Scheme::Affine(declared), Scheme::Affine(given)) = (recipe.scheme()?, &scheme);
+        if declared.with_storage(given.storage(), given.overflow()) != *given {
+            let setting = "a scheme of other codes or zero points";
+            return Err(ConfigError::Conflict { setting, to: "this recipe" }.into());
+        }
         grids.check(&scheme, true)?;
         Ok(Self { recipe: recipe.clone(), scheme, grids, notes: Notes::new() })
     }
@@ -121,7 +127,7 @@ impl Frozen {
     /// regions, [`DataError::NotANumber`](crate::DataError::NotANumber) for a NaN without a policy.
     pub fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
         let tensor = TensorView::new(tensor);
-        let mut out = QuantizedTensor::empty(self.scheme.clone(), self.recipe.tiling(tensor.shape())?);
+        let mut out = QuantizedTensor::empty(self.scheme.clone());
         self.quantize_view_into(&tensor, &mut out)?;
         Ok(out)
     }

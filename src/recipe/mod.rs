@@ -137,7 +137,7 @@ impl Recipe {
     /// infinities where a range has to be found, and for scales that do not fit their storage type.
     pub fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
         let tensor = TensorView::new(tensor);
-        let mut out = QuantizedTensor::empty(self.scheme()?, self.granularity.tiling(tensor.shape())?);
+        let mut out = QuantizedTensor::empty(self.scheme()?);
         self.quantize_view_into(&tensor, &mut out)?;
         Ok(out)
     }
@@ -191,7 +191,7 @@ impl Recipe {
             return Err(DataError::NoData { region: 0 }.into());
         }
         let tiling = self.granularity.tiling(tensor.shape())?;
-        let mut fitted = QuantizedTensor::empty(self.scheme()?, tiling.clone());
+        let mut fitted = QuantizedTensor::empty(self.scheme()?);
         quantizer::fit_into(&self.quantizer, &tensor, tiling, &self.encoding, None, &mut fitted)?;
         Ok(Frozen::from_fitted(self.clone(), &fitted))
     }

@@ -1,7 +1,7 @@
 //! Recipes and observers: static quantization calibrated on a stream.
 
 use crate::calibration::{Evidence, Region};
-use crate::error::{DataError, Result};
+use crate::error::{ConfigError, DataError, Result};
 use crate::observer::Observer;
 use crate::quantizer::Fit;
 use crate::tensor::{Grids, Note, Notes, Scheme};
@@ -26,8 +26,20 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// [`DataError::NoData`] for a region without values, and what the method's fit gives.
+    /// [`ConfigError::Conflict`] for an observer of another granularity or policy, [`DataError::NoData`] for a region
+    /// without values, and what the method's fit gives.
     pub fn freeze(&self, observer: &Observer) -> Result<Frozen> {
+        if observer.granularity().to_string() != self.granularity.to_string() {
+            return Err(ConfigError::Conflict {
+                setting: "an observer of another granularity",
+                to: "this recipe",
+            }
+            .into());
+        }
+        if observer.non_finite() != self.encoding.non_finite {
+            let setting = "an observer of another policy for non-finite values";
+            return Err(ConfigError::Conflict { setting, to: "this recipe" }.into());
+        }
         let mut scheme = self.scheme()?;
         loop {
             match (self.fit_summaries(observer, &scheme), scheme.widened()) {

@@ -86,7 +86,12 @@ pub(super) fn call(text: &str) -> Result<Arguments<'_>, ParseError> {
         return Err(syntax(text, 0, "a name of lower-case words joined by hyphens"));
     }
     let mut arguments = Arguments { name, positional: Vec::new(), taken: 0, named: Vec::new() };
+    /// More than any strategy takes, and few enough to be looked through.
+    const MAX_ARGUMENTS: usize = 256;
     for part in split(inner, ',').map_err(|position| syntax(text, position, "balanced parentheses"))? {
+        if arguments.positional.len() + arguments.named.len() >= MAX_ARGUMENTS {
+            return Err(arguments.problem("list", "too long"));
+        }
         match key_and_value(part) {
             Some((key, value)) => {
                 if arguments.named.iter().any(|(other, _)| *other == key) {

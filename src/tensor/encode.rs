@@ -28,6 +28,7 @@ pub(crate) fn encode_into(
     encoding: &Encoding,
     codes: &mut PackedCodes,
 ) -> Result<()> {
+    tiling.check_shape(tensor.shape())?;
     Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
     let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), tensor.len())?;
     let (Scheme::Affine(scheme), Grids::Affine(grids)) = (scheme, grids);

@@ -46,14 +46,13 @@ pub enum Rounding {
 ///
 /// // x / S is just below 127.5, and x · (1/S) is rounded up to it.
 /// let (x, scale) = (arr1(&[0.273939937f32]), 0.00214854861);
-/// let scheme = Uniform::symmetric(BitWidth::EIGHT).codes(Codes::Unsigned).scheme()?;
-/// let recipe = Uniform::symmetric(BitWidth::EIGHT).codes(Codes::Unsigned).granularity(PerLayer);
-/// let code = |dialect| -> lowbit::Result<i32> {
-///     let frozen = Frozen::with_scales(&recipe.clone().dialect(dialect), &[1], [scale], [128.0])?;
-///     Ok(frozen.quantize(&x)?.code(0).unwrap_or_default() - 128)
+/// let recipe = Recipe::new(Uniform::symmetric(BitWidth::new(9)?));
+/// let code = |dialect| -> lowbit::Result<Option<i32>> {
+///     let frozen = Frozen::with_scales(&recipe.clone().dialect(dialect), &[1], [scale], [])?;
+///     Ok(frozen.quantize(&x)?.code(0))
 /// };
-/// assert_eq!(code(Dialect::Onnx)?, 127);
-/// # let _ = scheme;
+/// assert_eq!(code(Dialect::Onnx)?, Some(127));
+/// assert_eq!(code(Dialect::Torch)?, Some(128));
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -172,6 +172,17 @@ impl IntegerArray {
         each_integer!(self, values => values.get(index).map(|&value| i32::from(value)))
     }
 
+    /// Whether `value` is in the range of the type.
+    fn holds(&self, value: f64) -> bool {
+        let (low, high) = match self {
+            Self::I8(_) => (f64::from(i8::MIN), f64::from(i8::MAX)),
+            Self::U8(_) => (0.0, f64::from(u8::MAX)),
+            Self::I16(_) => (f64::from(i16::MIN), f64::from(i16::MAX)),
+            Self::U16(_) => (0.0, f64::from(u16::MAX)),
+        };
+        low <= value && value <= high
+    }
+
     /// All zero points.
     pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))
@@ -275,7 +286,8 @@ impl AffineGrids {
     /// # Errors
     ///
     /// [`DataError::ScaleStorage`] or [`DataError::ZeroPointStorage`] where a parameter does not fit its
-    /// storage type (a scale that becomes zero, infinite or NaN). Nothing is appended then.
+    /// storage type (a scale that becomes zero, infinite or NaN), [`DataError::ZeroPoint`] for another zero point
+    /// than the fixed one, or one that is not an integer of its type. Nothing is appended then.
     pub fn push(&mut self, grid: AffineGrid) -> Result<(), DataError> {
         let (region, storage) = (self.len(), self.scales.storage());
         let stored = storage.round(grid.scale);
@@ -284,15 +296,16 @@ impl AffineGrids {
         }
         let zero_point = grid.zero_point;
         match &mut self.zero_points {
-            ZeroPoints::Fixed(_) => {}
-            ZeroPoints::Integer(values) if zero_point.is_finite() => {
-                values.push(zero_point.round_ties_even() as i32);
+            ZeroPoints::Fixed(fixed) if zero_point == *fixed => {}
+            ZeroPoints::Integer(values) if zero_point.fract() == 0.0 && values.holds(zero_point) => {
+                values.push(zero_point as i32);
             }
             ZeroPoints::Real(values) if values.storage().round(zero_point).is_finite() => {
                 values.push(zero_point);
             }
-            ZeroPoints::Integer(_) | ZeroPoints::Real(_) => {
-                return Err(DataError::ZeroPointStorage { region, zero_point, storage });
+            ZeroPoints::Real(_) => return Err(DataError::ZeroPointStorage { region, zero_point, storage }),
+            ZeroPoints::Fixed(_) | ZeroPoints::Integer(_) => {
+                return Err(DataError::ZeroPoint { region, zero_point });
             }
         }
         self.scales.push(grid.scale);

@@ -122,10 +122,11 @@ impl QuantizedTensor {
         self
     }
 
-    /// A tensor of no elements under a scheme: the buffers that [`Recipe::quantize_into`] fills.
+    /// A tensor of shape `[0]`, without regions, under a scheme: the buffers that [`Recipe::quantize_into`] fills.
     ///
     /// [`Recipe::quantize_into`]: crate::recipe::Recipe::quantize_into
-    pub fn empty(scheme: Scheme, tiling: Tiling) -> Self {
+    pub fn empty(scheme: Scheme) -> Self {
+        let tiling = Tiling::none();
         let grids = Grids::new(&scheme);
         let codes = PackedCodes::new(scheme.bits(), scheme.codes().is_signed());
         Self { scheme, tiling, grids, codes, source: FloatType::F32, recipe: None, notes: Notes::new() }
