@@ -161,7 +161,7 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     /// # Errors
     ///
     /// As [`scheme`](Self::scheme) and [`fit_all`](Self::fit_all).
-    fn quantize_into(
+    fn fit_and_encode(
         &self,
         tensor: &TensorView<'_>,
         tiling: Tiling,
@@ -169,7 +169,7 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
         recipe: Option<Arc<str>>,
         out: &mut QuantizedTensor,
     ) -> Result<()> {
-        fit_and_encode(self, tensor, tiling, encoding, recipe, out)
+        fit_then_encode(self, tensor, tiling, encoding, recipe, out)
     }
 }
 
@@ -194,7 +194,7 @@ macro_rules! forward {
                 (**self).fit_all(regions, scheme, grids, notes)
             }
 
-            fn quantize_into(
+            fn fit_and_encode(
                 &self,
                 tensor: &TensorView<'_>,
                 tiling: Tiling,
@@ -202,7 +202,7 @@ macro_rules! forward {
                 recipe: Option<Arc<str>>,
                 out: &mut QuantizedTensor,
             ) -> Result<()> {
-                (**self).quantize_into(tensor, tiling, encoding, recipe, out)
+                (**self).fit_and_encode(tensor, tiling, encoding, recipe, out)
             }
         }
     )*};
@@ -210,8 +210,8 @@ macro_rules! forward {
 
 forward!(Arc, Box);
 
-/// The default of [`Quantizer::quantize_into`].
-fn fit_and_encode<Q: Quantizer + ?Sized>(
+/// The default of [`Quantizer::fit_and_encode`].
+fn fit_then_encode<Q: Quantizer + ?Sized>(
     quantizer: &Q,
     tensor: &TensorView<'_>,
     tiling: Tiling,

@@ -52,12 +52,25 @@ pub trait QuantizerExt: Quantizer {
     ///
     /// As [`Recipe::quantize`].
     fn quantize<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<QuantizedTensor> {
+        let mut out = QuantizedTensor::empty(self.scheme()?);
+        self.quantize_into(tensor, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`quantize`](Self::quantize), into the buffers of `out`, whatever it held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recipe::quantize`]; `out` is an empty tensor then.
+    fn quantize_into<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
         let tensor = TensorView::new(tensor);
         let tiling = PerLayer.tiling(tensor.shape())?;
-        let mut out = QuantizedTensor::empty(self.scheme()?);
         let text = super::text_form(self, &PerLayer, &Encoding::default());
-        self.quantize_into(&tensor, tiling, &Encoding::default(), Some(text.into()), &mut out)?;
-        Ok(out)
+        self.fit_and_encode(&tensor, tiling, &Encoding::default(), Some(text.into()), out)
     }
 }
 

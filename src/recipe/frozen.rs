@@ -145,7 +145,12 @@ impl Frozen {
         self.quantize_view_into(&TensorView::new(tensor), out)
     }
 
-    fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
+    /// As [`quantize_into`](Self::quantize_into), for a tensor whose type is known at run time only.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
+    pub fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
         let result = self.recipe.tiling(tensor.shape()).and_then(|tiling| {
             out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
             let parts = out.parts();

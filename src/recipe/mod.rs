@@ -176,7 +176,7 @@ impl Recipe {
         let tiling = self.granularity.tiling(tensor.shape());
         let text = Some(self.text().clone());
         tiling
-            .and_then(|tiling| self.quantizer.quantize_into(tensor, tiling, &self.encoding, text, out))
+            .and_then(|tiling| self.quantizer.fit_and_encode(tensor, tiling, &self.encoding, text, out))
             .inspect_err(|_| out.clear())
     }
 
@@ -186,13 +186,21 @@ impl Recipe {
     ///
     /// As [`quantize`](Self::quantize), and [`DataError::NoData`] for a tensor without elements.
     pub fn freeze_from<A: Element, D: Dimension>(&self, tensor: &ArrayRef<A, D>) -> Result<Frozen> {
-        let tensor = TensorView::new(tensor);
+        self.freeze_from_view(&TensorView::new(tensor))
+    }
+
+    /// As [`freeze_from`](Self::freeze_from), for a tensor whose type is known at run time only.
+    ///
+    /// # Errors
+    ///
+    /// As [`freeze_from`](Self::freeze_from).
+    pub fn freeze_from_view(&self, tensor: &TensorView<'_>) -> Result<Frozen> {
         if tensor.is_empty() {
             return Err(DataError::NoData { region: 0 }.into());
         }
         let tiling = self.granularity.tiling(tensor.shape())?;
         let mut fitted = QuantizedTensor::empty(self.scheme()?);
-        quantizer::fit_into(&self.quantizer, &tensor, tiling, &self.encoding, None, &mut fitted)?;
+        quantizer::fit_into(&self.quantizer, tensor, tiling, &self.encoding, None, &mut fitted)?;
         Ok(Frozen::from_fitted(self.clone(), &fitted))
     }
 
