@@ -56,12 +56,14 @@ named!(KlVariant, "variant of KL", [
 
 /// Clips at the threshold t of least KL divergence, searched on a histogram of the magnitudes.
 ///
-/// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]` widened to hold zero. The number of levels is
-/// that of the magnitudes: half the codes, or all of them for an asymmetric grid on values of one sign.
-/// Where there are at least as many levels as bins, nothing can be searched: the full range is taken and the
-/// quantized tensor says so. There are never more bins
-/// than values that are not zero: in a sparser histogram any threshold just above a value looks like a perfect one,
-/// and nearly everything would be clipped.
+/// Symmetric ranges are `[−t, t]`, asymmetric ones `[max(min, −t), min(max, t)]` widened to hold zero. The number of
+/// levels is that of the magnitudes: half the codes, or all of them for an asymmetric grid on values of one sign.
+/// Where there are at least as many levels as bins, nothing can be searched: the full range is taken and the quantized
+/// tensor says so.
+///
+/// There are never more bins than values that are not zero: in a sparser histogram any threshold just above a value
+/// looks like a perfect one, and nearly everything would be clipped. A histogram from an observer is coarsened to as
+/// many.
 ///
 /// By default at most 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels),
 /// memory O(bins) per region.

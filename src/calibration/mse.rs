@@ -23,8 +23,9 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// around the best. The result is
 /// never worse than minimum and maximum. On a histogram every value counts as the middle of its bin.
 ///
-/// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels); about 50 ns per element at
-/// regions of 4096 values and 8 bits (real zero points: 300 ns there, and up to 30 µs in regions of 32), 25 to 45 ns for a whole tensor of millions.
+/// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels). With symmetric grids and
+/// integer zero points about 50 ns per element at regions of 4096 values and 8 bits, and 25 to 45 ns for a whole tensor
+/// of millions; with real zero points about 300 ns at the former, and up to 30 µs in regions of 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mse;
 
