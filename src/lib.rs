@@ -73,11 +73,9 @@
 mod bits;
 mod element;
 mod error;
-#[allow(dead_code)]
 mod kernel;
 mod names;
 mod parallel;
-#[allow(dead_code)]
 mod solve;
 
 pub mod calibration;

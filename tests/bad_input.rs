@@ -108,8 +108,12 @@ fn a_range_of_the_largest_floats_does_not_overflow() {
             let (scale, _) = grid(&q, 0);
             let restored = q.dequantize::<f64, Ix1>().unwrap();
             for (x, back) in x.iter().zip(&restored) {
-                // Half a step; a whole one where the step is narrowed so that the outermost level stays finite.
-                assert!((f64::from(*x) - back).abs() <= 1.01 * scale, "{dialect} {q:?}: {back:e} for {x:e}");
+                // Half a step, and the rounding of the scale. A whole one where all codes are in use on both sides of
+                // zero: there the step is narrowed, so that the outermost level stays finite.
+                let (codes, zero) = (q.scheme().codes(), grid(&q, 0).1);
+                let lopsided = zero.fract() == 0.0 && f64::from(codes.max() + codes.min()) != 2.0 * zero;
+                let most = if lopsided { 1.01 } else { 0.51 };
+                assert!((f64::from(*x) - back).abs() <= most * scale, "{dialect} {q:?}: {back:e} for {x:e}");
             }
             assert!(q.dequantize::<f32, Ix1>().unwrap().iter().all(|x| x.is_finite()), "{dialect} {q:?}");
         }

@@ -9,7 +9,7 @@ use crate::element::{Element, FloatType, Real};
 use crate::error::{DataError, Result};
 use crate::granularity::{Segment, Tiling};
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
-use crate::kernel::{Code, pack};
+use crate::kernel::{Code, pack, reduce};
 use crate::parallel;
 
 use super::codes::PackedCodes;
@@ -141,7 +141,7 @@ impl Job<'_, '_> {
             if has_nan {
                 match self.encoding.non_finite {
                     NonFinite::Error => {
-                        let nan = x.iter().position(|x| x.is_nan()).map(|at| segment.start + at);
+                        let nan = reduce::first_nan(x).map(|at| segment.start + at);
                         first_nan = first_nan.or(nan);
                     }
                     // The kernel has written the lowest code.
