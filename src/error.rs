@@ -12,6 +12,7 @@
 use thiserror::Error;
 
 use crate::element::FloatType;
+use crate::tensor::ScaleStorage;
 
 /// The result of every operation of this crate that can fail.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -111,6 +112,20 @@ pub enum ConfigError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A base of powers that is not a finite number above one.
+    #[error("base {base} is not supported: it must be finite and at least 1.01")]
+    Base {
+        /// The base asked for.
+        base: f64,
+    },
+    /// Levels that cannot be those of codes.
+    #[error("{count} levels{} are not supported: there must be 2 to 65536 finite ones in f32, not all the same", bad_level(.bad))]
+    Levels {
+        /// How many there are.
+        count: usize,
+        /// The first that cannot be used, if it is one.
+        bad: Option<f64>,
+    },
     /// A zero point outside the codes, or not a finite number.
     #[error("zero point {index} is {zero_point}: it must be within the codes {q_min} to {q_max}")]
     ZeroPoint {
@@ -149,6 +164,10 @@ pub enum ConfigError {
         /// The name asked for.
         name: String,
     },
+}
+
+fn bad_level(bad: &Option<f64>) -> String {
+    bad.map(|level| format!(" with {level}")).unwrap_or_default()
 }
 
 /// A configuration and a tensor that do not fit each other.
@@ -225,6 +244,14 @@ pub enum ShapeError {
         /// How many there are.
         count: usize,
     },
+    /// Regions that end within a vector.
+    #[error("regions of {block} elements of the last axis do not hold whole vectors of {dimension}")]
+    Vectors {
+        /// Elements of a region along the last axis.
+        block: usize,
+        /// Numbers of a vector.
+        dimension: usize,
+    },
     /// The product of the dimensions does not fit the address space.
     #[error("the product of the dimensions {shape:?} overflows")]
     TooLarge {
@@ -254,6 +281,14 @@ pub enum DataError {
         /// Its value.
         value: f64,
     },
+    /// An importance that cannot be the weight of a squared error.
+    #[error("importance {value} at index {index:?}: it must be finite and not negative")]
+    Importance {
+        /// Its index in each axis.
+        index: Vec<usize>,
+        /// Its value.
+        value: f64,
+    },
     /// There is nothing to calibrate on.
     #[error("region {region} has no data to calibrate on")]
     NoData {
@@ -271,6 +306,20 @@ pub enum DataError {
         scale: f64,
         /// What became of it.
         stored: f64,
+        /// How it is stored.
+        storage: ScaleStorage,
+    },
+    /// A level or coefficient that its storage type cannot hold, or that is not in its place.
+    #[error(
+        "region {region}: level {code} is {level:e}: levels must ascend, be no more than the codes, and fit {storage}"
+    )]
+    Level {
+        /// The region.
+        region: usize,
+        /// Its place among the levels.
+        code: usize,
+        /// Its value.
+        level: f64,
         /// The storage type.
         storage: FloatType,
     },

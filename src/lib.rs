@@ -77,6 +77,7 @@ mod kernel;
 mod names;
 mod parallel;
 mod solve;
+mod text;
 
 pub mod calibration;
 pub mod granularity;

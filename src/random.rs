@@ -44,7 +44,8 @@ impl Philox {
 }
 
 /// Ten rounds of the bijection; constants of the paper's table 2.
-const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+#[inline(always)]
+pub(crate) const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mut round = 0;
     while round < 10 {
         let left = counter[0] as u64 * 0xD251_1F53;

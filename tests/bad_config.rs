@@ -10,7 +10,7 @@ use lowbit::calibration::Histogram;
 use lowbit::granularity::{AxisGroup, Tiling};
 use lowbit::integer::fold_zero_point;
 use lowbit::prelude::*;
-use lowbit::tensor::{AffineGrid, ClippingRange, Grids, Note, PackedCodes, Scheme};
+use lowbit::tensor::{AffineGrid, ClippingRange, Grids, Note, PackedCodes, ScaleStorage, Scheme};
 use lowbit::{
     CodeRange, ConfigError, DataError, Error, Evidence, FloatType, FormatError, Region, ShapeError,
 };
@@ -127,12 +127,12 @@ fn a_scale_that_its_storage_type_does_not_hold_names_the_region() {
         let x = x.select(Axis(0), rows);
         f16_scales.clone().granularity(PerChannel::new(Axis(0))).quantize(&x)
     };
-    assert_error!(of(&[0, 1, 2]), Error::Data(DataError::ScaleStorage { region: 1, stored, storage: FloatType::F16, .. })
+    assert_error!(of(&[0, 1, 2]), Error::Data(DataError::ScaleStorage { region: 1, stored, storage: ScaleStorage::Float(FloatType::F16), .. })
         if stored.is_infinite());
-    assert_error!(of(&[0, 2]), Error::Data(DataError::ScaleStorage { region: 1, stored: 0.0, storage: FloatType::F16, scale })
+    assert_error!(of(&[0, 2]), Error::Data(DataError::ScaleStorage { region: 1, stored: 0.0, storage: ScaleStorage::Float(FloatType::F16), scale })
         if (scale * 127.0 / 1e-9 - 1.0).abs() < 1e-6);
     let wide = f16_scales.clone().widen_scales().granularity(PerChannel::new(Axis(0))).quantize(&x).unwrap();
-    assert!(wide.notes().contains(&(0, Note::WidenedScales { storage: FloatType::F32 })));
+    assert!(wide.notes().contains(&(0, Note::WidenedScales { storage: FloatType::F32.into() })));
     assert_eq!(wide.codes().unpack(), [64, 127, 127, 0, 127, 0]);
     // Nothing is noted where nothing had to be widened.
     let narrow = f16_scales.widen_scales().quantize(&arr1(&[1.0f32])).unwrap();

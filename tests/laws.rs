@@ -234,7 +234,7 @@ proptest! {
         let halves: Vec<f16> = q.dequantize::<f16, IxDyn>().unwrap().iter().copied().collect();
         // Rounded once from the type of the arithmetic, which is f64 under f64 scales.
         let once: Vec<f16> = match q.scheme() {
-            Scheme::Affine(scheme) if scheme.storage() == FloatType::F64 => {
+            Scheme::Affine(scheme) if scheme.scales() == FloatType::F64 => {
                 let exact = q.dequantize::<f64, IxDyn>().unwrap();
                 exact.iter().map(|&x| <f16 as Element>::from_f64(x)).collect()
             }

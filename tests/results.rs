@@ -93,7 +93,7 @@ fn fallbacks_are_noted() {
 
     let tiny = arr1(&[1e-9f32, -1e-9]);
     let q = Uniform::symmetric(bits(8)).scales(FloatType::F16).widen_scales().quantize(&tiny).unwrap();
-    assert_eq!(q.notes(), [(0, Note::WidenedScales { storage: FloatType::F32 })]);
+    assert_eq!(q.notes(), [(0, Note::WidenedScales { storage: FloatType::F32.into() })]);
     assert_eq!(q.codes().unpack(), [127, -127]);
 }
 

@@ -94,12 +94,24 @@ impl Evidence<'_> {
 pub struct Region<'a> {
     index: usize,
     evidence: Evidence<'a>,
+    importance: Option<Values<'a>>,
 }
 
 impl<'a> Region<'a> {
     /// Region `index` of a tiling, known by `evidence`.
     pub const fn new(index: usize, evidence: Evidence<'a>) -> Self {
-        Self { index, evidence }
+        Self { index, evidence, importance: None }
+    }
+
+    /// The same region with a weight for each of its values, of their type.
+    pub const fn with_importance(mut self, importance: Values<'a>) -> Self {
+        self.importance = Some(importance);
+        self
+    }
+
+    /// The weight of each value's squared error, if there are any: as many as values, and of their type.
+    pub const fn importance(&self) -> Option<Values<'a>> {
+        self.importance
     }
 
     /// Its number in the order of the tiling.

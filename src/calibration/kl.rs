@@ -138,12 +138,11 @@ impl Kl {
 impl Calibration for Kl {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
-        let Scheme::Affine(affine) = scheme;
         if full.magnitude() == 0.0 {
             return Ok(full.into());
         }
-        let one_sided = !affine.is_symmetric() && (full.low() >= 0.0 || full.high() <= 0.0);
-        let codes = affine.codes().count() as usize;
+        let one_sided = !scheme.is_symmetric() && (full.low() >= 0.0 || full.high() <= 0.0);
+        let codes = scheme.codes().count() as usize;
         let levels = if one_sided { codes } else { codes.div_ceil(2) };
         let magnitudes = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {
@@ -162,7 +161,7 @@ impl Calibration for Kl {
         let Some(KlThreshold { threshold, .. }) = self.threshold(&magnitudes, levels) else {
             return Ok(Calibrated { range: full, note: Some(Note::FullRange) });
         };
-        let range = if affine.is_symmetric() {
+        let range = if scheme.is_symmetric() {
             ClippingRange::new(-threshold, threshold)?
         } else {
             // Both ends of values of one sign are on its side of zero.

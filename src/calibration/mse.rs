@@ -5,7 +5,6 @@
 
 use core::fmt;
 
-use crate::element::FloatType;
 use crate::error::{DataError, Result};
 use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
 use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, Scheme, ZeroPointRule};
@@ -37,7 +36,7 @@ impl Mse {
             ZeroPointRule::Real => ZeroRule::Real,
         };
         let family = GridFamily { q_min: scheme.codes().min(), q_max: scheme.codes().max(), zero };
-        let round_scale = |scale: f64| scheme.store_scale(scale);
+        let round_scale = |scale: f64| scheme.scales().store(scale);
         match values {
             Evidence::Values(values) => {
                 each_value!(*values, values => scale::best_grid(values, &family, &round_scale))
@@ -58,16 +57,16 @@ impl Mse {
 
 impl Calibration for Mse {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
-        let Scheme::Affine(affine) = scheme;
         if region.evidence().count() == 0 {
             return Err(DataError::NoData { region: region.index() }.into());
         }
+        let Scheme::Affine(affine) = scheme else { return Ok(min_max_of(region)?.into()) };
         match Self::best(&region.evidence(), affine) {
             Some(best) => {
                 let grid = AffineGrid { scale: best.scale, zero_point: best.zero };
                 let (range, full) = (affine.range(grid), min_max_of(region)?);
                 // The best grid may end beyond the values, but not beyond what its values can be.
-                let limit = affine.storage().max_value().max(FloatType::F32.max_value());
+                let limit = affine.scales().arithmetic().max_value();
                 if full.magnitude() <= limit && range.magnitude() > limit {
                     let (low, high) = (range.low().max(-limit), range.high().min(limit));
                     return Ok(ClippingRange::new(low, high)?.into());

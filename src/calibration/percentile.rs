@@ -101,8 +101,7 @@ impl Percentile {
 
     /// The range of `region`; `buffers` take the copies that selection reorders.
     fn range_in(&self, region: &Region<'_>, scheme: &Scheme, buffers: &mut Buffers) -> Result<Calibrated> {
-        let Scheme::Affine(affine) = scheme;
-        let symmetric = affine.is_symmetric();
+        let symmetric = scheme.is_symmetric();
         let found = match region.evidence() {
             Evidence::Values(Values::F32(values)) => self.of_values(values, symmetric, &mut buffers.f32),
             Evidence::Values(Values::F64(values)) => self.of_values(values, symmetric, &mut buffers.f64),

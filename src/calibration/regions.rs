@@ -1,5 +1,7 @@
 //! The regions of a tensor, offered one by one with their values gathered.
 
+use core::ops::Range;
+
 use crate::element::{FloatType, Real};
 use crate::error::{DataError, Error, Result};
 use crate::granularity::Tiling;
@@ -82,12 +84,20 @@ impl<'a, 't> Regions<'a, 't> {
     ) -> Result<Vec<R>> {
         self.tiling.check_shape(self.tensor.shape())?;
         if self.tensor.element_type() == FloatType::F64 {
-            self.map_typed(buffers, |buffers, index, values| {
-                work(buffers, &Region::new(index, Evidence::Values(Values::F64(values))))
+            self.map_typed(buffers, |buffers, index, values, importance| {
+                let region = Region::new(index, Evidence::Values(Values::F64(values)));
+                work(
+                    buffers,
+                    &importance.map_or(region, |weights| region.with_importance(Values::F64(weights))),
+                )
             })
         } else {
-            self.map_typed(buffers, |buffers, index, values| {
-                work(buffers, &Region::new(index, Evidence::Values(Values::F32(values))))
+            self.map_typed(buffers, |buffers, index, values, importance| {
+                let region = Region::new(index, Evidence::Values(Values::F32(values)));
+                work(
+                    buffers,
+                    &importance.map_or(region, |weights| region.with_importance(Values::F32(weights))),
+                )
             })
         }
     }
@@ -95,7 +105,7 @@ impl<'a, 't> Regions<'a, 't> {
     fn map_typed<T: Real, B, R: Send>(
         &self,
         buffers: impl Fn() -> B + Sync + Send,
-        work: impl Fn(&mut B, usize, &[T]) -> Result<R> + Sync,
+        work: impl Fn(&mut B, usize, &[T], Option<&[T]>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let regions = self.len();
         if regions == 0 {
@@ -112,7 +122,9 @@ impl<'a, 't> Regions<'a, 't> {
                 let first = line / stride * stride * blocks + line % stride + part * per_bundle * stride;
                 let count = per_bundle.min(blocks - part * per_bundle);
                 let bundle = Bundle { first, stride, count };
-                self.bundle(&bundle, scratch, |region, values| work(buffers, region, values))
+                self.bundle(&bundle, scratch, |region, values, importance| {
+                    work(buffers, region, values, importance)
+                })
             });
         let mut all = Vec::with_capacity(regions);
         let mut failed: Option<(usize, Error)> = None;
@@ -143,71 +155,98 @@ impl<'a, 't> Regions<'a, 't> {
         wide.min((MAX_BUNDLE / elements).max(1)).min(blocks.max(1))
     }
 
-    /// Gathers the values of a bundle and calls `work` for each of its regions. An error comes with its region.
+    /// Gathers the values of a bundle and calls `work` for each of its regions, with their importance where there is
+    /// any. An error comes with its region.
     fn bundle<T: Real, R>(
         &self,
         bundle: &Bundle,
         scratch: &mut Scratch<T>,
-        mut work: impl FnMut(usize, &[T]) -> Result<R>,
+        mut work: impl FnMut(usize, &[T], Option<&[T]>) -> Result<R>,
     ) -> Result<Vec<(usize, R)>, (usize, Error)> {
-        let Bundle { first, stride, count } = *bundle;
-        let Scratch { chunk, gathered, finite } = scratch;
-        let runs = self.tiling.bundle_runs(first, count);
-        let mut one = |block: usize, values: &[T], finite: &mut Vec<T>| {
-            let region = first + block * stride;
-            let values = self.finite(values, finite).map_err(|error| (region, error.into()))?;
-            work(region, values).map(|result| (region, result)).map_err(|error| (region, error))
-        };
-        if let [run] = &*runs
-            && let pieces = self.tiling.segments(run.clone()).map(|segment| segment.blocks()).sum::<usize>()
-            && pieces == count
-        {
-            let values = self.tensor.chunk::<T>(run.clone(), chunk);
-            let mut results = Vec::with_capacity(count);
-            let pieces = self.tiling.segments(run.clone()).flat_map(|segment| segment.runs());
-            for (block, (_, piece)) in pieces.enumerate() {
-                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
-                results.push(one(block, values, finite)?);
-            }
-            return Ok(results);
-        }
-        // Each region's values, one after the other.
-        let mut ends = Vec::with_capacity(count);
-        let mut total = 0;
-        for block in 0..count {
-            ends.push(total);
-            total += self.tiling.region_len(first + block * stride);
-        }
-        let starts = ends.clone();
-        gathered.resize(total, T::zero());
-        for run in runs {
-            let values = self.tensor.chunk::<T>(run.clone(), chunk);
-            for (region, piece) in self.tiling.segments(run.clone()).flat_map(|segment| segment.runs()) {
-                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
-                let Some(end) = ends.get_mut((region - first) / stride) else { continue };
-                if let Some(to) = gathered.get_mut(*end..*end + values.len()) {
-                    to.copy_from_slice(values);
-                }
-                *end += values.len();
-            }
-        }
-        let regions = starts.iter().zip(&ends).enumerate();
-        regions
-            .map(|(block, (&start, &end))| one(block, gathered.get(start..end).unwrap_or_default(), finite))
+        let Scratch { values, importance, finite } = scratch;
+        let runs = self.tiling.bundle_runs(bundle.first, bundle.count);
+        let (values, places) = self.gather(self.tensor, bundle, &runs, values);
+        let importance =
+            self.tensor.importance().map(|weights| self.gather(weights, bundle, &runs, importance).0);
+        places
+            .into_iter()
+            .enumerate()
+            .map(|(block, place)| {
+                let region = bundle.first + block * bundle.stride;
+                let values = values.get(place.clone()).unwrap_or_default();
+                let importance = importance.map(|weights| weights.get(place).unwrap_or_default());
+                let (values, importance) =
+                    self.finite(values, importance, finite).map_err(|error| (region, error.into()))?;
+                work(region, values, importance)
+                    .map(|result| (region, result))
+                    .map_err(|error| (region, error))
+            })
             .collect()
     }
 
-    /// `values` if all of them are finite; else, by the policy, an error or the finite ones.
-    fn finite<'s, T: Real>(&self, values: &'s [T], finite: &'s mut Vec<T>) -> Result<&'s [T], DataError> {
+    /// The elements of `view` that are in a bundle, and where among them those of each of its regions are.
+    fn gather<'s, T: Real>(
+        &self,
+        view: &'s TensorView<'_>,
+        bundle: &Bundle,
+        runs: &[Range<usize>],
+        buffers: &'s mut Gathered<T>,
+    ) -> (&'s [T], Vec<Range<usize>>) {
+        let Bundle { first, stride, count } = *bundle;
+        let Gathered { chunk, gathered } = buffers;
+        if let [run] = runs
+            && let pieces = self.tiling.segments(run.clone()).map(|segment| segment.blocks()).sum::<usize>()
+            && pieces == count
+        {
+            let pieces = self.tiling.segments(run.clone()).flat_map(|segment| segment.runs());
+            let places = pieces.map(|(_, piece)| piece.start - run.start..piece.end - run.start);
+            return (view.chunk::<T>(run.clone(), chunk), places.collect());
+        }
+        // Each region's values, one after the other.
+        let mut places = Vec::with_capacity(count);
+        let mut total = 0;
+        for block in 0..count {
+            places.push(total..total);
+            total += self.tiling.region_len(first + block * stride);
+        }
+        gathered.resize(total, T::zero());
+        for run in runs {
+            let values = view.chunk::<T>(run.clone(), chunk);
+            for (region, piece) in self.tiling.segments(run.clone()).flat_map(|segment| segment.runs()) {
+                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
+                let Some(place) = places.get_mut((region - first) / stride) else { continue };
+                if let Some(to) = gathered.get_mut(place.end..place.end + values.len()) {
+                    to.copy_from_slice(values);
+                }
+                place.end += values.len();
+            }
+        }
+        (gathered, places)
+    }
+
+    /// `values` if all of them are finite; else, by the policy, an error or the finite ones. Their importance with them.
+    fn finite<'s, T: Real>(
+        &self,
+        values: &'s [T],
+        importance: Option<&'s [T]>,
+        finite: &'s mut (Vec<T>, Vec<T>),
+    ) -> Result<(&'s [T], Option<&'s [T]>), DataError> {
         if reduce::first_non_finite(values).is_none() {
-            return Ok(values);
+            return Ok((values, importance));
         }
         if self.non_finite == NonFinite::Error {
             return Err(self.first_non_finite());
         }
-        finite.clear();
-        finite.extend(values.iter().filter(|value| value.is_finite()));
-        Ok(finite)
+        let (kept, weights) = finite;
+        kept.clear();
+        kept.extend(values.iter().filter(|value| value.is_finite()));
+        let importance = importance.map(|importance| {
+            let pairs = values.iter().zip(importance);
+            weights.clear();
+            weights.extend(pairs.filter(|(value, _)| value.is_finite()).map(|(_, &weight)| weight));
+            &**weights
+        });
+        Ok((kept, importance))
     }
 
     /// Adds a note for each region in which non-finite values were skipped.
@@ -263,13 +302,26 @@ struct Bundle {
 
 /// Buffers of one thread.
 struct Scratch<T> {
+    values: Gathered<T>,
+    importance: Gathered<T>,
+    /// Values and importance without those that are not finite.
+    finite: (Vec<T>, Vec<T>),
+}
+
+/// Buffers for the elements of a bundle.
+struct Gathered<T> {
     chunk: Vec<T>,
     gathered: Vec<T>,
-    finite: Vec<T>,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self { chunk: Vec::new(), gathered: Vec::new() }
+    }
 }
 
 impl<T> Default for Scratch<T> {
     fn default() -> Self {
-        Self { chunk: Vec::new(), gathered: Vec::new(), finite: Vec::new() }
+        Self { values: Gathered::default(), importance: Gathered::default(), finite: Default::default() }
     }
 }

@@ -58,8 +58,8 @@ pub struct ZeroPointFold {
 /// # Errors
 ///
 /// [`ShapeError::Axis`] for an axis that the weights do not have; [`ConfigError::ZeroPoint`] if
-/// `activation_zero_point` is not one of the activation's codes; [`ConfigError::Conflict`] for weights whose zero
-/// points are not integers, or of which one output has more than one scale, so that there is no one accumulator
+/// `activation_zero_point` is not one of the activation's codes; [`ConfigError::Conflict`] for weights that are not affine or whose
+/// zero points are not integers, or of which one output has more than one scale, so that there is no one accumulator
 /// for it.
 pub fn fold_zero_point(
     weights: &QuantizedTensor,
@@ -94,7 +94,9 @@ pub fn fold_zero_point(
     let inner: usize = shape.iter().skip(axis + 1).product();
     let segments = weights.tiling().segments(0..weights.len());
     for (region, run) in segments.flat_map(|segment| segment.runs()) {
-        let Some(Grid::Affine(grid)) = weights.grid(region) else { continue };
+        let Some(Grid::Affine(grid)) = weights.grid(region) else {
+            return Err(conflict("codes that are not affine"));
+        };
         if grid.zero_point.fract() != 0.0 {
             return Err(conflict("a real zero point"));
         }

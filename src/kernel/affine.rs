@@ -164,6 +164,21 @@ struct Entry<T> {
     zero_after: i32,
 }
 
+impl<T: Real> Entry<T> {
+    /// Entry `j` of `params`, if it is there.
+    #[inline(always)]
+    fn of(params: &EncodeParams<'_, T>, j: usize) -> Option<Self> {
+        Some(Self {
+            scale: *params.scale.get(j)?,
+            offset: params.offset.get(j).copied().unwrap_or(T::zero()),
+            zero_before: params.zero_before.get(j).copied().unwrap_or(T::zero()),
+            low: *params.low.get(j)?,
+            high: *params.high.get(j)?,
+            zero_after: params.zero_after.get(j).copied().unwrap_or(0),
+        })
+    }
+}
+
 /// The code of one value and whether the scaled value is NaN.
 #[inline(always)]
 fn encode_one<T: Real, C: Code, S: Scaling, R: Round>(
@@ -282,19 +297,7 @@ fn encode_body<T: Real, C: Code, S: Scaling, R: Round>(
     }
     let mut nan = false;
     for (j, from, to) in runs(x.len(), width, phase) {
-        let (Some(&scale), Some(&low), Some(&high)) =
-            (params.scale.get(j), params.low.get(j), params.high.get(j))
-        else {
-            break;
-        };
-        let entry = Entry {
-            scale,
-            offset: params.offset.get(j).copied().unwrap_or(T::zero()),
-            zero_before: params.zero_before.get(j).copied().unwrap_or(T::zero()),
-            low,
-            high,
-            zero_after: params.zero_after.get(j).copied().unwrap_or(0),
-        };
+        let Some(entry) = Entry::of(params, j) else { break };
         nan |= encode_run::<T, C, S, R>(&x[from..to], entry, steps, mask, &mut codes[from..to]);
     }
     nan
@@ -377,6 +380,60 @@ fn encode_rounded<T: Real, C: Code, S: Scaling>(
         Rounding::TowardZero => {
             encode_body::<T, C, S, TowardZero>(x, width, phase, params, steps, mask, codes)
         }
+    }
+}
+
+/// Encodes at random between the two neighbouring codes: the upper one if the value's number of `uniforms` lies below
+/// its distance from the lower one. Otherwise as [`encode`].
+pub(crate) fn encode_stochastic<T: Real, C: Code>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    uniforms: &[T],
+    codes: &mut [C],
+) -> bool {
+    let span = mode.arithmetic == Arithmetic::Span;
+    let params = EncodeParams { offset: if span { params.offset } else { &[] }, ..*params };
+    let steps = if span { mode.steps } else { T::one() };
+    if mode.arithmetic == Arithmetic::Multiply {
+        encode_stochastic_body::<T, C, Product>(x, width, phase, &params, steps, mode.mask, uniforms, codes)
+    } else {
+        encode_stochastic_body::<T, C, Quotient>(x, width, phase, &params, steps, mode.mask, uniforms, codes)
+    }
+}
+
+dispatch! {
+    fn encode_stochastic_body[T: Real, C: Code, S: Scaling](
+        x: &[T],
+        width: usize,
+        phase: usize,
+        params: &EncodeParams<'_, T>,
+        steps: T,
+        mask: u16,
+        uniforms: &[T],
+        codes: &mut [C],
+    ) -> bool {
+        let len = x.len().min(codes.len()).min(uniforms.len());
+        let mut nan = false;
+        for (j, from, to) in runs(len, width, phase) {
+            let Some(entry) = Entry::of(params, j) else { break };
+            let values = x[from..to].iter().zip(&uniforms[from..to]);
+            for ((&x, &uniform), code) in values.zip(&mut codes[from..to]) {
+                let v = S::scale(x, entry.scale, entry.offset, steps) + entry.zero_before;
+                nan |= v.is_nan();
+                let v = if v > entry.low { v } else { entry.low };
+                let v = if v < entry.high { v } else { entry.high };
+                let (near, integer) = nearest_even(v);
+                let over = near > v;
+                // Both exact: the nearest integer is at most half away.
+                let share = if over { v - near + T::one() } else { v - near };
+                let q = integer - i32::from(over) + i32::from(uniform < share);
+                *code = C::from_u16(q.wrapping_add(entry.zero_after) as u16 & mask);
+            }
+        }
+        nan
     }
 }
 

@@ -92,7 +92,7 @@ mod tests {
             .chain([f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 6e-8, 70000.0].map(A::from_f64))
             .collect();
         for len in [0, 1, 7, 8, 255, 256, 257, values.len()] {
-            let result = super::super::levels::agreed(|| {
+            let result = super::super::forced::agreed(|| {
                 let mut out = vec![T::default(); len];
                 convert(&values[..len], &mut out);
                 out.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>()

@@ -143,7 +143,7 @@ fn histogram<T: Real>(x: &[T], low: f64, high: f64, counts: &mut [u64]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::levels::agreed;
+    use super::super::forced::agreed;
     use super::*;
     use proptest::prelude::*;
 

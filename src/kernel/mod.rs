@@ -19,8 +19,11 @@ pub(crate) mod affine;
 pub(crate) mod convert;
 pub(crate) mod gather;
 pub(crate) mod histogram;
+pub(crate) mod levels;
 pub(crate) mod pack;
 pub(crate) mod reduce;
+pub(crate) mod uniform;
+pub(crate) mod vectors;
 
 /// An instruction set that [`dispatch!`] compiles for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +39,11 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The best level of this machine. (In tests, the one forced by [`levels::with`].)
+    /// The best level of this machine. (In tests, the one forced by [`forced::with`].)
     #[inline]
     pub(crate) fn current() -> Self {
         #[cfg(test)]
-        if let Some(level) = levels::forced() {
+        if let Some(level) = forced::level() {
             return level;
         }
         Self::detect()
@@ -158,7 +161,7 @@ fn runs(len: usize, width: usize, phase: usize) -> impl Iterator<Item = (usize, 
 
 /// Forcing a level, so that tests can hold all of them equal.
 #[cfg(test)]
-pub(crate) mod levels {
+pub(crate) mod forced {
     use super::Level;
     use std::cell::Cell;
 
@@ -166,7 +169,7 @@ pub(crate) mod levels {
         static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
     }
 
-    pub(super) fn forced() -> Option<Level> {
+    pub(super) fn level() -> Option<Level> {
         FORCED.get()
     }
 

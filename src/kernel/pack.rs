@@ -161,7 +161,7 @@ pub(crate) fn unpack<C: Code>(bytes: &[u8], bits: u32, first: usize, out: &mut [
 
 #[cfg(test)]
 mod tests {
-    use super::super::levels::agreed;
+    use super::super::forced::agreed;
     use super::*;
     use proptest::prelude::*;
 

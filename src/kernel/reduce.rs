@@ -267,7 +267,7 @@ pub(crate) fn error_sums<A: Element, B: Element>(a: &[A], b: &[B]) -> ErrorSums 
 
 #[cfg(test)]
 mod tests {
-    use super::super::levels::agreed;
+    use super::super::forced::agreed;
     use super::*;
     use half::{bf16, f16};
     use proptest::prelude::*;

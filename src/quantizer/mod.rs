@@ -77,10 +77,11 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::calibration::{Region, Regions};
-use crate::error::{Result, ShapeError};
+use crate::error::{ConfigError, Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::tensor::{
-    AffineGrid, Encoding, Grid, Grids, NonFinite, Note, Notes, QuantizedTensor, Scheme, TensorView,
+    AffineGrid, BinaryCodeGrid, CodebookGrid, Encoding, Grid, Grids, LevelGrid, NonFinite, Note, Notes,
+    QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
@@ -102,11 +103,17 @@ impl From<Grid> for Fit {
     }
 }
 
-impl From<AffineGrid> for Fit {
-    fn from(grid: AffineGrid) -> Self {
-        Grid::Affine(grid).into()
-    }
+macro_rules! from_grid {
+    ($($grid:ident),*) => {$(
+        impl From<$grid> for Fit {
+            fn from(grid: $grid) -> Self {
+                Grid::from(grid).into()
+            }
+        }
+    )*};
 }
+
+from_grid!(AffineGrid, BinaryCodeGrid, CodebookGrid, LevelGrid, VectorGrid);
 
 /// A quantization method: what it stores, and how it finds the grid of a region.
 ///
@@ -119,6 +126,11 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// [`ConfigError`](crate::ConfigError) for a configuration that cannot work.
     fn scheme(&self) -> Result<Scheme>;
+
+    /// Whether [`fit`](Self::fit) heeds [`Region::importance`]. Importance is an error for methods that do not.
+    fn takes_importance(&self) -> bool {
+        false
+    }
 
     /// The grid of one region under `scheme`: the one that [`scheme`](Self::scheme) declares, or that one
     /// with its parameters in a wider type.
@@ -180,6 +192,10 @@ macro_rules! forward {
                 (**self).scheme()
             }
 
+            fn takes_importance(&self) -> bool {
+                (**self).takes_importance()
+            }
+
             fn fit(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Fit> {
                 (**self).fit(region, scheme)
             }
@@ -238,6 +254,9 @@ pub(crate) fn fit_into<Q: Quantizer + ?Sized>(
     out: &mut QuantizedTensor,
 ) -> Result<()> {
     tiling.check_shape(tensor.shape())?;
+    if tensor.importance().is_some() && !quantizer.takes_importance() {
+        return Err(ConfigError::Conflict { setting: "importance", to: "a method without weights" }.into());
+    }
     let mut scheme = quantizer.scheme()?;
     let mut widened = None;
     out.refill(&scheme, tiling, tensor.element_type(), recipe);
@@ -251,8 +270,7 @@ pub(crate) fn fit_into<Q: Quantizer + ?Sized>(
         match (fitted, scheme.widened()) {
             (Ok(()), _) => break,
             (Err(error), Some(wider)) if error.is_storage() => {
-                let Scheme::Affine(affine) = &wider;
-                widened = Some(Note::WidenedScales { storage: affine.storage() });
+                widened = Some(Note::WidenedScales { storage: wider.storage() });
                 scheme = wider;
             }
             (Err(error), _) => return Err(error),
@@ -276,9 +294,10 @@ fn fit_regions<Q: Quantizer + ?Sized>(
         for region in 0..regions.len() {
             grids.push(scheme.grid(crate::tensor::ClippingRange::ZERO, region)?)?;
         }
-        return Ok(());
+        return grids.finish();
     }
     quantizer.fit_all(regions, scheme, grids, notes)?;
+    grids.finish()?;
     Scheme::check_regions(grids.len(), regions.len(), regions.tiling().shape())?;
     if regions.non_finite() != NonFinite::Error {
         regions.note_skipped(notes);

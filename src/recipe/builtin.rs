@@ -12,7 +12,7 @@ use crate::quantizer::{Codes, SymmetricRange, Symmetry, Uniform};
 use crate::tensor::CodeRange;
 
 use super::Registry;
-use super::text::{Arguments, number};
+use crate::text::{Arguments, number};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));

@@ -6,7 +6,9 @@ use ndarray::{ArrayRef, Dimension};
 
 use crate::element::Element;
 use crate::error::{ConfigError, Result};
-use crate::tensor::{AffineGrid, Grid, Grids, Note, Notes, QuantizedTensor, Scheme, TensorView};
+use crate::tensor::{
+    AffineGrid, Grids, LevelGrid, Note, Notes, QuantizedTensor, Scheme, TensorView, Uniforms, ZeroPointRule,
+};
 
 use super::Recipe;
 
@@ -47,9 +49,8 @@ impl Frozen {
     /// the codes, [`ConfigError::Conflict`](crate::ConfigError::Conflict) for grids of another kind than
     /// `scheme`.
     pub fn new(recipe: &Recipe, scheme: Scheme, grids: Grids) -> Result<Self> {
-        let (Scheme::Affine(declared), Scheme::Affine(given)) = (recipe.scheme()?, &scheme);
-        if declared.with_storage(given.storage(), given.overflow()) != *given {
-            let setting = "a scheme of other codes or zero points";
+        if !scheme.is_or_widens(&recipe.scheme()?) {
+            let setting = "a scheme of other codes or parameters";
             return Err(ConfigError::Conflict { setting, to: "this recipe" }.into());
         }
         grids.check(&scheme, true)?;
@@ -58,7 +59,7 @@ impl Frozen {
 
     /// A recipe with given scales and zero points, one each for the regions of a tensor of `shape`, in the
     /// order of the tiling. Where the recipe's scheme has a fixed zero point, `zero_points` must hold it or be
-    /// empty.
+    /// empty; it is empty for level tables.
     ///
     /// # Errors
     ///
@@ -75,17 +76,31 @@ impl Frozen {
         let scales: Vec<f64> = scales.into_iter().collect();
         let zero_points: Vec<f64> = zero_points.into_iter().collect();
         Scheme::check_regions(scales.len(), regions, shape)?;
-        let Scheme::Affine(affine) = &scheme;
-        let zero_points = match affine.zero_point() {
-            crate::tensor::ZeroPointRule::Fixed(zero) if zero_points.is_empty() => vec![zero; regions],
-            _ => zero_points,
-        };
-        Scheme::check_regions(zero_points.len(), regions, shape)?;
         let mut grids = Grids::new(&scheme);
-        for (index, (scale, zero_point)) in scales.into_iter().zip(zero_points).enumerate() {
-            affine.check_grid(index, AffineGrid { scale, zero_point })?;
-            grids.push(Grid::Affine(AffineGrid { scale, zero_point }))?;
+        match &scheme {
+            Scheme::Affine(affine) => {
+                let zero_points = match affine.zero_point() {
+                    ZeroPointRule::Fixed(zero) if zero_points.is_empty() => vec![zero; regions],
+                    _ => zero_points,
+                };
+                Scheme::check_regions(zero_points.len(), regions, shape)?;
+                for (index, (scale, zero_point)) in scales.into_iter().zip(zero_points).enumerate() {
+                    affine.check_grid(index, AffineGrid { scale, zero_point })?;
+                    grids.push(AffineGrid { scale, zero_point }.into())?;
+                }
+            }
+            Scheme::Levels(levels) if levels.table().is_some() && zero_points.is_empty() => {
+                for (index, scale) in scales.into_iter().enumerate() {
+                    levels.check_grid(index, LevelGrid { scale })?;
+                    grids.push(LevelGrid { scale }.into())?;
+                }
+            }
+            _ => {
+                let setting = "a scale or zero point for each region";
+                return Err(ConfigError::Conflict { setting, to: "this scheme" }.into());
+            }
         }
+        grids.finish()?;
         Self::new(recipe, scheme, grids)
     }
 
@@ -151,12 +166,50 @@ impl Frozen {
     ///
     /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
     pub fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
+        self.encode_into(tensor, None, out)
+    }
+
+    /// As [`quantize`](Self::quantize), with the numbers of stochastic rounding from a source of one's own:
+    /// `uniforms` gives the number in `[0, 1)` of each element by its row-major index. With any other rounding it is
+    /// not asked.
+    ///
+    /// ```
+    /// use lowbit::prelude::*;
+    ///
+    /// let x = ndarray::array![0.25f32, 0.25, 0.75, 0.75];
+    /// let recipe = Uniform::symmetric(BitWidth::EIGHT).rounding(Rounding::Stochastic { seed: 0 });
+    /// let frozen = Frozen::with_scales(&recipe, &[4], [1.0], [])?;
+    /// let numbers = [0.2, 0.3, 0.7, 0.8];
+    /// let q = frozen.quantize_with_uniforms(&x, |index| numbers[index])?;
+    /// assert_eq!(q.codes().unpack(), [1, 0, 1, 0]);
+    /// # Ok::<(), lowbit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize).
+    pub fn quantize_with_uniforms<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        uniforms: impl Fn(usize) -> f64 + Sync,
+    ) -> Result<QuantizedTensor> {
+        let mut out = QuantizedTensor::empty(self.scheme.clone());
+        self.encode_into(&TensorView::new(tensor), Some(&uniforms), &mut out)?;
+        Ok(out)
+    }
+
+    fn encode_into(
+        &self,
+        tensor: &TensorView<'_>,
+        uniforms: Option<Uniforms<'_>>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
         let result = self.recipe.tiling(tensor.shape()).and_then(|tiling| {
             out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
             let parts = out.parts();
             parts.grids.clone_from(&self.grids);
             parts.notes.clone_from(&self.notes);
-            out.encode(tensor, self.recipe.encoding())
+            out.encode_from(tensor, self.recipe.encoding(), uniforms)
         });
         result.inspect_err(|_| out.clear())
     }

@@ -29,7 +29,6 @@ mod ext;
 mod frozen;
 mod observe;
 mod registry;
-mod text;
 
 use core::fmt;
 use std::sync::{Arc, OnceLock};
@@ -42,10 +41,10 @@ use crate::granularity::{Granularity, PerLayer, Tiling};
 use crate::quantizer::{self, Quantizer};
 use crate::tensor::{Dialect, Encoding, NonFinite, QuantizedTensor, Rounding, Scheme, TensorView};
 
+pub use crate::text::Arguments;
 pub use ext::QuantizerExt;
 pub use frozen::Frozen;
 pub use registry::Registry;
-pub use text::Arguments;
 
 /// A quantizer, a granularity and an encoding: everything that turns a tensor into a [`QuantizedTensor`].
 /// Cheap to clone.
@@ -167,7 +166,39 @@ impl Recipe {
         self.quantize_view_into(&TensorView::new(tensor), out)
     }
 
-    /// As [`quantize_into`](Self::quantize_into), for a tensor whose type is known at run time only.
+    /// `tensor` quantized with a weight for the squared error of each element: the diagonal of the Hessian, or squared
+    /// gradients. `importance` has the shape of the tensor.
+    ///
+    /// ```
+    /// use lowbit::prelude::*;
+    ///
+    /// let weights = ndarray::array![0.0f32, 1.0, 2.0, 3.0];
+    /// let importance = ndarray::array![1.0f32, 1.0, 1.0, 1e6];
+    /// let recipe = Recipe::new(KMeans::new(BitWidth::new(1)?));
+    /// let q = recipe.quantize_weighted(&weights, &importance)?;
+    /// // The value that matters has a level to itself.
+    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![1.0, 1.0, 1.0, 3.0]);
+    /// # Ok::<(), lowbit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`quantize`](Self::quantize); [`ConfigError::Conflict`](crate::ConfigError::Conflict) for a method that cannot
+    /// be weighted; [`ShapeError::Mismatch`](crate::ShapeError::Mismatch) for an importance of another shape and
+    /// [`DataError::Importance`] for one that is negative or not finite.
+    pub fn quantize_weighted<A: Element, B: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        importance: &ArrayRef<B, D>,
+    ) -> Result<QuantizedTensor> {
+        let tensor = TensorView::new(tensor).with_importance(importance)?;
+        let mut out = QuantizedTensor::empty(self.scheme()?);
+        self.quantize_view_into(&tensor, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`quantize_into`](Self::quantize_into), for a tensor whose type is known at run time only. It may come with
+    /// importance.
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ impl Recipe {
                 notes.push((index, Note::SkippedNonFinite { count: summary.skipped() }));
             }
         }
-        let Scheme::Affine(declared) = self.scheme()?;
-        let Scheme::Affine(used) = scheme;
+        grids.finish()?;
+        let (declared, used) = (self.scheme()?, scheme);
         if declared.storage() != used.storage() {
             notes.push((0, Note::WidenedScales { storage: used.storage() }));
         }

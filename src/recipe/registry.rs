@@ -10,8 +10,8 @@ use crate::granularity::Granularity;
 use crate::quantizer::Quantizer;
 use crate::tensor::Encoding;
 
-use super::text::{self, Arguments};
 use super::{Recipe, builtin};
+use crate::text::{self, Arguments};
 
 type Reader<T> = Arc<dyn Fn(Arguments<'_>, &Registry) -> Result<Arc<T>, ParseError> + Send + Sync>;
 

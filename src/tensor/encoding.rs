@@ -1,6 +1,11 @@
 //! How a value gets its code: rounding, numeric dialect, and the policy for non-finite values.
 
-use crate::names::named;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::error::ParseError;
+use crate::names::{self, named};
+use crate::text;
 
 /// How a value between two grid points is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -19,6 +24,17 @@ pub enum Rounding {
     Ceil,
     /// Toward zero: a cast in C.
     TowardZero,
+    /// To one of the two neighbouring grid values at random, the nearer the likelier, so that the mean is the value
+    /// itself (Gupta et al. 2015, *Deep learning with limited numerical precision*).
+    ///
+    /// The number of an element is 16 bits of the generator [`Philox`](crate::random::Philox) of this seed: element i
+    /// takes half-word i mod 8 of block ⌊i/8⌋, low half first, and `u = (k + ½)/65536`; it goes up if u lies below the
+    /// distance from the lower neighbour, as a share of the distance between both. So the result is a function of
+    /// (seed, index), whatever the threads and the layout, and the bias is at most 2^-17 of a step.
+    Stochastic {
+        /// The seed of the generator.
+        seed: u64,
+    },
 }
 
 /// Whose arithmetic the codes agree with, bit for bit.
@@ -96,6 +112,8 @@ pub enum NonFinite {
     NanToZero,
     /// Calibrations skip non-finite values; a NaN gets the lowest code.
     NanToLowest,
+    /// Calibrations skip non-finite values; a NaN gets the code of NaN. For minifloats that have one.
+    Propagate,
 }
 
 /// How values get their codes on given grids.
@@ -110,13 +128,41 @@ pub struct Encoding {
     pub non_finite: NonFinite,
 }
 
-named!(Rounding, "rounding", [
-    NearestEven => "nearest-even",
-    NearestAway => "nearest-away",
-    Floor => "floor",
-    Ceil => "ceil",
-    TowardZero => "toward-zero",
-]);
+impl fmt::Display for Rounding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NearestEven => "nearest-even",
+            Self::NearestAway => "nearest-away",
+            Self::Floor => "floor",
+            Self::Ceil => "ceil",
+            Self::TowardZero => "toward-zero",
+            Self::Stochastic { seed } => return f.pad(&format!("stochastic={seed}")),
+        })
+    }
+}
+
+impl FromStr for Rounding {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Ok(match text {
+            "nearest-even" => Self::NearestEven,
+            "nearest-away" => Self::NearestAway,
+            "floor" => Self::Floor,
+            "ceil" => Self::Ceil,
+            "toward-zero" => Self::TowardZero,
+            _ => match text.strip_prefix("stochastic=") {
+                Some(seed) => Self::Stochastic { seed: text::number("seed", seed.trim())? },
+                None => {
+                    let known =
+                        ["nearest-even", "nearest-away", "floor", "ceil", "toward-zero", "stochastic=SEED"];
+                    return Err(names::unknown("rounding", text, &known));
+                }
+            },
+        })
+    }
+}
+
 named!(Dialect, "dialect", [
     Onnx => "onnx",
     Torch => "torch",
@@ -130,4 +176,5 @@ named!(NonFinite, "policy for non-finite values", [
     Error => "error",
     NanToZero => "nan-to-zero",
     NanToLowest => "nan-to-lowest",
+    Propagate => "propagate",
 ]);

@@ -8,10 +8,11 @@ use crate::kernel::reduce::error_sums;
 use crate::metrics::Errors;
 use crate::parallel;
 
-use super::encode::decodes_in_f64;
-use super::grids::{Grid, Grids};
+use super::affine::ZeroPointRule;
+use super::decode::decodes_in_f64;
+use super::grids::Grid;
 use super::quantized::QuantizedTensor;
-use super::scheme::{Scheme, ZeroPointRule};
+use super::scheme::Scheme;
 use super::view::{CHUNK, TensorView};
 
 impl QuantizedTensor {
@@ -25,8 +26,7 @@ impl QuantizedTensor {
         self.check_shape(original.shape())?;
         let tensor = TensorView::new(original);
         let (len, chunk_len) = (tensor.len(), tensor.chunk_len());
-        let Grids::Affine(grids) = self.grids();
-        let parts = if decodes_in_f64(grids, A::TYPE) {
+        let parts = if decodes_in_f64(self.scheme(), A::TYPE) {
             parallel::map_indices(len.div_ceil(chunk_len), len, Default::default, |scratch, chunk| {
                 self.chunk_errors::<f64>(&tensor, chunk, scratch)
             })
@@ -82,14 +82,24 @@ impl QuantizedTensor {
 
     /// Between which values nothing counts as clipped in region `region`.
     fn unclipped(&self, region: usize) -> Option<(f64, f64)> {
-        let (Scheme::Affine(scheme), Some(Grid::Affine(grid))) = (self.scheme(), self.grid(region)) else {
-            return None;
+        let range = self.clipping_range(region)?;
+        let (scheme, grid) = match (self.scheme(), self.grid(region)?) {
+            (Scheme::Affine(scheme), Grid::Affine(grid)) => (scheme, grid),
+            (scheme, grid) => {
+                // Levels that are powers are never nearer to the range than to the next power.
+                let slack = match grid {
+                    Grid::Levels(_) => scheme.storage().epsilon() * range.magnitude(),
+                    _ => FloatType::F32.epsilon() * range.magnitude(),
+                };
+                return Some((range.low() - slack, range.high() + slack));
+            }
         };
-        let range = scheme.range(grid);
         let nudged = if scheme.zero_point() == ZeroPointRule::Integer { grid.scale.abs() / 2.0 } else { 0.0 };
         // What storing scale and real zero point can have moved; small f16 scales are subnormal, with fewer digits.
-        let digits = match scheme.storage() {
-            FloatType::F16 => scheme.storage().epsilon().max(FloatType::F16.min_scale() / grid.scale.abs()),
+        let digits = match scheme.scales() {
+            storage if storage == FloatType::F16 => {
+                storage.epsilon().max(FloatType::F16.min_scale() / grid.scale.abs())
+            }
             storage => storage.epsilon(),
         };
         let slack = nudged + digits * (range.magnitude() + (grid.scale * grid.zero_point).abs());
@@ -116,7 +126,10 @@ impl QuantizedTensor {
                 }
             };
             for run in self.tiling().region_runs(region) {
-                self.codes().for_each(run, &mut look);
+                let at = |index| self.scheme().code_of(self.tiling(), index).unwrap_or(index);
+                if !run.is_empty() {
+                    self.codes().for_each(at(run.start)..at(run.end - 1) + 1, &mut look);
+                }
             }
             used
         });

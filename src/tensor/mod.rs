@@ -3,22 +3,41 @@
 //! [`Scheme`] declares what will be stored, [`Grids`] hold the fitted parameters of each region, [`Encoding`]
 //! says how a value gets its code, and [`QuantizedTensor`] is the result with its bit-packed codes.
 
+mod affine;
+mod arrays;
+mod binary_code;
 mod code_range;
+mod codebook;
 mod codes;
+mod decode;
 mod encode;
 mod encoding;
 mod figures;
 mod grids;
+mod levels;
 mod quantized;
+mod scales;
 mod scheme;
 #[cfg(feature = "serde")]
 mod serialized;
+mod two_level;
+mod vector_codebook;
 mod view;
 
+pub use affine::{AffineGrid, AffineGrids, AffineScheme, ScaleOverflow, ZeroPointRule, ZeroPoints};
+pub use arrays::{FloatArray, IntegerArray};
+pub use binary_code::{BinaryCodeGrid, BinaryCodeGrids, BinaryCodeScheme};
 pub use code_range::CodeRange;
+pub use codebook::{CodebookGrid, CodebookGrids, CodebookScheme};
 pub use codes::PackedCodes;
 pub use encoding::{Dialect, Encoding, NonFinite, Rounding};
-pub use grids::{AffineGrids, FloatArray, Grid, Grids, IntegerArray, ZeroPoints};
+pub use grids::{Grid, Grids};
+pub use levels::{LevelGrid, LevelGrids, LevelScheme, LevelTable, Levels};
 pub use quantized::{Note, Notes, QuantizedTensor};
-pub use scheme::{AffineGrid, AffineScheme, ClippingRange, ScaleOverflow, Scheme, ZeroPointRule};
+pub use scales::{PowerBase, ScaleArray, ScaleStorage};
+pub use scheme::{ClippingRange, Scheme};
+pub use two_level::{ScaleCodes, TwoLevel, TwoLevelScales};
+pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
+
+pub(crate) use encode::Uniforms;

@@ -13,14 +13,16 @@ use crate::kernel::gather;
 use crate::parallel;
 
 use super::codes::PackedCodes;
-use super::encode::{DecodeScratch, decode_range, decodes_in_f64};
+use super::decode::{DecodeScratch, decode_range, decodes_in_f64};
+use super::encode::Uniforms;
 use super::encoding::Encoding;
 use super::grids::{Grid, Grids};
+use super::scales::ScaleStorage;
 use super::scheme::{ClippingRange, Scheme};
 use super::view::{CHUNK, TensorView};
 
 /// Something that the user should know about how a region got its grid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -37,8 +39,8 @@ pub enum Note {
     },
     /// The declared storage type could not hold the scales, and a wider one was taken for the tensor.
     WidenedScales {
-        /// The type in use.
-        storage: FloatType,
+        /// How they are stored.
+        storage: ScaleStorage,
     },
 }
 
@@ -93,7 +95,7 @@ impl QuantizedTensor {
     ///
     /// [`ConfigError`](crate::ConfigError) for a scale or zero point that its scheme does not allow;
     /// [`ShapeError::RegionCount`] unless there is a grid for each region; [`ShapeError::Length`] unless
-    /// there is a code for each element; [`ConfigError::Conflict`](crate::ConfigError::Conflict) for codes
+    /// there is a code for each element (for each vector, in schemes of vectors); [`ConfigError::Conflict`](crate::ConfigError::Conflict) for codes
     /// of another width or sign than the scheme's.
     pub fn new(
         scheme: Scheme,
@@ -105,8 +107,9 @@ impl QuantizedTensor {
     ) -> Result<Self> {
         grids.check(&scheme, false)?;
         Scheme::check_regions(grids.len(), tiling.regions(), tiling.shape())?;
-        if codes.len() != tiling.len() {
-            return Err(ShapeError::Length { found: codes.len(), expected: tiling.len() }.into());
+        let expected = scheme.code_count(&tiling)?;
+        if codes.len() != expected {
+            return Err(ShapeError::Length { found: codes.len(), expected }.into());
         }
         if codes.bits() != scheme.bits() || codes.is_signed() != scheme.codes().is_signed() {
             let setting = "a code width or sign other than the scheme's";
@@ -152,9 +155,12 @@ impl QuantizedTensor {
         &self.codes
     }
 
-    /// The code of element `index` (row-major), if there is one.
+    /// The code of element `index` (row-major), if there is one; that of its vector in schemes of vectors.
     pub fn code(&self, index: usize) -> Option<i32> {
-        self.codes.get(index)
+        if index >= self.len() {
+            return None;
+        }
+        self.codes.get(self.scheme.code_of(&self.tiling, index)?)
     }
 
     /// The length of each axis.
@@ -225,7 +231,7 @@ impl QuantizedTensor {
 
     /// Writes the restored values to `out`, of any layout and element type.
     ///
-    /// Values are `S · (q − Z)`, computed in f32 (in f64 if `A` or the scales are f64) and rounded to `A`.
+    /// Values are those of the scheme, computed in f32 (in f64 if `A` or the parameters are f64) and rounded to `A`.
     /// Nothing of the size of the tensor is allocated.
     ///
     /// # Errors
@@ -344,8 +350,8 @@ impl QuantizedTensor {
 
     /// Decodes the elements `range` to `out`, which has as many places.
     pub(super) fn decode_piece<A: Element>(&self, range: Range<usize>, out: &mut [A]) {
-        let Grids::Affine(grids) = &self.grids;
-        if decodes_in_f64(grids, A::TYPE) {
+        let grids = (&self.scheme, &self.grids);
+        if decodes_in_f64(&self.scheme, A::TYPE) {
             let mut scratch = DecodeScratch::<f64>::default();
             decode_range(&self.codes, &self.tiling, grids, range, &mut scratch, out);
         } else {
@@ -402,7 +408,18 @@ impl QuantizedTensor {
 
     /// Encodes `tensor` on the grids that are there.
     pub(crate) fn encode(&mut self, tensor: &TensorView<'_>, encoding: &Encoding) -> Result<()> {
-        super::encode::encode_into(tensor, &self.tiling, &self.scheme, &self.grids, encoding, &mut self.codes)
+        self.encode_from(tensor, encoding, None)
+    }
+
+    /// As [`encode`](Self::encode), with the numbers of stochastic rounding from elsewhere.
+    pub(crate) fn encode_from(
+        &mut self,
+        tensor: &TensorView<'_>,
+        encoding: &Encoding,
+        uniforms: Option<Uniforms<'_>>,
+    ) -> Result<()> {
+        let Self { scheme, tiling, grids, codes, .. } = self;
+        super::encode::encode_into(tensor, tiling, scheme, grids, encoding, uniforms, codes)
     }
 
     /// The grid of region `region`, if there is one.
@@ -449,8 +466,13 @@ impl fmt::Debug for QuantizedTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}\ngrids:")?;
         for region in 0..self.grids.len().min(4) {
-            if let Some(Grid::Affine(grid)) = self.grids.get(region) {
-                write!(f, " {}·(q − {})", grid.scale, grid.zero_point)?;
+            match self.grids.get(region) {
+                Some(Grid::Affine(grid)) => write!(f, " {}·(q − {})", grid.scale, grid.zero_point)?,
+                Some(Grid::Levels(grid)) => write!(f, " {}·level[q]", grid.scale)?,
+                Some(Grid::Codebook(grid)) => write!(f, " {:?}[q]", grid.levels)?,
+                Some(Grid::BinaryCode(grid)) => write!(f, " Σ ±{:?}", grid.coefficients)?,
+                Some(Grid::VectorCodebook(grid)) => write!(f, " {:?}[q]", grid.vectors)?,
+                None => {}
             }
         }
         f.write_str(if self.grids.len() > 4 { " ...\n" } else { "\n" })?;

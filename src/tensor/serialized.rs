@@ -53,7 +53,8 @@ impl<'de> Deserialize<'de> for QuantizedTensor {
 
 fn from_parts(parts: Parts<Scheme, Tiling, Grids, Vec<u8>, Notes>) -> Result<QuantizedTensor> {
     let Parts { scheme, tiling, grids, bits, codes, source, recipe, notes } = parts;
-    let codes = PackedCodes::from_bytes(bits, scheme.codes(), tiling.len(), codes).map_err(Error::from)?;
+    let codes = PackedCodes::from_bytes(bits, scheme.codes(), scheme.code_count(&tiling)?, codes)
+        .map_err(Error::from)?;
     let recipe = recipe.map(Arc::from);
     Ok(QuantizedTensor::new(scheme, tiling, grids, codes, source, recipe)?.with_notes(notes))
 }

@@ -5,6 +5,7 @@ use core::ops::Range;
 use ndarray::{ArrayRef, ArrayViewD, Dimension};
 
 use crate::element::{AnyView, Element, FloatType, Real};
+use crate::error::{DataError, Result, ShapeError};
 use crate::kernel::{convert, gather};
 
 /// Elements of a chunk: values, codes and parameters of one stay in the first-level cache.
@@ -30,6 +31,8 @@ pub struct TensorView<'a> {
     /// Row-major and without gaps: the elements are one slice.
     contiguous: bool,
     len: usize,
+    /// The weight of each element's squared error, of the same shape.
+    importance: Option<Box<TensorView<'a>>>,
 }
 
 /// Runs `$body` with `$view` bound to the typed view inside `$any`.
@@ -50,7 +53,43 @@ impl<'a> TensorView<'a> {
         let view = tensor.view().into_dyn();
         let contiguous = view.is_standard_layout();
         let len = view.len();
-        Self { view: A::erase(view), contiguous, len }
+        Self { view: A::erase(view), contiguous, len, importance: None }
+    }
+
+    /// The same tensor with a weight for the squared error of each element, for methods that can be weighted: the
+    /// diagonal of the Hessian (Choi et al. 2017), or squared gradients.
+    ///
+    /// Costs one pass over `importance`.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Mismatch`] for another shape, [`DataError::Importance`] for a weight that is negative or not
+    /// finite.
+    pub fn with_importance<A: Element, D: Dimension>(
+        mut self,
+        importance: &'a ArrayRef<A, D>,
+    ) -> Result<Self> {
+        let importance = Self::new(importance);
+        if importance.shape() != self.shape() {
+            let (found, expected) = (importance.shape().to_vec(), self.shape().to_vec());
+            return Err(ShapeError::Mismatch { found, expected }.into());
+        }
+        let mut scratch = Vec::new();
+        for start in (0..importance.len()).step_by(importance.chunk_len()) {
+            let range = start..(start + importance.chunk_len()).min(importance.len());
+            let weights = importance.chunk::<f64>(range, &mut scratch);
+            if let Some(at) = weights.iter().position(|&weight| !(weight >= 0.0 && weight.is_finite())) {
+                let (index, value) = (importance.index_of(start + at), weights.get(at).copied());
+                return Err(DataError::Importance { index, value: value.unwrap_or(f64::NAN) }.into());
+            }
+        }
+        self.importance = Some(Box::new(importance));
+        Ok(self)
+    }
+
+    /// The weights of the elements, if there are any.
+    pub fn importance(&self) -> Option<&TensorView<'a>> {
+        self.importance.as_deref()
     }
 
     /// The length of each axis.

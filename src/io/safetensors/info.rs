@@ -71,9 +71,13 @@ impl QuantizedInfo {
     /// The entries of the tensor.
     pub(super) fn entries(&self, name: &str) -> Result<Entries, FormatError> {
         let codes = self.codes_spec(name)?;
-        let Scheme::Affine(affine) = &self.scheme;
+        let Scheme::Affine(affine) = &self.scheme else { unreachable!() };
         let shape = self.tiling.region_shape();
-        let scales = Spec { name: scales_of(name), dtype: dtype_of(affine.storage()), shape: shape.clone() };
+        let scales = Spec {
+            name: scales_of(name),
+            dtype: dtype_of(affine.zero_point_storage()),
+            shape: shape.clone(),
+        };
         let zero_point_type = match affine.zero_point() {
             ZeroPointRule::Fixed(_) => None,
             ZeroPointRule::Integer => Some(match (affine.codes().is_signed(), affine.codes().bits().get()) {

@@ -124,17 +124,22 @@ impl<'a> File<'a> {
         let zero_points = entries.zero_points.map(|spec| self.entry(name, &spec)).transpose()?;
 
         let scheme = info.scheme;
-        let Scheme::Affine(affine) = &scheme;
+        let Scheme::Affine(affine) = &scheme else { unreachable!() };
         let zero_points = match (affine.zero_point(), zero_points) {
             (ZeroPointRule::Fixed(zero), _) => ZeroPoints::Fixed(zero),
             (ZeroPointRule::Integer, Some((dtype, bytes))) => ZeroPoints::Integer(integers(dtype, bytes)),
-            (ZeroPointRule::Real, Some((_, bytes))) => ZeroPoints::Real(floats(affine.storage(), bytes)),
+            (ZeroPointRule::Real, Some((_, bytes))) => {
+                ZeroPoints::Real(floats(affine.zero_point_storage(), bytes))
+            }
             (ZeroPointRule::Integer | ZeroPointRule::Real, None) => {
                 let missing = zero_points_of(name);
                 return Err(FormatError::Missing { name: name.to_owned(), missing }.into());
             }
         };
-        let grids = Grids::Affine(AffineGrids::from_arrays(floats(affine.storage(), scales.1), zero_points));
+        let grids = Grids::Affine(AffineGrids::from_arrays(
+            floats(affine.zero_point_storage(), scales.1),
+            zero_points,
+        ));
         let codes =
             PackedCodes::from_bytes(scheme.bits(), scheme.codes(), info.tiling.len(), codes.1.to_vec())
                 .map_err(|error| invalid(name, error))?;

@@ -319,8 +319,8 @@ impl Writer {
             return Err(mismatch(name, text(&found), text(planned)));
         }
         self.put(&codes_of(name), |out| out.write_all(tensor.codes().as_bytes()))?;
-        let Grids::Affine(grids) = tensor.grids();
-        self.put(&scales_of(name), |out| write_floats(grids.scales(), out))?;
+        let Grids::Affine(grids) = tensor.grids() else { unreachable!() };
+        self.put(&scales_of(name), |out| write_floats(grids.scales().as_float().unwrap(), out))?;
         match grids.zero_points() {
             ZeroPoints::Fixed(_) => Ok(()),
             ZeroPoints::Integer(values) => self.put(&zero_points_of(name), |out| write_integers(values, out)),

@@ -1,6 +1,6 @@
 //! Encoding and decoding against their definitions, element by element.
 
-use super::super::levels::agreed;
+use super::super::forced::agreed;
 use super::*;
 use half::{bf16, f16};
 use proptest::prelude::*;

@@ -62,18 +62,18 @@ impl<'t> Arguments<'t> {
         left.map_or(Ok(()), |argument| Err(self.problem(argument, "unknown")))
     }
 
-    pub(super) fn problem(&self, argument: &str, problem: &'static str) -> ParseError {
+    pub(crate) fn problem(&self, argument: &str, problem: &'static str) -> ParseError {
         ParseError::Argument { name: self.name.to_owned(), argument: argument.to_owned(), problem }
     }
 }
 
 /// A number read by the rules of `T`, for instance `usize`.
-pub(super) fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, ParseError> {
+pub(crate) fn number<T: FromStr>(what: &'static str, text: &str) -> Result<T, ParseError> {
     text.parse().map_err(|_| ParseError::Number { what, text: text.to_owned() })
 }
 
 /// `name` or `name(arguments)`.
-pub(super) fn call(text: &str) -> Result<Arguments<'_>, ParseError> {
+pub(crate) fn call(text: &str) -> Result<Arguments<'_>, ParseError> {
     let text = text.trim();
     let (name, inner) = match text.find('(') {
         None => (text, ""),
@@ -107,14 +107,14 @@ pub(super) fn call(text: &str) -> Result<Arguments<'_>, ParseError> {
 }
 
 /// `key=value`, the key being a name.
-pub(super) fn key_and_value(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn key_and_value(text: &str) -> Option<(&str, &str)> {
     let (key, value) = text.split_once('=')?;
     is_name(key.trim()).then_some((key.trim(), value.trim()))
 }
 
 /// The parts of `text` between `separator`s outside parentheses, trimmed; none for an empty text. On
 /// parentheses that do not balance, the place in characters where that shows.
-pub(super) fn split(text: &str, separator: char) -> Result<Vec<&str>, usize> {
+pub(crate) fn split(text: &str, separator: char) -> Result<Vec<&str>, usize> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0usize, 0);
     for (position, (at, c)) in text.char_indices().enumerate() {
@@ -139,12 +139,12 @@ pub(super) fn split(text: &str, separator: char) -> Result<Vec<&str>, usize> {
 }
 
 /// Lower-case words and digits joined by hyphens, starting with a letter.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-pub(super) fn syntax(text: &str, position: usize, expected: &'static str) -> ParseError {
+pub(crate) fn syntax(text: &str, position: usize, expected: &'static str) -> ParseError {
     ParseError::Syntax { text: text.to_owned(), position, expected }
 }

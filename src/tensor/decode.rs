@@ -1,0 +1,205 @@
+//! From packed codes to real values, piece by piece over the flattened tensor.
+
+use core::ops::Range;
+
+use crate::element::{Element, FloatType, Real};
+use crate::granularity::{Segment, Tiling};
+use crate::kernel::levels::{self, LevelTables};
+use crate::kernel::{affine, pack};
+
+use super::affine::{AffineGrids, ZeroPoints};
+use super::codes::PackedCodes;
+use super::grids::Grids;
+use super::scheme::Scheme;
+use super::vector_codebook::{VectorGrids, VectorScheme};
+use super::view::CHUNK;
+
+/// Buffers for decoding.
+pub(crate) struct DecodeScratch<T> {
+    narrow: Vec<u8>,
+    wide: Vec<u16>,
+    params: Params<T>,
+}
+
+impl<T> Default for DecodeScratch<T> {
+    fn default() -> Self {
+        Self { narrow: Vec::new(), wide: Vec::new(), params: Params::default() }
+    }
+}
+
+/// Parameters of the blocks of one segment.
+struct Params<T> {
+    scale: Vec<T>,
+    zero: Vec<T>,
+    /// Values of codes: of all blocks one after the other, or of one table that they share.
+    values: Vec<T>,
+    /// The regions that the parameters are of: first, stride and number.
+    regions: Option<(usize, usize, usize)>,
+}
+
+impl<T> Default for Params<T> {
+    fn default() -> Self {
+        Self { scale: Vec::new(), zero: Vec::new(), values: Vec::new(), regions: None }
+    }
+}
+
+impl<T: Real> Params<T> {
+    fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
+        let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
+        let wanted = Some((first, stride, count));
+        if self.regions == wanted {
+            return;
+        }
+        let fresh = self.regions.is_none();
+        self.regions = wanted;
+        self.scale.clear();
+        let size = scheme.bits().levels() as usize;
+        let regions = (first..).step_by(stride.max(1)).take(count);
+        match grids {
+            Grids::Affine(grids) => {
+                grids.scales().extend_into(first, stride, count, &mut self.scale);
+                fill_zeros(grids, segment, &mut self.zero);
+            }
+            Grids::Levels(grids) => {
+                grids.scales().extend_into(first, stride, count, &mut self.scale);
+                if fresh && let Scheme::Levels(scheme) = scheme {
+                    self.values.extend(grids.values(scheme).map(T::from_f64));
+                    self.values.resize(size, T::zero());
+                }
+            }
+            Grids::Codebook(grids) => {
+                self.values.clear();
+                regions.for_each(|region| self.values.extend(grids.values(region).map(T::from_f64)));
+            }
+            Grids::BinaryCode(grids) => {
+                self.values.clear();
+                regions.for_each(|region| self.values.extend(grids.values(region).map(T::from_f64)));
+            }
+            // Decoded vector by vector.
+            Grids::VectorCodebook(_) => {}
+        }
+    }
+}
+
+/// Writes the values of the codes `range` to `out`, which has as many places, computed in `T` and rounded to `A`.
+pub(crate) fn decode_range<T: Real, A: Element>(
+    codes: &PackedCodes,
+    tiling: &Tiling,
+    (scheme, grids): (&Scheme, &Grids),
+    range: Range<usize>,
+    scratch: &mut DecodeScratch<T>,
+    out: &mut [A],
+) {
+    if let (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) = (scheme, grids) {
+        return decode_vectors::<T, A>(codes, tiling, (scheme, grids), range, out);
+    }
+    let bits = codes.bits().get();
+    let DecodeScratch { narrow, wide, params } = scratch;
+    // The buffers may come from another tensor.
+    params.regions = None;
+    params.values.clear();
+    for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
+        let start = range.start + piece * CHUNK;
+        let range = start..start + out.len();
+        let mut decode_all = |fields: Fields<'_>, out: &mut [A]| {
+            for segment in tiling.segments(range.clone()) {
+                let at = segment.start - range.start;
+                let place = at..at + segment.len;
+                let Some(out) = out.get_mut(place.clone()) else { continue };
+                params.fill(scheme, grids, &segment);
+                let fields = fields.part(place);
+                match fields {
+                    Fields::Narrow(fields) => decode_segment(fields, codes, grids, params, &segment, out),
+                    Fields::Wide(fields) => decode_segment(fields, codes, grids, params, &segment, out),
+                }
+            }
+        };
+        if bits == 8 {
+            decode_all(Fields::Narrow(codes.as_bytes().get(range.clone()).unwrap_or_default()), out);
+        } else if bits < 8 {
+            narrow.resize(out.len(), 0);
+            pack::unpack(codes.as_bytes(), bits, range.start, narrow);
+            decode_all(Fields::Narrow(narrow), out);
+        } else {
+            wide.resize(out.len(), 0);
+            pack::unpack(codes.as_bytes(), bits, range.start, wide);
+            decode_all(Fields::Wide(wide), out);
+        }
+    }
+}
+
+fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
+    fields: &[C],
+    codes: &PackedCodes,
+    grids: &Grids,
+    params: &Params<T>,
+    segment: &Segment,
+    out: &mut [A],
+) {
+    let Segment { width, phase, .. } = *segment;
+    if let Grids::Affine(_) = grids {
+        return affine::decode(fields, codes.sign_bit(), width, phase, &params.scale, &params.zero, out);
+    }
+    let size = codes.bits().levels() as usize;
+    let shared = matches!(grids, Grids::Levels(_));
+    let tables = LevelTables { values: &params.values, size, shared, scale: &params.scale };
+    levels::decode(fields, &tables, width, phase, out);
+}
+
+/// As [`decode_range`], where a code stands for a vector.
+fn decode_vectors<T: Real, A: Element>(
+    codes: &PackedCodes,
+    tiling: &Tiling,
+    (scheme, grids): (&VectorScheme, &VectorGrids),
+    range: Range<usize>,
+    out: &mut [A],
+) {
+    // The regions of a tensor hold whole vectors.
+    let Ok(places) = scheme.places(tiling) else { return };
+    let (first, end) = (range.start, range.end.min(range.start + out.len()));
+    let mut at = first;
+    while at < end {
+        let (vector, skip) = places.of(at);
+        let to = places.start(vector + 1).min(end);
+        let code = codes.get(vector).map_or(0, |code| code as usize);
+        let numbers = grids.vector(tiling.region_of(at), code).skip(skip);
+        let here = out.get_mut(at - first..to - first).unwrap_or_default();
+        here.iter_mut().zip(numbers).for_each(|(out, number)| *out = T::from_f64(number).to_element());
+        at = to.max(at + 1);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Fields<'a> {
+    Narrow(&'a [u8]),
+    Wide(&'a [u16]),
+}
+
+impl Fields<'_> {
+    fn part(&self, place: Range<usize>) -> Self {
+        match self {
+            Self::Narrow(fields) => Self::Narrow(fields.get(place).unwrap_or_default()),
+            Self::Wide(fields) => Self::Wide(fields.get(place).unwrap_or_default()),
+        }
+    }
+}
+
+/// The zero points of the blocks of `segment`, one per block.
+pub(super) fn fill_zeros<T: Real>(grids: &AffineGrids, segment: &Segment, out: &mut Vec<T>) {
+    out.clear();
+    let count = segment.blocks();
+    match grids.zero_points() {
+        ZeroPoints::Fixed(zero) => out.resize(count, T::from_f64(*zero)),
+        ZeroPoints::Integer(values) => out.extend(
+            (0..count)
+                .filter_map(|block| values.get(segment.region + block * segment.stride))
+                .map(|zero| T::from_f64(f64::from(zero))),
+        ),
+        ZeroPoints::Real(values) => values.extend_into(segment.region, segment.stride, count, out),
+    }
+}
+
+/// The type that values are computed in.
+pub(crate) fn decodes_in_f64(scheme: &Scheme, element: FloatType) -> bool {
+    scheme.arithmetic(element) == FloatType::F64
+}

@@ -1,0 +1,212 @@
+//! Codes on uniform grids.
+
+use crate::element::{Element, Real};
+use crate::granularity::Segment;
+use crate::kernel::Code;
+use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
+use crate::tensor::affine::{AffineGrids, AffineScheme, ZeroPoints};
+use crate::tensor::decode::fill_zeros;
+use crate::tensor::encoding::{Dialect, Encoding, Rounding};
+use crate::tensor::grids::GridArrays;
+
+use super::{Encoder, Pattern};
+
+/// Encodes on the grids of an affine tensor.
+pub(super) struct AffineEncoder<'a> {
+    scheme: &'a AffineScheme,
+    grids: &'a AffineGrids,
+    encoding: Encoding,
+}
+
+impl<'a> AffineEncoder<'a> {
+    pub(super) fn new<T: Real>(
+        scheme: &'a AffineScheme,
+        grids: &'a AffineGrids,
+        encoding: &Encoding,
+    ) -> Self {
+        let mut encoding = *encoding;
+        if encoding.dialect == Dialect::OpenVino && !spans_are_finite::<T>(scheme, grids) {
+            // The same number without the span.
+            encoding.dialect = Dialect::Gptq;
+        }
+        Self { scheme, grids, encoding }
+    }
+}
+
+/// Whether `S(q_max − Z) − S(q_min − Z)` is finite in `T` for every grid.
+fn spans_are_finite<T: Real>(scheme: &AffineScheme, grids: &AffineGrids) -> bool {
+    let ends = [scheme.codes().min(), scheme.codes().max()].map(|end| T::from_f64(f64::from(end)));
+    (0..grids.len()).filter_map(|region| grids.get(region)).all(|grid| {
+        let (scale, zero) = (T::from_f64(grid.scale), T::from_f64(grid.zero_point));
+        let [low, high] = ends.map(|end| scale * (end - zero));
+        (high - low).is_finite() && scale != T::zero()
+    })
+}
+
+impl<T: Real> Encoder<T> for AffineEncoder<'_> {
+    type Params = Params<T>;
+
+    fn fill(&self, segment: &Segment, params: &mut Params<T>) {
+        params.fill(self.scheme, self.grids, &self.encoding, segment);
+    }
+
+    fn encode<C: Code>(
+        &self,
+        x: &[T],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        uniforms: Option<&[T]>,
+        codes: &mut [C],
+    ) -> bool {
+        let mode = mode::<T>(self.scheme, &self.encoding);
+        match uniforms {
+            Some(uniforms) => {
+                affine::encode_stochastic(x, width, phase, &params.view(), &mode, uniforms, codes)
+            }
+            None => affine::encode(x, width, phase, &params.view(), &mode, codes),
+        }
+    }
+
+    fn zero<C: Code>(&self, block: usize, params: &Params<T>) -> C {
+        let (mode, mut code) = (mode::<T>(self.scheme, &self.encoding), [C::default()]);
+        affine::encode(&[T::zero()], 1, 0, &params.entry(block), &mode, &mut code);
+        code[0]
+    }
+
+    fn nan(&self) -> Option<u16> {
+        None
+    }
+}
+
+/// What the kernel does in the same way for all regions.
+fn mode<T: Real>(scheme: &AffineScheme, encoding: &Encoding) -> EncodeMode<T> {
+    let arithmetic = match encoding.dialect {
+        Dialect::Onnx | Dialect::Aimet | Dialect::Gptq => Arithmetic::Divide,
+        Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq => Arithmetic::Multiply,
+        Dialect::OpenVino => Arithmetic::Span,
+    };
+    let rounding = match encoding.rounding {
+        Rounding::NearestEven => affine::Rounding::NearestEven,
+        Rounding::NearestAway => affine::Rounding::NearestAway,
+        Rounding::Floor => affine::Rounding::Floor,
+        Rounding::Ceil => affine::Rounding::Ceil,
+        Rounding::TowardZero => affine::Rounding::TowardZero,
+        // Of a single value without a number of its own.
+        Rounding::Stochastic { .. } => affine::Rounding::NearestEven,
+    };
+    let steps = T::from_f64(f64::from(scheme.codes().max() - scheme.codes().min()));
+    EncodeMode { arithmetic, steps, rounding, mask: ((1u32 << scheme.bits().get()) - 1) as u16 }
+}
+
+/// Kernel parameters of the blocks of one segment.
+pub(super) struct Params<T> {
+    scale: Vec<T>,
+    offset: Vec<T>,
+    zero: Vec<T>,
+    zero_before: Vec<T>,
+    low: Vec<T>,
+    high: Vec<T>,
+    zero_after: Vec<i32>,
+    /// The regions that all this is of: first, stride and number.
+    regions: Option<(usize, usize, usize)>,
+}
+
+impl<T> Default for Params<T> {
+    fn default() -> Self {
+        Self {
+            scale: Vec::new(),
+            offset: Vec::new(),
+            zero: Vec::new(),
+            zero_before: Vec::new(),
+            low: Vec::new(),
+            high: Vec::new(),
+            zero_after: Vec::new(),
+            regions: None,
+        }
+    }
+}
+
+impl<T: Real> Params<T> {
+    fn fill(&mut self, scheme: &AffineScheme, grids: &AffineGrids, encoding: &Encoding, segment: &Segment) {
+        let count = segment.blocks();
+        // Lines of the same regions follow each other where those lie along the last axis.
+        let regions = Some((segment.region, segment.stride, count));
+        if self.regions == regions {
+            return;
+        }
+        self.regions = regions;
+        self.scale.clear();
+        grids.scales().extend_into(segment.region, segment.stride, count, &mut self.scale);
+        // Two-level scales may be zero: everything is then beyond reach of nothing, and decodes to zero.
+        self.scale.iter_mut().filter(|scale| scale.is_zero()).for_each(|scale| *scale = T::infinity());
+        fill_zeros(grids, segment, &mut self.zero);
+        let Self { scale, offset, zero, zero_before, low, high, zero_after, .. } = self;
+        let (q_min, q_max) = (scheme.codes().min(), scheme.codes().max());
+        let (real_min, real_max) = (T::from_f64(f64::from(q_min)), T::from_f64(f64::from(q_max)));
+        for array in [&mut *offset, zero_before, low, high] {
+            array.clear();
+        }
+        zero_after.clear();
+        match encoding.dialect {
+            Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq => {
+                scale.iter_mut().for_each(|scale| *scale = T::one() / *scale);
+            }
+            Dialect::OpenVino => {
+                for (scale, &zero) in scale.iter_mut().zip(&*zero) {
+                    let ends = (*scale * (real_min - zero), *scale * (real_max - zero));
+                    offset.push(ends.0);
+                    *scale = ends.1 - ends.0;
+                }
+                low.resize(count, T::zero());
+                high.resize(count, real_max - real_min);
+                zero_after.resize(count, q_min);
+                return;
+            }
+            Dialect::Onnx | Dialect::Aimet | Dialect::Gptq => {}
+        }
+        let integer = match grids.zero_points() {
+            ZeroPoints::Fixed(zero) => zero.fract() == 0.0,
+            ZeroPoints::Integer(_) => true,
+            ZeroPoints::Real(_) => false,
+        };
+        if integer && matches!(encoding.dialect, Dialect::Onnx | Dialect::Torch | Dialect::Aimet) {
+            // Clamping before the zero point is added needs bounds moved by it.
+            low.extend(zero.iter().map(|&zero| real_min - zero));
+            high.extend(zero.iter().map(|&zero| real_max - zero));
+            zero_after.extend(zero.iter().map(|&zero| Element::to_f64(zero) as i32));
+        } else {
+            zero_before.extend_from_slice(zero);
+            low.resize(count, real_min);
+            high.resize(count, real_max);
+        }
+    }
+
+    /// The parameters of one block.
+    fn entry(&self, block: usize) -> EncodeParams<'_, T> {
+        let all = self.view();
+        EncodeParams {
+            scale: one(all.scale, block),
+            offset: one(all.offset, block),
+            zero_before: one(all.zero_before, block),
+            low: one(all.low, block),
+            high: one(all.high, block),
+            zero_after: one(all.zero_after, block),
+        }
+    }
+
+    fn view(&self) -> EncodeParams<'_, T> {
+        EncodeParams {
+            scale: &self.scale,
+            offset: &self.offset,
+            zero_before: &self.zero_before,
+            low: &self.low,
+            high: &self.high,
+            zero_after: &self.zero_after,
+        }
+    }
+}
+
+/// Element `index` as a slice; empty where there is none.
+fn one<T>(all: &[T], index: usize) -> &[T] {
+    all.get(index..=index).unwrap_or_default()
+}

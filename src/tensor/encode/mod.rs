@@ -1,0 +1,245 @@
+//! From real values to packed codes, chunk by chunk over the flattened tensor.
+//!
+//! A chunk is a multiple of 8 codes, so that chunks never share a packed byte. Within a chunk the tiling
+//! names stretches whose regions follow a pattern, and a kernel serves a whole stretch at once.
+
+mod affine;
+mod levels;
+mod vectors;
+
+use core::ops::Range;
+
+use crate::element::{FloatType, Real};
+use crate::error::{ConfigError, DataError, Result};
+use crate::granularity::{Segment, Tiling};
+use crate::kernel::{Code, pack, reduce, uniform};
+use crate::parallel;
+
+use super::codes::PackedCodes;
+use super::encoding::{Encoding, NonFinite, Rounding};
+use super::grids::Grids;
+use super::levels::boundary;
+use super::scheme::Scheme;
+use super::view::TensorView;
+
+use affine::AffineEncoder;
+use levels::LevelEncoder;
+
+/// Where the numbers of stochastic rounding come from: the number of an element by its index, in [0, 1).
+pub(crate) type Uniforms<'a> = &'a (dyn Fn(usize) -> f64 + Sync);
+
+/// Writes the codes of `tensor` on `grids`. The tiling has the shape of the tensor, and `grids` a grid for
+/// each of its regions. Stochastic rounding takes its numbers from `uniforms`, or from its seed without them.
+pub(crate) fn encode_into(
+    tensor: &TensorView<'_>,
+    tiling: &Tiling,
+    scheme: &Scheme,
+    grids: &Grids,
+    encoding: &Encoding,
+    uniforms: Option<Uniforms<'_>>,
+    codes: &mut PackedCodes,
+) -> Result<()> {
+    tiling.check_shape(tensor.shape())?;
+    Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
+    let count = scheme.code_count(tiling)?;
+    let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), count)?;
+    let job = Job { tensor, tiling, bits: scheme.bits().get(), encoding, uniforms };
+    if scheme.arithmetic(tensor.element_type()) == FloatType::F64 {
+        job.dispatch::<f64>(scheme, grids, bytes)
+    } else {
+        job.dispatch::<f32>(scheme, grids, bytes)
+    }
+}
+
+/// How the values of a segment become codes: one implementation for each kind of grids.
+trait Encoder<T>: Sync {
+    /// The parameters of the regions of one segment, kept from segment to segment.
+    type Params: Default + Send;
+
+    /// Makes `params` those of `segment`.
+    fn fill(&self, segment: &Segment, params: &mut Self::Params);
+
+    /// Writes the code of each value of a stretch that begins in block 0 of `params` at `phase`. Whether any is NaN,
+    /// whose code is the lowest.
+    fn encode<C: Code>(
+        &self,
+        x: &[T],
+        pattern: Pattern,
+        params: &Self::Params,
+        uniforms: Option<&[T]>,
+        codes: &mut [C],
+    ) -> bool;
+
+    /// The code of zero in block `block`.
+    fn zero<C: Code>(&self, block: usize, params: &Self::Params) -> C;
+
+    /// The code for NaN, if the grids have one.
+    fn nan(&self) -> Option<u16>;
+}
+
+/// By which blocks the elements of a stretch share parameters.
+#[derive(Clone, Copy)]
+struct Pattern {
+    width: usize,
+    phase: usize,
+}
+
+struct Job<'a, 't> {
+    tensor: &'a TensorView<'t>,
+    tiling: &'a Tiling,
+    bits: u32,
+    encoding: &'a Encoding,
+    uniforms: Option<Uniforms<'a>>,
+}
+
+/// Buffers of one thread.
+struct Scratch<T, P> {
+    values: Vec<T>,
+    uniforms: Vec<T>,
+    narrow: Vec<u8>,
+    wide: Vec<u16>,
+    params: P,
+}
+
+impl<T, P: Default> Default for Scratch<T, P> {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            uniforms: Vec::new(),
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            params: P::default(),
+        }
+    }
+}
+
+impl Job<'_, '_> {
+    fn dispatch<T: Real>(&self, scheme: &Scheme, grids: &Grids, bytes: &mut [u8]) -> Result<()> {
+        let rounding = self.encoding.rounding;
+        match (scheme, grids) {
+            (Scheme::Affine(scheme), Grids::Affine(grids)) => {
+                self.run::<T, _>(&AffineEncoder::new::<T>(scheme, grids, self.encoding), bytes)
+            }
+            (Scheme::Levels(scheme), Grids::Levels(grids)) => {
+                self.run::<T, _>(&LevelEncoder::shared(scheme, grids, self.encoding), bytes)
+            }
+            (Scheme::Codebook(scheme), Grids::Codebook(grids)) => {
+                let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
+                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), boundary(rounding), values), bytes)
+            }
+            (Scheme::BinaryCode(scheme), Grids::BinaryCode(grids)) => {
+                let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
+                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), boundary(rounding), values), bytes)
+            }
+            (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) => {
+                vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes)
+            }
+            _ => {
+                Err(ConfigError::Conflict { setting: "grids of another kind", to: "the declared scheme" }
+                    .into())
+            }
+        }
+    }
+
+    fn run<T: Real, E: Encoder<T>>(&self, encoder: &E, bytes: &mut [u8]) -> Result<()> {
+        if self.encoding.non_finite == NonFinite::Propagate && encoder.nan().is_none() {
+            return Err(
+                ConfigError::Conflict { setting: "the propagation of NaN", to: "codes without one" }.into()
+            );
+        }
+        let chunk_len = self.tensor.chunk_len();
+        let chunk_bytes = chunk_len / 8 * self.bits as usize;
+        let len = self.tensor.len();
+        let nans =
+            parallel::map_chunks(bytes, chunk_bytes, len, Scratch::default, |scratch, chunk, bytes| {
+                let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
+                self.chunk::<T, E>(encoder, range, scratch, bytes)
+            });
+        match nans.into_iter().flatten().min() {
+            Some(flat) => Err(DataError::NotANumber { index: self.tensor.index_of(flat) }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Encodes the elements `range` to `bytes`; the index of the first NaN where that is an error.
+    fn chunk<T: Real, E: Encoder<T>>(
+        &self,
+        encoder: &E,
+        range: Range<usize>,
+        scratch: &mut Scratch<T, E::Params>,
+        bytes: &mut [u8],
+    ) -> Option<usize> {
+        let Scratch { values, uniforms, narrow, wide, params } = scratch;
+        let uniforms = self.uniforms_of(range.clone(), uniforms);
+        let x = self.tensor.chunk::<T>(range.clone(), values);
+        if self.bits == 8 {
+            return self.segments(encoder, range, x, uniforms, params, bytes);
+        }
+        if self.bits < 8 {
+            narrow.resize(x.len(), 0);
+            let nan = self.segments(encoder, range, x, uniforms, params, narrow);
+            pack::pack(narrow, self.bits, bytes);
+            nan
+        } else {
+            wide.resize(x.len(), 0);
+            let nan = self.segments(encoder, range, x, uniforms, params, wide);
+            pack::pack(wide, self.bits, bytes);
+            nan
+        }
+    }
+
+    /// The random numbers of the elements `range`, if rounding takes any.
+    fn uniforms_of<'s, T: Real>(&self, range: Range<usize>, scratch: &'s mut Vec<T>) -> Option<&'s [T]> {
+        let Rounding::Stochastic { seed } = self.encoding.rounding else { return None };
+        scratch.resize(range.len(), T::zero());
+        match self.uniforms {
+            Some(uniforms) => {
+                scratch.iter_mut().zip(range).for_each(|(out, index)| *out = T::from_f64(uniforms(index)));
+            }
+            None => uniform::fill(seed, range.start as u64, scratch),
+        }
+        Some(scratch)
+    }
+
+    fn segments<T: Real, E: Encoder<T>, C: Code>(
+        &self,
+        encoder: &E,
+        range: Range<usize>,
+        x: &[T],
+        uniforms: Option<&[T]>,
+        params: &mut E::Params,
+        codes: &mut [C],
+    ) -> Option<usize> {
+        let mut first_nan = None;
+        for segment in self.tiling.segments(range.clone()) {
+            let at = segment.start - range.start;
+            let place = at..at + segment.len;
+            let uniforms = uniforms.and_then(|all| all.get(place.clone()));
+            let (Some(x), Some(codes)) = (x.get(place.clone()), codes.get_mut(place)) else { continue };
+            encoder.fill(&segment, params);
+            let pattern = Pattern { width: segment.width, phase: segment.phase };
+            if !encoder.encode(x, pattern, params, uniforms, codes) {
+                continue;
+            }
+            let mut replace = |code: &dyn Fn(usize) -> C| {
+                for (i, place) in codes.iter_mut().enumerate().filter(|&(i, _)| x[i].is_nan()) {
+                    *place = code((segment.phase + i) / segment.width);
+                }
+            };
+            match self.encoding.non_finite {
+                NonFinite::Error => {
+                    let nan = reduce::first_nan(x).map(|at| segment.start + at);
+                    first_nan = first_nan.or(nan);
+                }
+                // The kernel has written the lowest code.
+                NonFinite::NanToLowest => {}
+                NonFinite::NanToZero => replace(&|block| encoder.zero(block, params)),
+                NonFinite::Propagate => {
+                    let nan = C::from_u16(encoder.nan().unwrap_or_default());
+                    replace(&|_| nan);
+                }
+            }
+        }
+        first_nan
+    }
+}

@@ -1,0 +1,461 @@
+//! How the scales of regions are stored, and arrays of them.
+
+use core::fmt;
+use core::str::FromStr;
+use std::collections::TryReserveError;
+
+use crate::element::{FloatType, Real};
+use crate::error::{ConfigError, DataError, ParseError};
+use crate::text;
+
+use super::arrays::FloatArray;
+use super::two_level::{TwoLevel, TwoLevelScales};
+
+/// How the scale of each region is stored. The text form is `f32`, `power(2)`, `two-level(6, block=8, outer=f16)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
+#[non_exhaustive]
+pub enum ScaleStorage {
+    /// A floating-point number.
+    Float(FloatType),
+    /// The integer exponent of a base, 16 bits.
+    Power(PowerBase),
+    /// Quantized themselves, under outer scales.
+    TwoLevel(TwoLevel),
+}
+
+/// The base of scales that are stored as exponents: a finite number of at least 1.01, so that the exponents of all
+/// f32 numbers fit 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerBase(f64);
+
+impl PowerBase {
+    /// Base 2.
+    pub const TWO: Self = Self(2.0);
+    /// Base √2.
+    pub const SQRT_2: Self = Self(core::f64::consts::SQRT_2);
+
+    /// Base `base`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Base`] unless it is finite and at least 1.01.
+    pub fn new(base: f64) -> Result<Self, ConfigError> {
+        if base >= 1.01 && base.is_finite() { Ok(Self(base)) } else { Err(ConfigError::Base { base }) }
+    }
+
+    /// The base.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// `base^exponent`, exact for base 2 and for even powers of √2.
+    pub fn power(self, exponent: i32) -> f64 {
+        if self == Self::SQRT_2 {
+            let root = if exponent.rem_euclid(2) == 1 { self.0 } else { 1.0 };
+            return root * 2f64.powi(exponent.div_euclid(2));
+        }
+        self.0.powi(exponent)
+    }
+
+    /// The exponent of the power that is nearest to the positive `value` in the logarithmic domain, of those that fit
+    /// 16 bits and are normal numbers of f32.
+    pub fn nearest_exponent(self, value: f64) -> i32 {
+        let exponent = (value.log2() / self.0.log2()).round_ties_even();
+        let (low, high) = self.exponents();
+        // A cast saturates.
+        (exponent as i32).clamp(low, high)
+    }
+
+    /// The smallest and the largest exponent in use.
+    fn exponents(self) -> (i32, i32) {
+        // More than what the logarithm of a base may be off.
+        const SLACK: f64 = 1e-9;
+        let per_octave = 1.0 / self.0.log2();
+        ((-126.0 * per_octave - SLACK).ceil() as i32, (127.0 * per_octave + SLACK).floor() as i32)
+    }
+}
+
+impl fmt::Display for PowerBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::SQRT_2 { f.write_str("sqrt2") } else { self.0.fmt(f) }
+    }
+}
+
+impl FromStr for PowerBase {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text == "sqrt2" {
+            return Ok(Self::SQRT_2);
+        }
+        Ok(Self::new(text::number("base", text)?)?)
+    }
+}
+
+impl ScaleStorage {
+    /// The floating-point type, if scales are stored in one.
+    pub const fn float(self) -> Option<FloatType> {
+        match self {
+            Self::Float(storage) => Some(storage),
+            Self::Power(_) | Self::TwoLevel(_) => None,
+        }
+    }
+
+    /// The type that holds every scale exactly and that values are computed in: f64 for f64 scales, else f32.
+    pub const fn arithmetic(self) -> FloatType {
+        match self {
+            Self::Float(FloatType::F64) => FloatType::F64,
+            _ => FloatType::F32,
+        }
+    }
+
+    /// The positive `scale` as stored; infinite or zero where it does not fit. Two-level scales are rounded to f32
+    /// here, and once more when all of them are known.
+    pub fn round(self, scale: f64) -> f64 {
+        match self {
+            Self::Float(storage) => storage.round(scale),
+            Self::Power(base) if scale > 0.0 && scale.is_finite() => {
+                FloatType::F32.round(base.power(base.nearest_exponent(scale)))
+            }
+            Self::Power(_) => f64::NAN,
+            Self::TwoLevel(_) => FloatType::F32.round(scale),
+        }
+    }
+
+    /// The smallest positive scale whose reciprocal is finite in the arithmetic that uses it.
+    pub fn min_scale(self) -> f64 {
+        match self {
+            Self::Float(storage) => storage.min_scale(),
+            Self::Power(base) => base.power(base.exponents().0),
+            Self::TwoLevel(_) => FloatType::F32.min_scale(),
+        }
+    }
+
+    /// The largest scale that is not above the positive `value`.
+    pub(crate) fn at_most(self, value: f64) -> f64 {
+        match self {
+            Self::Float(storage) => storage.at_most(value),
+            Self::Power(_) => {
+                let nearest = self.round(value);
+                if nearest > value { self.next_down(nearest) } else { nearest }
+            }
+            Self::TwoLevel(_) => FloatType::F32.at_most(value),
+        }
+    }
+
+    /// The next smaller scale; `value` is a positive one.
+    pub(crate) fn next_down(self, value: f64) -> f64 {
+        match self {
+            Self::Float(storage) => storage.next_down(value),
+            Self::Power(base) => FloatType::F32.round(base.power(base.nearest_exponent(value) - 1)),
+            Self::TwoLevel(_) => FloatType::F32.next_down(value),
+        }
+    }
+
+    /// By which share storing a scale may move it.
+    pub(crate) fn epsilon(self) -> f64 {
+        match self {
+            Self::Float(storage) => storage.epsilon(),
+            Self::Power(base) => base.get() - 1.0,
+            Self::TwoLevel(_) => FloatType::F32.epsilon(),
+        }
+    }
+
+    /// The next larger type, where there is one.
+    pub fn wider(self) -> Option<Self> {
+        self.float()?.wider().map(Self::Float)
+    }
+
+    /// `scale` of this width rounded and raised to the smallest usable one. Zero or infinite where the storage cannot
+    /// hold it.
+    pub(crate) fn store(self, scale: f64) -> f64 {
+        let stored = self.round(scale);
+        if stored == 0.0 && self == Self::Float(FloatType::F16) {
+            return stored;
+        }
+        if stored.abs() < self.min_scale() { self.min_scale() } else { stored }
+    }
+}
+
+impl From<FloatType> for ScaleStorage {
+    fn from(storage: FloatType) -> Self {
+        Self::Float(storage)
+    }
+}
+
+impl PartialEq<FloatType> for ScaleStorage {
+    fn eq(&self, other: &FloatType) -> bool {
+        self.float() == Some(*other)
+    }
+}
+
+impl fmt::Display for ScaleStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(storage) => storage.fmt(f),
+            Self::Power(base) => write!(f, "power({base})"),
+            Self::TwoLevel(rule) => rule.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ScaleStorage {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if let Ok(storage) = text.parse() {
+            return Ok(Self::Float(storage));
+        }
+        let mut arguments = text::call(text)?;
+        match arguments.name() {
+            "power" => {
+                let base = arguments.positional().ok_or_else(|| arguments.problem("base", "missing"))?;
+                let storage = Self::Power(base.parse()?);
+                arguments.finish()?;
+                Ok(storage)
+            }
+            "two-level" => Ok(Self::TwoLevel(TwoLevel::read(arguments)?)),
+            name => {
+                let known = ["f64", "f32", "f16", "bf16", "power(BASE)", "two-level(..)"];
+                Err(crate::names::unknown("storage of scales", name, &known))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<String> for ScaleStorage {
+    type Error = ParseError;
+
+    fn try_from(text: String) -> Result<Self, ParseError> {
+        text.parse()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<ScaleStorage> for String {
+    fn from(storage: ScaleStorage) -> Self {
+        storage.to_string()
+    }
+}
+
+/// The scales of all regions, as stored.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum ScaleArray {
+    /// Floating-point numbers.
+    Float(FloatArray),
+    /// Exponents of a base.
+    Power {
+        /// The base, as in the scheme.
+        #[cfg_attr(feature = "serde", serde(with = "base_as_text"))]
+        base: PowerBase,
+        /// One exponent for each region.
+        exponents: Vec<i16>,
+    },
+    /// Codes under outer scales.
+    TwoLevel(TwoLevelScales),
+}
+
+impl ScaleArray {
+    /// An empty array.
+    pub fn new(storage: ScaleStorage) -> Self {
+        match storage {
+            ScaleStorage::Float(storage) => Self::Float(FloatArray::new(storage)),
+            ScaleStorage::Power(base) => Self::Power { base, exponents: Vec::new() },
+            ScaleStorage::TwoLevel(rule) => Self::TwoLevel(TwoLevelScales::new(rule)),
+        }
+    }
+
+    /// How the scales are stored.
+    pub const fn storage(&self) -> ScaleStorage {
+        match self {
+            Self::Float(values) => ScaleStorage::Float(values.storage()),
+            Self::Power { base, .. } => ScaleStorage::Power(*base),
+            Self::TwoLevel(scales) => ScaleStorage::TwoLevel(scales.rule()),
+        }
+    }
+
+    /// The number of regions.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Float(values) => values.len(),
+            Self::Power { exponents, .. } => exponents.len(),
+            Self::TwoLevel(scales) => scales.values().len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The scale of region `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<f64> {
+        match self {
+            Self::Float(values) => values.get(index),
+            Self::Power { base, exponents } => exponents.get(index).map(|&exponent| power(*base, exponent)),
+            Self::TwoLevel(scales) => scales.values().get(index).map(|&scale| f64::from(scale)),
+        }
+    }
+
+    /// All scales in order.
+    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// The scales as floating-point numbers, if they are stored so.
+    pub const fn as_float(&self) -> Option<&FloatArray> {
+        match self {
+            Self::Float(values) => Some(values),
+            Self::Power { .. } | Self::TwoLevel(_) => None,
+        }
+    }
+
+    /// Bits of everything that is stored.
+    pub fn bits(&self) -> u64 {
+        match self {
+            Self::Float(values) => values.len() as u64 * u64::from(values.storage().bits()),
+            Self::Power { exponents, .. } => exponents.len() as u64 * 16,
+            Self::TwoLevel(scales) => scales.bits(),
+        }
+    }
+
+    /// Appends `scale`, rounded to storage. Two-level scales get their codes in [`finish`](Self::finish).
+    pub(crate) fn push(&mut self, scale: f64) {
+        match self {
+            Self::Float(values) => values.push(scale),
+            Self::Power { base, exponents } => exponents.push(base.nearest_exponent(scale) as i16),
+            Self::TwoLevel(scales) => scales.push(scale as f32),
+        }
+    }
+
+    /// Appends the scales of every `stride`-th region from `first`, `count` of them, to `out`.
+    pub(crate) fn extend_into<T: Real>(&self, first: usize, stride: usize, count: usize, out: &mut Vec<T>) {
+        let each = (first..).step_by(stride.max(1)).take(count);
+        match self {
+            Self::Float(values) => values.extend_into(first, stride, count, out),
+            Self::Power { .. } => out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>)),
+            Self::TwoLevel(scales) => {
+                out.extend(
+                    each.filter_map(|at| scales.values().get(at)).map(|&scale| T::from_element(scale)),
+                );
+            }
+        }
+    }
+
+    /// Chooses the codes of two-level scales, once all of them are known.
+    pub(crate) fn finish(&mut self) -> crate::Result<()> {
+        match self {
+            Self::TwoLevel(scales) => scales.finish(),
+            Self::Float(_) | Self::Power { .. } => Ok(()),
+        }
+    }
+
+    /// Makes this an empty array of `storage`, keeping the allocation where the kind stays.
+    pub(crate) fn reset(&mut self, storage: ScaleStorage) {
+        match (&mut *self, storage) {
+            (Self::Float(values), ScaleStorage::Float(storage)) => values.reset(storage),
+            (Self::Power { base, exponents }, ScaleStorage::Power(wanted)) => {
+                *base = wanted;
+                exponents.clear();
+            }
+            _ => *self = Self::new(storage),
+        }
+    }
+
+    pub(crate) fn try_reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
+        match self {
+            Self::Float(values) => values.try_reserve(additional),
+            Self::Power { exponents, .. } => exponents.try_reserve(additional),
+            Self::TwoLevel(scales) => scales.try_reserve(additional),
+        }
+    }
+
+    /// Checks that every scale is usable: finite and not zero; if `positive`, positive with a finite reciprocal.
+    /// Two-level scales may be zero, which decodes to zeros.
+    pub(crate) fn check(&self, positive: bool) -> Result<(), ConfigError> {
+        if let Self::TwoLevel(scales) = self {
+            return scales.check();
+        }
+        let rule = if positive { "positive, with a finite reciprocal" } else { "not zero" };
+        let least = self.storage().min_scale();
+        for (index, scale) in self.iter().enumerate() {
+            if !scale.is_finite() || scale == 0.0 || (positive && scale < least) {
+                return Err(ConfigError::Scale { index, scale, rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for a scale of the next region that its storage cannot hold: it would become zero, infinite or NaN.
+    pub(crate) fn check_next(&self, scale: f64) -> Result<(), DataError> {
+        let (region, storage) = (self.len(), self.storage());
+        let stored = storage.round(scale);
+        if stored == 0.0 || !stored.is_finite() {
+            return Err(DataError::ScaleStorage { region, scale, stored, storage });
+        }
+        Ok(())
+    }
+}
+
+impl From<FloatArray> for ScaleArray {
+    fn from(values: FloatArray) -> Self {
+        Self::Float(values)
+    }
+}
+
+/// `base^exponent` as it is used.
+fn power(base: PowerBase, exponent: i16) -> f64 {
+    FloatType::F32.round(base.power(exponent.into()))
+}
+
+#[cfg(feature = "serde")]
+mod base_as_text {
+    use super::PowerBase;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(base: &PowerBase, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(base)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PowerBase, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_are_exact_where_they_can_be() {
+        assert_eq!(PowerBase::SQRT_2.power(7), 8.0 * core::f64::consts::SQRT_2);
+        assert_eq!(PowerBase::SQRT_2.power(-6), 0.125);
+        assert_eq!(PowerBase::TWO.power(-126), 2f64.powi(-126));
+        for exponent in [-252, -100, -3, 0, 1, 77, 254] {
+            assert_eq!(PowerBase::SQRT_2.nearest_exponent(PowerBase::SQRT_2.power(exponent)), exponent);
+        }
+        // The boundary in the logarithmic domain: √2 · 2^k.
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.4142), 0);
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.4143), 1);
+        assert_eq!(PowerBase::TWO.nearest_exponent(f64::MIN_POSITIVE), -126);
+        assert!(PowerBase::new(1.0).is_err() && PowerBase::new(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn text_forms_round_trip() {
+        for text in
+            ["f64", "bf16", "power(2)", "power(sqrt2)", "power(1.5)", "two-level(6, block=8, outer=f16)"]
+        {
+            assert_eq!(text.parse::<ScaleStorage>().unwrap().to_string(), text);
+        }
+        for text in ["f8", "power", "power(1)", "power(2, 3)", "two-level()", "two-level(6, block=0)"] {
+            assert!(text.parse::<ScaleStorage>().is_err(), "{text}");
+        }
+    }
+}
