@@ -15,6 +15,8 @@ mod encoding;
 mod figures;
 mod grids;
 mod levels;
+#[cfg(feature = "safetensors")]
+mod parameters;
 mod quantized;
 mod scales;
 mod scheme;
@@ -41,3 +43,5 @@ pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
 
 pub(crate) use encode::Uniforms;
+#[cfg(feature = "safetensors")]
+pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};

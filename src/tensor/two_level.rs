@@ -98,6 +98,16 @@ impl TwoLevel {
         self
     }
 
+    /// The type of the outer scales.
+    pub const fn outer_storage(self) -> FloatType {
+        self.outer
+    }
+
+    /// Whether the mean of the scales is subtracted first.
+    pub const fn is_centered(self) -> bool {
+        self.centered
+    }
+
     /// What the codes are.
     pub const fn codes(self) -> ScaleCodes {
         self.codes

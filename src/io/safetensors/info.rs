@@ -10,9 +10,9 @@ use crate::error::{Error, FormatError, Result};
 use crate::granularity::{AxisGroup, Tiling};
 use crate::kernel::pack::packed_len;
 use crate::recipe::Recipe;
-use crate::tensor::{QuantizedTensor, Scheme, ZeroPointRule};
+use crate::tensor::{Parameter, QuantizedTensor, Scheme};
 
-use super::{codes_of, dtype_of, scales_of, zero_points_of};
+use super::{codes_of, dtype_of_parameter, parameter_of};
 
 /// The version of the layout that this module writes and reads.
 const VERSION: u32 = 1;
@@ -71,38 +71,24 @@ impl QuantizedInfo {
     /// The entries of the tensor.
     pub(super) fn entries(&self, name: &str) -> Result<Entries, FormatError> {
         let codes = self.codes_spec(name)?;
-        let Scheme::Affine(affine) = &self.scheme else { unreachable!() };
-        let shape = self.tiling.region_shape();
-        let scales = Spec {
-            name: scales_of(name),
-            dtype: dtype_of(affine.zero_point_storage()),
-            shape: shape.clone(),
-        };
-        let zero_point_type = match affine.zero_point() {
-            ZeroPointRule::Fixed(_) => None,
-            ZeroPointRule::Integer => Some(match (affine.codes().is_signed(), affine.codes().bits().get()) {
-                (true, ..=8) => Dtype::I8,
-                (false, ..=8) => Dtype::U8,
-                (true, _) => Dtype::I16,
-                (false, _) => Dtype::U16,
-            }),
-            ZeroPointRule::Real => Some(scales.dtype),
-        };
-        let zero_points = zero_point_type.map(|dtype| Spec { name: zero_points_of(name), dtype, shape });
-        Ok(Entries { codes, scales, zero_points })
+        let parameters = self.scheme.parameters(&self.tiling).map_err(|error| invalid(name, error))?;
+        let spec = |parameter: Parameter| spec_of(name, &parameter);
+        Ok(Entries { codes, parameters: parameters.into_iter().map(spec).collect() })
     }
 
     fn codes_spec(&self, name: &str) -> Result<Spec, FormatError> {
-        let full = || self.tiling.shape().to_vec();
+        let count = self.scheme.code_count(&self.tiling).map_err(|error| invalid(name, error))?;
+        let one_each = count == self.tiling.len();
+        let full = || if one_each { self.tiling.shape().to_vec() } else { vec![count] };
         let (dtype, shape) = match (self.scheme.bits().get(), self.scheme.codes().is_signed()) {
             (8, true) => (Dtype::I8, full()),
             (8, false) => (Dtype::U8, full()),
             (16, true) => (Dtype::I16, full()),
             (16, false) => (Dtype::U16, full()),
             (bits, _) => {
-                let bytes = packed_len(self.tiling.len(), bits).ok_or_else(|| FormatError::Entry {
+                let bytes = packed_len(count, bits).ok_or_else(|| FormatError::Entry {
                     name: name.to_owned(),
-                    found: format!("{} codes", self.tiling.len()),
+                    found: format!("{count} codes"),
                     expected: "a number of codes whose bits can be counted".to_owned(),
                 })?;
                 (Dtype::U8, vec![bytes])
@@ -195,8 +181,17 @@ struct Probe {
 #[derive(Debug)]
 pub(super) struct Entries {
     pub(super) codes: Spec,
-    pub(super) scales: Spec,
-    pub(super) zero_points: Option<Spec>,
+    /// In the order of the scheme.
+    pub(super) parameters: Vec<Spec>,
+}
+
+/// The entry of a parameter of tensor `name`.
+pub(super) fn spec_of(name: &str, parameter: &Parameter) -> Spec {
+    Spec {
+        name: parameter_of(name, parameter.name),
+        dtype: dtype_of_parameter(parameter.kind),
+        shape: parameter.shape.clone(),
+    }
 }
 
 /// An entry without its data.

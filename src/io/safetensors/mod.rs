@@ -2,18 +2,28 @@
 //!
 //! # Layout
 //!
-//! A quantized tensor `NAME` is two or three entries and one line of metadata:
+//! A quantized tensor `NAME` is a few entries and one line of metadata:
 //!
 //! | entry | type | shape | content |
 //! |---|---|---|---|
-//! | `NAME.codes`, 8 bits | I8, U8 | that of the tensor | one code for each element |
-//! | `NAME.codes`, 16 bits | I16, U16 | that of the tensor | one code for each element |
+//! | `NAME.codes`, 8 bits | I8, U8 | that of the tensor; one axis for codes of vectors | one code for each element, or each vector |
+//! | `NAME.codes`, 16 bits | I16, U16 | as with 8 bits | one code for each element, or each vector |
 //! | `NAME.codes`, other widths | U8 | one axis | the bytes of [`PackedCodes`](crate::tensor::PackedCodes): codes bit by bit, least significant bit first, in row-major order, the last byte padded with zeros; signed codes in two's complement |
-//! | `NAME.scales` | F64, F32, F16, BF16 | [`Tiling::region_shape`]: the number of blocks along each group of axes that is cut | the step S of each region |
+//! | `NAME.scales` | F64, F32, F16, BF16; I16 for exponents of a base | [`Tiling::region_shape`]: the number of blocks along each group of axes that is cut | the scale S of each region |
+//! | `NAME.scales.codes` | U8 | one axis | two-level scales: the bytes of the packed codes of the scales, in the order of the regions |
+//! | `NAME.scales.scales` | F64, F32, F16, BF16 | one axis | two-level scales: the scale of each block of scales |
+//! | `NAME.scales.mean` | F32 | `[1]` | two-level scales that are centred: what is added to each |
 //! | `NAME.zero_points`, integers | I8, U8, I16, U16: sign and size of the codes | as the scales | the zero point Z of each region |
 //! | `NAME.zero_points`, real numbers | as the scales | as the scales | the zero point Z of each region |
 //!
-//! Values are `S · (q − Z)`. There is no entry for zero points that are the same by scheme. Every entry is
+//! | `NAME.levels`, shared | F64, F32, F16, BF16 | `[2^b]` | the levels that all regions share, under their scales |
+//! | `NAME.levels`, codebooks | F64, F32, F16, BF16 | as the scales, then 2^b | the levels of each region |
+//! | `NAME.coefficients` | F64, F32, F16, BF16 | as the scales, then b | the α of each bit of each region |
+//! | `NAME.vectors` | F64, F32, F16, BF16 | as the scales, then 2^b, d | the vectors of each region |
+//!
+//! Which of them there are follows from the scheme; its documentation says what they mean: [`AffineScheme`],
+//! [`LevelScheme`], [`CodebookScheme`], [`BinaryCodeScheme`], [`VectorScheme`].
+//! There is no entry for zero points that are the same by scheme, nor for the levels of a named table. Every entry is
 //! aligned to its element type, as the entries are in the order of the `safetensors` crate: largest elements
 //! first. Of the metadata (`__metadata__` of the header) the line `NAME` is a JSON object:
 //!
@@ -59,6 +69,11 @@
 //!
 //! [safetensors]: https://github.com/huggingface/safetensors
 //! [`Tiling::region_shape`]: crate::granularity::Tiling::region_shape
+//! [`AffineScheme`]: crate::tensor::AffineScheme
+//! [`LevelScheme`]: crate::tensor::LevelScheme
+//! [`CodebookScheme`]: crate::tensor::CodebookScheme
+//! [`BinaryCodeScheme`]: crate::tensor::BinaryCodeScheme
+//! [`VectorScheme`]: crate::tensor::VectorScheme
 
 mod info;
 mod reader;
@@ -71,6 +86,7 @@ pub use reader::File;
 pub use writer::{Layout, Tensor, Writer, save};
 
 use crate::element::FloatType;
+use crate::tensor::{NAMES, ParameterType};
 
 /// What errors call the format.
 const FORMAT: &str = "safetensors";
@@ -83,14 +99,25 @@ fn codes_of(name: &str) -> String {
     format!("{name}.codes")
 }
 
-/// The name of the entry of scales.
-fn scales_of(name: &str) -> String {
-    format!("{name}.scales")
+/// The name of the entry of a parameter.
+fn parameter_of(name: &str, parameter: &str) -> String {
+    format!("{name}.{parameter}")
 }
 
-/// The name of the entry of zero points.
-fn zero_points_of(name: &str) -> String {
-    format!("{name}.zero_points")
+/// The names of all entries that a quantized tensor may have.
+fn entries_of(name: &str) -> impl Iterator<Item = String> + '_ {
+    core::iter::once(codes_of(name)).chain(NAMES.iter().map(move |parameter| parameter_of(name, parameter)))
+}
+
+/// The type that a file holds the numbers of a parameter in.
+const fn dtype_of_parameter(kind: ParameterType) -> Dtype {
+    match kind {
+        ParameterType::Float(kind) => dtype_of(kind),
+        ParameterType::I8 => Dtype::I8,
+        ParameterType::U8 => Dtype::U8,
+        ParameterType::I16 => Dtype::I16,
+        ParameterType::U16 => Dtype::U16,
+    }
 }
 
 /// The type that a file holds elements of `kind` in.

@@ -9,13 +9,10 @@ use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
 use crate::element::{Element, FloatType};
 use crate::error::{Error, FormatError, Result, ShapeError};
-use crate::tensor::{
-    AffineGrids, FloatArray, Grids, IntegerArray, PackedCodes, QuantizedTensor, Scheme, ZeroPointRule,
-    ZeroPoints,
-};
+use crate::tensor::{FloatArray, Grids, IntegerArray, OwnedNumbers, PackedCodes, QuantizedTensor};
 
-use super::info::{QuantizedInfo, Spec, invalid};
-use super::{Dtype, FORMAT, MAX_HEADER, RawTensor, codes_of, dtype_of, scales_of, zero_points_of};
+use super::info::{QuantizedInfo, Spec, invalid, spec_of};
+use super::{Dtype, FORMAT, MAX_HEADER, RawTensor, dtype_of, entries_of, float_type};
 
 /// A safetensors file: bytes that were mapped or read.
 ///
@@ -61,7 +58,7 @@ impl<'a> File<'a> {
         let quantized: Vec<String> =
             lines.filter(|(_, text)| QuantizedInfo::is_one(text)).map(|(name, _)| name.clone()).collect();
         for name in quantized {
-            for entry in [codes_of(&name), scales_of(&name), zero_points_of(&name)] {
+            for entry in entries_of(&name) {
                 names.remove(&entry);
             }
             names.insert(name, true);
@@ -120,30 +117,22 @@ impl<'a> File<'a> {
         let info = self.info(name)?;
         let entries = info.entries(name)?;
         let codes = self.entry(name, &entries.codes)?;
-        let scales = self.entry(name, &entries.scales)?;
-        let zero_points = entries.zero_points.map(|spec| self.entry(name, &spec)).transpose()?;
-
-        let scheme = info.scheme;
-        let Scheme::Affine(affine) = &scheme else { unreachable!() };
-        let zero_points = match (affine.zero_point(), zero_points) {
-            (ZeroPointRule::Fixed(zero), _) => ZeroPoints::Fixed(zero),
-            (ZeroPointRule::Integer, Some((dtype, bytes))) => ZeroPoints::Integer(integers(dtype, bytes)),
-            (ZeroPointRule::Real, Some((_, bytes))) => {
-                ZeroPoints::Real(floats(affine.zero_point_storage(), bytes))
-            }
-            (ZeroPointRule::Integer | ZeroPointRule::Real, None) => {
-                let missing = zero_points_of(name);
-                return Err(FormatError::Missing { name: name.to_owned(), missing }.into());
-            }
-        };
-        let grids = Grids::Affine(AffineGrids::from_arrays(
-            floats(affine.zero_point_storage(), scales.1),
-            zero_points,
-        ));
-        let codes =
-            PackedCodes::from_bytes(scheme.bits(), scheme.codes(), info.tiling.len(), codes.1.to_vec())
-                .map_err(|error| invalid(name, error))?;
-        QuantizedTensor::new(scheme, info.tiling, grids, codes, info.source, info.recipe)
+        let (scheme, tiling) = (info.scheme, info.tiling);
+        let grids = Grids::from_numbers(&scheme, &tiling, |parameter| {
+            let (dtype, bytes) = self.entry(name, &spec_of(name, parameter))?;
+            Ok::<_, Error>(match float_type(dtype) {
+                Some(storage) => OwnedNumbers::Float(floats(storage, bytes)),
+                None => OwnedNumbers::Integer(integers(dtype, bytes)),
+            })
+        })
+        .map_err(|error| match error {
+            Error::Format(error) => error,
+            error => invalid(name, error),
+        })?;
+        let count = scheme.code_count(&tiling).map_err(|error| invalid(name, error))?;
+        let codes = PackedCodes::from_bytes(scheme.bits(), scheme.codes(), count, codes.1.to_vec())
+            .map_err(|error| invalid(name, error))?;
+        QuantizedTensor::new(scheme, tiling, grids, codes, info.source, info.recipe)
             .map_err(|error| invalid(name, error).into())
     }
 

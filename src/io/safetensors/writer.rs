@@ -10,10 +10,10 @@ use ndarray::{ArrayRef, Dimension};
 use crate::element::{AnyView, Element};
 use crate::error::{FormatError, Result};
 use crate::io::partial::PartialFile;
-use crate::tensor::{FloatArray, Grids, IntegerArray, QuantizedTensor, TensorView, ZeroPoints};
+use crate::tensor::{FloatArray, IntegerArray, Numbers, QuantizedTensor, TensorView};
 
 use super::info::{QuantizedInfo, Spec};
-use super::{Dtype, FORMAT, MAX_HEADER, RawTensor, codes_of, dtype_of, scales_of, zero_points_of};
+use super::{Dtype, FORMAT, MAX_HEADER, RawTensor, codes_of, dtype_of, entries_of};
 
 /// A tensor to be saved.
 #[derive(Debug, Clone)]
@@ -98,9 +98,8 @@ impl Layout {
     pub fn quantized(&mut self, name: &str, info: QuantizedInfo) -> Result<()> {
         info.check(name)?;
         let entries = info.entries(name)?;
-        let specs: Vec<Spec> =
-            [entries.codes, entries.scales].into_iter().chain(entries.zero_points).collect();
-        for entry in [name.to_owned(), codes_of(name), scales_of(name), zero_points_of(name)] {
+        let specs: Vec<Spec> = core::iter::once(entries.codes).chain(entries.parameters).collect();
+        for entry in core::iter::once(name.to_owned()).chain(entries_of(name)) {
             self.check_free(&entry)?;
         }
         if self.metadata.contains_key(name) {
@@ -118,9 +117,11 @@ impl Layout {
     /// [`FormatError::Taken`] for a name that collides with another one, [`FormatError::Entry`] if its bytes
     /// cannot be counted.
     pub fn raw(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<()> {
-        let parts = [".codes", ".scales", ".zero_points"];
-        let owner = parts.iter().find_map(|part| name.strip_suffix(part));
-        if owner.is_some_and(|owner| self.quantized.contains_key(owner)) {
+        let dots = name.match_indices('.').map(|(at, _)| name.split_at(at));
+        let owned = |(owner, _): (&str, &str)| {
+            self.quantized.contains_key(owner) && entries_of(owner).any(|entry| entry == name)
+        };
+        if dots.into_iter().any(owned) {
             return Err(taken(name).into());
         }
         self.check_free(name)?;
@@ -319,13 +320,17 @@ impl Writer {
             return Err(mismatch(name, text(&found), text(planned)));
         }
         self.put(&codes_of(name), |out| out.write_all(tensor.codes().as_bytes()))?;
-        let Grids::Affine(grids) = tensor.grids() else { unreachable!() };
-        self.put(&scales_of(name), |out| write_floats(grids.scales().as_float().unwrap(), out))?;
-        match grids.zero_points() {
-            ZeroPoints::Fixed(_) => Ok(()),
-            ZeroPoints::Integer(values) => self.put(&zero_points_of(name), |out| write_integers(values, out)),
-            ZeroPoints::Real(values) => self.put(&zero_points_of(name), |out| write_floats(values, out)),
+        let entries = found.entries(name)?;
+        for (spec, numbers) in entries.parameters.iter().zip(tensor.grids().numbers()) {
+            self.put(&spec.name, |out| match numbers {
+                Numbers::Float(values) => write_floats(values, out),
+                Numbers::Integer(values) => write_integers(values, out),
+                Numbers::Bytes(bytes) => out.write_all(bytes),
+                Numbers::Exponents(exponents) => write_all(exponents, |exponent| exponent.to_le_bytes(), out),
+                Numbers::One(value) => out.write_all(&value.to_le_bytes()),
+            })?;
         }
+        Ok(())
     }
 
     fn check_raw(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<(), FormatError> {
