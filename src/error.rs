@@ -112,6 +112,12 @@ pub enum ConfigError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A share that is not within 0 and 1.
+    #[error("rate {rate} is not supported: it must be 0 to 1")]
+    Rate {
+        /// The rate asked for.
+        rate: f64,
+    },
     /// A base of powers that is not a finite number above one.
     #[error("base {base} is not supported: it must be finite and at least 1.01")]
     Base {

@@ -86,6 +86,7 @@ pub mod integer;
 pub mod io;
 pub mod metrics;
 pub mod observer;
+pub mod qat;
 pub mod quantizer;
 pub mod random;
 pub mod recipe;
@@ -108,7 +109,7 @@ pub mod prelude {
     pub use crate::granularity::{Blocks, Granularity, PerChannel, PerGroup, PerLayer, PerSubChannel};
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;
-    pub use crate::quantizer::{Codes, Quantizer, SymmetricRange, Uniform};
+    pub use crate::quantizer::{Codes, Quantizer, Sign, SymmetricRange, Uniform};
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};
     pub use ndarray::Axis;

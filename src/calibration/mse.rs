@@ -6,8 +6,9 @@
 use core::fmt;
 
 use crate::error::{DataError, Result};
+use crate::solve::level_scale;
 use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
-use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, Scheme, ZeroPointRule};
+use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, LevelGrid, LevelScheme, Scheme, ZeroPointRule};
 
 use super::evidence::{Evidence, Values, each_value};
 use super::{Calibrated, Calibration, Region, min_max_of};
@@ -21,6 +22,9 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// 2e-3. From 9 bits on, where clipping gains little, the ends of the range are searched, in steps of 4 % and finer
 /// around the best. The result is
 /// never worse than minimum and maximum. On a histogram every value counts as the middle of its bin.
+///
+/// On the levels of a table (NF4, minifloats, powers of two) the scale is searched: 160 scales, and from the best ones
+/// scale and codes in turns; within 1 % of a fine exhaustive search.
 ///
 /// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels). With symmetric grids and
 /// integer zero points about 50 ns per element at regions of 4096 values and 8 bits, and 25 to 45 ns for a whole tensor
@@ -55,12 +59,39 @@ impl Mse {
     }
 }
 
+impl Mse {
+    /// The range of least squared error on shared levels.
+    fn on_levels(region: &Region<'_>, scheme: &LevelScheme) -> Result<Calibrated> {
+        let full = min_max_of(region)?;
+        let Some(table) = scheme.table() else { return Ok(full.into()) };
+        let mut levels: Vec<f64> = table.values().iter().copied().filter(|level| level.is_finite()).collect();
+        levels.sort_by(f64::total_cmp);
+        let round = |scale: f64| scheme.scales().store(scale);
+        let best = match region.evidence() {
+            Evidence::Values(values) => each_value!(values, values => {
+                level_scale::best_level_scale(values, None, &levels, &round)
+            }),
+            Evidence::Histogram(histogram) => {
+                let points = histogram.counts().iter().enumerate().filter(|&(_, &count)| count > 0);
+                let points = points.map(|(bin, &count)| (histogram.center(bin), count as f64)).collect();
+                level_scale::best_of_points(points, &levels, &round)
+            }
+        };
+        Ok(best.map_or(full, |best| scheme.range(LevelGrid { scale: best.scale })).into())
+    }
+}
+
 impl Calibration for Mse {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
         if region.evidence().count() == 0 {
             return Err(DataError::NoData { region: region.index() }.into());
         }
-        let Scheme::Affine(affine) = scheme else { return Ok(min_max_of(region)?.into()) };
+        let affine = match scheme {
+            Scheme::Affine(affine) => affine,
+            Scheme::Levels(levels) => return Self::on_levels(region, levels),
+            // Levels of the region's own are found by the method.
+            _ => return Ok(min_max_of(region)?.into()),
+        };
         match Self::best(&region.evidence(), affine) {
             Some(best) => {
                 let grid = AffineGrid { scale: best.scale, zero_point: best.zero };

@@ -13,6 +13,8 @@ pub(crate) enum Ties {
     Even,
     /// The lower one.
     Low,
+    /// The upper one.
+    High,
     /// The one farther from zero.
     Away,
 }
@@ -112,6 +114,7 @@ fn cut<T: Real>(low: T, high: T, high_code: u16, boundary: Boundary) -> T {
             let up = match ties {
                 Ties::Even => high_code.is_multiple_of(2),
                 Ties::Low => false,
+                Ties::High => true,
                 Ties::Away => middle > 0.0,
             };
             at_least::<T>(middle, up)
@@ -207,13 +210,15 @@ dispatch! {
 
 dispatch! {
     /// Writes codes between the two neighbours of each value at random: the upper one if the value's number of
-    /// `uniforms` lies below its distance from the lower one, as a share of their distance. The cuts are those of
-    /// [`Boundary::Floor`].
+    /// `uniforms` lies below its distance from the lower one, as a share of their distance; with `sigmoid`, on two
+    /// levels, below the logistic function of its distance from their middle, in halves of their distance. The cuts are
+    /// those of [`Boundary::Floor`].
     pub(crate) fn encode_stochastic[T: Real, C: Code](
         x: &[T],
         width: usize,
         phase: usize,
         params: &LevelParams<'_, T>,
+        sigmoid: bool,
         uniforms: &[T],
         codes: &mut [C],
     ) -> bool {
@@ -227,9 +232,12 @@ dispatch! {
                 let mut index = [0u32; STEP];
                 nan |= locate(x, scale, params.multiply, cuts, &mut index);
                 for (((code, &at), &x), &uniform) in codes.iter_mut().zip(&index).zip(x).zip(uniforms) {
-                    let at = at as usize;
+                    let at = if sigmoid { 0 } else { at as usize };
                     let v = if params.multiply { x * scale } else { x / scale };
                     let up = match (levels.get(at), levels.get(at + 1)) {
+                        (Some(&low), Some(&high)) if high > low && sigmoid => {
+                            uniform < logistic((v - low) / (high - low))
+                        }
                         (Some(&low), Some(&high)) if high > low && v > low => uniform < (v - low) / (high - low),
                         _ => false,
                     };
@@ -239,6 +247,14 @@ dispatch! {
         }
         nan
     }
+}
+
+/// The logistic function of a place between two levels at 0 and 1, in halves of their distance from the middle.
+#[inline(always)]
+fn logistic<T: Real>(place: T) -> T {
+    let one = T::one();
+    let v = place + place - one;
+    one / (one + (-v).exp())
 }
 
 /// The number of cuts that are not above each scaled value, at most [`STEP`] of them. Whether one of these is NaN.
@@ -376,6 +392,7 @@ mod tests {
         for (boundary, expected) in [
             (Boundary::Midpoint(Ties::Even), [0, 0, 1, 2, 2, 2, 2, 4, 4, 4, 4]),
             (Boundary::Midpoint(Ties::Low), [0, 0, 1, 1, 2, 2, 2, 3, 4, 4, 4]),
+            (Boundary::Midpoint(Ties::High), [0, 1, 1, 2, 2, 2, 3, 4, 4, 4, 4]),
             (Boundary::Midpoint(Ties::Away), [0, 0, 1, 1, 2, 2, 3, 4, 4, 4, 4]),
             (Boundary::Floor, [0, 0, 0, 1, 2, 2, 2, 3, 3, 4, 4]),
             (Boundary::Ceil, [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4]),
@@ -439,13 +456,25 @@ mod tests {
     }
 
     #[test]
+    fn the_sigmoid_chooses_between_two_levels() {
+        let maps = maps(&[-2.0, 2.0], Boundary::Floor);
+        let params = LevelParams { maps: &maps, shared: true, scale: &[], multiply: false };
+        // σ(x/2) = 0.5, 0.7310586, 0.0066929, 1, 0
+        let x = [0.0f32, 0.0, 2.0, 2.0, -10.0, -10.0, f32::INFINITY, f32::NEG_INFINITY];
+        let uniforms = [0.49, 0.51, 0.731, 0.7311, 0.0066, 0.0067, 0.99999, 0.00001];
+        let mut codes = [9u8; 8];
+        encode_stochastic(&x, usize::MAX, 0, &params, true, &uniforms, &mut codes);
+        assert_eq!(codes, [1, 0, 1, 0, 1, 0, 1, 0]);
+    }
+
+    #[test]
     fn stochastic_codes_are_the_neighbours() {
         let maps = maps(&[0.0, 1.0, 4.0], Boundary::Floor);
         let params = LevelParams { maps: &maps, shared: true, scale: &[], multiply: false };
         let x = [-1.0f32, 0.25, 0.25, 1.0, 2.5, 2.5, 4.0, 9.0];
         let uniforms = [0.0, 0.24, 0.26, 0.0, 0.49, 0.51, 0.0, 0.0];
         let mut codes = [9u8; 8];
-        encode_stochastic(&x, usize::MAX, 0, &params, &uniforms, &mut codes);
+        encode_stochastic(&x, usize::MAX, 0, &params, false, &uniforms, &mut codes);
         assert_eq!(codes, [0, 1, 0, 1, 2, 1, 2, 2]);
     }
 }

@@ -71,6 +71,7 @@
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
 mod calibrated;
+mod sign;
 mod uniform;
 
 use core::fmt;
@@ -85,6 +86,7 @@ use crate::tensor::{
 };
 
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use sign::Sign;
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};
 

@@ -8,7 +8,7 @@ use crate::bits::BitWidth;
 use crate::calibration::{Calibration, Kl, MinMax, Mse, Percentile};
 use crate::error::ParseError;
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
-use crate::quantizer::{Codes, SymmetricRange, Symmetry, Uniform};
+use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
 use crate::tensor::CodeRange;
 
 use super::Registry;
@@ -16,6 +16,11 @@ use crate::text::{Arguments, number};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));
+
+    registry.add_quantizer("sign", |arguments, _| {
+        arguments.finish()?;
+        Ok(Arc::new(Sign))
+    });
 
     registry.add_calibration("minmax", |arguments, _| {
         arguments.finish()?;

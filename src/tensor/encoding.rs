@@ -35,6 +35,23 @@ pub enum Rounding {
         /// The seed of the generator.
         seed: u64,
     },
+    /// On grids of two levels −α and α: up with the probability `σ(r/α) = 1/(1 + e^(−r/α))` (survey, III-H). The
+    /// numbers are those of [`Stochastic`](Self::Stochastic), which on two levels is the *hard* sigmoid
+    /// `clip((r/α + 1)/2, 0, 1)` of BinaryConnect (Courbariaux et al. 2015).
+    StochasticSigmoid {
+        /// The seed of the generator.
+        seed: u64,
+    },
+}
+
+impl Rounding {
+    /// The seed of a stochastic rounding.
+    pub const fn seed(self) -> Option<u64> {
+        match self {
+            Self::Stochastic { seed } | Self::StochasticSigmoid { seed } => Some(seed),
+            _ => None,
+        }
+    }
 }
 
 /// Whose arithmetic the codes agree with, bit for bit.
@@ -128,6 +145,16 @@ pub struct Encoding {
     pub non_finite: NonFinite,
 }
 
+const NAMES: [&str; 7] = [
+    "nearest-even",
+    "nearest-away",
+    "floor",
+    "ceil",
+    "toward-zero",
+    "stochastic=SEED",
+    "stochastic-sigmoid=SEED",
+];
+
 impl fmt::Display for Rounding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -137,6 +164,7 @@ impl fmt::Display for Rounding {
             Self::Ceil => "ceil",
             Self::TowardZero => "toward-zero",
             Self::Stochastic { seed } => return f.pad(&format!("stochastic={seed}")),
+            Self::StochasticSigmoid { seed } => return f.pad(&format!("stochastic-sigmoid={seed}")),
         })
     }
 }
@@ -151,14 +179,14 @@ impl FromStr for Rounding {
             "floor" => Self::Floor,
             "ceil" => Self::Ceil,
             "toward-zero" => Self::TowardZero,
-            _ => match text.strip_prefix("stochastic=") {
-                Some(seed) => Self::Stochastic { seed: text::number("seed", seed.trim())? },
-                None => {
-                    let known =
-                        ["nearest-even", "nearest-away", "floor", "ceil", "toward-zero", "stochastic=SEED"];
-                    return Err(names::unknown("rounding", text, &known));
+            _ => {
+                let seed = |text: &str| text::number("seed", text.trim());
+                match text.split_once('=') {
+                    Some(("stochastic", text)) => Self::Stochastic { seed: seed(text)? },
+                    Some(("stochastic-sigmoid", text)) => Self::StochasticSigmoid { seed: seed(text)? },
+                    _ => return Err(names::unknown("rounding", text, &NAMES)),
                 }
-            },
+            }
         })
     }
 }

@@ -92,7 +92,7 @@ fn mode<T: Real>(scheme: &AffineScheme, encoding: &Encoding) -> EncodeMode<T> {
         Rounding::Ceil => affine::Rounding::Ceil,
         Rounding::TowardZero => affine::Rounding::TowardZero,
         // Of a single value without a number of its own.
-        Rounding::Stochastic { .. } => affine::Rounding::NearestEven,
+        Rounding::Stochastic { .. } | Rounding::StochasticSigmoid { .. } => affine::Rounding::NearestEven,
     };
     let steps = T::from_f64(f64::from(scheme.codes().max() - scheme.codes().min()));
     EncodeMode { arithmetic, steps, rounding, mask: ((1u32 << scheme.bits().get()) - 1) as u16 }

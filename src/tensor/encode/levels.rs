@@ -4,8 +4,8 @@ use crate::bits::BitWidth;
 use crate::element::Real;
 use crate::granularity::Segment;
 use crate::kernel::Code;
-use crate::kernel::levels::{self, Boundary, LevelMaps, LevelParams};
-use crate::tensor::encoding::{Dialect, Encoding};
+use crate::kernel::levels::{self, Boundary, LevelMaps, LevelParams, Ties};
+use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::levels::{LevelGrids, LevelScheme, boundary};
 use crate::tensor::scales::ScaleArray;
 
@@ -19,6 +19,7 @@ pub(super) struct LevelEncoder<'a, V> {
     /// The scales of levels that all regions share.
     scales: Option<&'a ScaleArray>,
     multiply: bool,
+    sigmoid: bool,
     nan: Option<u16>,
 }
 
@@ -35,22 +36,24 @@ impl<'a> LevelEncoder<'a, ()> {
         let multiply = matches!(encoding.dialect, Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq);
         LevelEncoder {
             count: scheme.codes().count() as usize,
-            boundary: table.map_or_else(|| boundary(rounding), |table| table.boundary(rounding)),
+            boundary: table.map_or_else(|| boundary(rounding, Ties::Low), |table| table.boundary(rounding)),
             values: move |_, out: &mut Vec<T>| out.extend(grids.values(scheme).map(T::from_f64)),
             scales: Some(grids.scales()),
             multiply,
+            sigmoid: matches!(rounding, Rounding::StochasticSigmoid { .. }),
             nan: table.and_then(|table| table.nan()),
         }
     }
 
     /// Levels of each region's own.
-    pub(super) const fn own<V>(bits: BitWidth, boundary: Boundary, values: V) -> LevelEncoder<'a, V> {
+    pub(super) fn own<V>(bits: BitWidth, rounding: Rounding, ties: Ties, values: V) -> LevelEncoder<'a, V> {
         LevelEncoder {
             count: bits.levels() as usize,
-            boundary,
+            boundary: boundary(rounding, ties),
             values,
             scales: None,
             multiply: false,
+            sigmoid: matches!(rounding, Rounding::StochasticSigmoid { .. }),
             nan: None,
         }
     }
@@ -130,7 +133,9 @@ impl<T: Real, V: Fn(usize, &mut Vec<T>) + Sync> Encoder<T> for LevelEncoder<'_, 
     ) -> bool {
         let params = self.view(params);
         match uniforms {
-            Some(uniforms) => levels::encode_stochastic(x, width, phase, &params, uniforms, codes),
+            Some(uniforms) => {
+                levels::encode_stochastic(x, width, phase, &params, self.sigmoid, uniforms, codes)
+            }
             None => levels::encode(x, width, phase, &params, codes),
         }
     }

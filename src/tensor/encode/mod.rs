@@ -12,13 +12,13 @@ use core::ops::Range;
 use crate::element::{FloatType, Real};
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::{Segment, Tiling};
+use crate::kernel::levels::Ties;
 use crate::kernel::{Code, pack, reduce, uniform};
 use crate::parallel;
 
 use super::codes::PackedCodes;
 use super::encoding::{Encoding, NonFinite, Rounding};
 use super::grids::Grids;
-use super::levels::boundary;
 use super::scheme::Scheme;
 use super::view::TensorView;
 
@@ -41,8 +41,17 @@ pub(crate) fn encode_into(
 ) -> Result<()> {
     tiling.check_shape(tensor.shape())?;
     Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
+    if matches!(
+        (encoding.rounding, scheme),
+        (Rounding::StochasticSigmoid { .. }, Scheme::Affine(_) | Scheme::VectorCodebook(_))
+    ) {
+        return Err(ConfigError::Conflict { setting: "the sigmoid", to: "codes of this scheme" }.into());
+    }
     let count = scheme.code_count(tiling)?;
     let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), count)?;
+    if matches!(encoding.rounding, Rounding::StochasticSigmoid { .. }) && scheme.codes().count() != 2 {
+        return Err(ConfigError::Conflict { setting: "the sigmoid", to: "more than two levels" }.into());
+    }
     let job = Job { tensor, tiling, bits: scheme.bits().get(), encoding, uniforms };
     if scheme.arithmetic(tensor.element_type()) == FloatType::F64 {
         job.dispatch::<f64>(scheme, grids, bytes)
@@ -125,11 +134,11 @@ impl Job<'_, '_> {
             }
             (Scheme::Codebook(scheme), Grids::Codebook(grids)) => {
                 let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
-                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), boundary(rounding), values), bytes)
+                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::Low, values), bytes)
             }
             (Scheme::BinaryCode(scheme), Grids::BinaryCode(grids)) => {
                 let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
-                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), boundary(rounding), values), bytes)
+                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::High, values), bytes)
             }
             (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) => {
                 vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes)
@@ -190,7 +199,7 @@ impl Job<'_, '_> {
 
     /// The random numbers of the elements `range`, if rounding takes any.
     fn uniforms_of<'s, T: Real>(&self, range: Range<usize>, scratch: &'s mut Vec<T>) -> Option<&'s [T]> {
-        let Rounding::Stochastic { seed } = self.encoding.rounding else { return None };
+        let seed = self.encoding.rounding.seed()?;
         scratch.resize(range.len(), T::zero());
         match self.uniforms {
             Some(uniforms) => {

@@ -112,17 +112,17 @@ impl LevelTable {
     pub(crate) fn boundary(&self, rounding: Rounding) -> Boundary {
         match rounding {
             Rounding::NearestEven => self.0.nearest,
-            other => boundary(other),
+            other => boundary(other, Ties::Low),
         }
     }
 }
 
-/// The boundaries on levels without a rule of their own: ties go to the lower level.
-pub(crate) fn boundary(rounding: Rounding) -> Boundary {
+/// The boundaries on levels without a table; `ties` is the rule of [`Rounding::NearestEven`].
+pub(crate) fn boundary(rounding: Rounding, ties: Ties) -> Boundary {
     match rounding {
-        Rounding::NearestEven => Boundary::Midpoint(Ties::Low),
+        Rounding::NearestEven => Boundary::Midpoint(ties),
         Rounding::NearestAway => Boundary::Midpoint(Ties::Away),
-        Rounding::Floor | Rounding::Stochastic { .. } => Boundary::Floor,
+        Rounding::Floor | Rounding::Stochastic { .. } | Rounding::StochasticSigmoid { .. } => Boundary::Floor,
         Rounding::Ceil => Boundary::Ceil,
         Rounding::TowardZero => Boundary::TowardZero,
     }
