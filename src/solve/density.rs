@@ -38,7 +38,7 @@ impl Moments {
     }
 
     /// The moments of what is in the first but not in the second, which is part of it.
-    fn less(self, other: Self) -> Self {
+    pub(super) fn less(self, other: Self) -> Self {
         Self {
             mass: self.mass - other.mass,
             first: self.first - other.first,
@@ -67,6 +67,16 @@ pub(crate) trait Source {
 
     /// The ends of the line or of the interval outside which there is nothing.
     fn support(&self) -> (f64, f64);
+
+    /// A point about which the moments of [low, high) do not cancel.
+    fn center(&self, low: f64, high: f64) -> f64 {
+        match (low.is_finite(), high.is_finite()) {
+            (true, true) => low + 0.5 * (high - low),
+            (true, false) => low,
+            (false, true) => high,
+            (false, false) => 0.0,
+        }
+    }
 
     /// What one unit of x is in units of the user.
     fn unit(&self) -> f64 {
@@ -256,8 +266,8 @@ mod tests {
             for ((low, high, center), [mass, first, second]) in cases {
                 let found = density.moments(low, high, center);
                 let mirror = density.moments(-high, -low, -center);
-                // In the tail beyond 6 the closed form of the Gaussian cancels 6^4 of its digits.
-                let tolerance = if density == Density::Gaussian && low == 6.0 { 1e-12 } else { 4e-15 };
+                // Beyond 6 the Gaussian tail itself is good to 36 units in the last place, and 6^4 of it cancel.
+                let tolerance = if density == Density::Gaussian && low == 6.0 { 1e-11 } else { 4e-15 };
                 for (value, expected) in [(found.mass, mass), (found.second, second), (mirror.second, second)]
                 {
                     assert!(
@@ -293,9 +303,9 @@ mod tests {
                 let a = density.quadrature(low, high, middle);
                 let b = density.beyond(low, middle).less(density.beyond(high, middle));
                 let scale = a.mass * (1.0 + middle * middle);
-                assert!(close(a.mass, b.mass, 2e-15), "{density:?} {low}: {a:?} {b:?}");
-                assert!((a.first - b.first).abs() <= 4e-15 * scale, "{density:?} {low}: {a:?} {b:?}");
-                assert!((a.second - b.second).abs() <= 4e-15 * scale, "{density:?} {low}: {a:?} {b:?}");
+                assert!(close(a.mass, b.mass, 8e-15), "{density:?} {low}: {a:?} {b:?}");
+                assert!((a.first - b.first).abs() <= 8e-15 * scale, "{density:?} {low}: {a:?} {b:?}");
+                assert!((a.second - b.second).abs() <= 8e-15 * scale, "{density:?} {low}: {a:?} {b:?}");
             }
         }
     }
@@ -306,7 +316,10 @@ mod tests {
             for p in [1e-12, 1e-3, 0.2, 0.5, 0.7, 0.999] {
                 let x = density.quantile(p);
                 let mass = density.moments(f64::NEG_INFINITY, x, x).mass;
-                assert!(close(mass, p, 1e-13) || density == Density::HalfNormal && (mass - p).abs() < 1e-15);
+                // Tails are exact in proportion, ends of a support only in place.
+                let tails = matches!(density, Density::Gaussian | Density::Laplace);
+                let tolerance = if tails { 1e-13 * p } else { 4e-16 };
+                assert!((mass - p).abs() <= tolerance, "{density:?} {p}: {mass}");
             }
             assert_eq!((density.quantile(0.0), density.quantile(1.0)), density.support(), "{density:?}");
         }

@@ -147,6 +147,13 @@ impl Start {
     }
 }
 
+/// The starts worth trying: where uniform grids have room, the others only lead to the same minima, and slowly.
+fn starts(source: &impl Design, levels: usize, lambda: f64) -> impl Iterator<Item = Start> {
+    let room = |start: &Start| start.thresholds(source, levels, lambda).is_some();
+    let uniform = [Start::LevelAtMean, Start::ThresholdAtMean].iter().all(room);
+    STARTS.into_iter().filter(move |start| !uniform || !matches!(start, Start::Companding(_)))
+}
+
 /// λ in units of the source.
 fn scaled(lambda: f64, source: &impl Source) -> f64 {
     lambda / source.unit() / source.unit()
@@ -176,7 +183,7 @@ fn least_cost(source: &impl Design, levels: usize, lambda: f64) -> Option<Cells>
     if lambda == f64::INFINITY {
         return Some(single.cells);
     }
-    let others = STARTS.iter().filter_map(|start| start.settle(source, levels, lambda));
+    let others = starts(source, levels, lambda).filter_map(|start| start.settle(source, levels, lambda));
     // Of equals the first.
     let least = others.fold(single, |least, other| if other.cost < least.cost { other } else { least });
     Some(least.cells)
@@ -196,15 +203,16 @@ pub(crate) struct TargetEntropy {
 /// `None` for no levels, and for a target that is negative or no number.
 ///
 /// λ is searched for each start. The entropy is within 1e-9 bits of the target where it can be: not where even
-/// the levels of least error need less, and not where entropy as a function of λ jumps, which happens below one
-/// bit.
+/// the levels of least error need less, and not where entropy as a function of λ jumps, as it does for the uniform
+/// density between whole numbers of equal cells: a Lagrangian reaches the convex hull of the curve of rate and
+/// distortion only. A target in a gap gets the quantizer at its lower end.
 pub(crate) fn ecsq_of_entropy(density: Density, levels: usize, bits: f64) -> Option<TargetEntropy> {
     let (cells, lambda) = least_error(&density, levels, bits, 1e-9)?;
     Some(TargetEntropy { quantizer: ScalarQuantizer::new(&cells, 1.0), lambda })
 }
 
-/// The same for given values. The entropy is within 1e-3 bits of the target where a value of λ leads there: for
-/// few values it moves in jumps.
+/// The same for given values. The entropy moves in jumps, as cells and values are dropped or change sides, and is
+/// usually within 1e-2 bits of the target.
 pub(crate) fn ecsq_of_entropy_empirical(
     source: &Empirical,
     levels: usize,
@@ -222,8 +230,14 @@ fn least_error(source: &impl Design, levels: usize, bits: f64, tolerance: f64) -
     let single = Cells::new(source, &[]);
     let variance = single.distortion();
     let mut best = (single, f64::INFINITY);
+    let free = Start::Companding(0).settle(source, levels, 0.0);
+    if let Some(free) = free.filter(|free| free.cells.entropy() <= bits) {
+        return Some((free.cells, 0.0));
+    }
     if variance > 0.0 {
-        for start in STARTS {
+        // The λ of the target at high rates.
+        let near = 2.0 * LN_2 * variance * (-2.0 * bits).exp2();
+        for start in starts(source, levels, near) {
             let found = meet(source, start, levels, variance, bits, tolerance);
             if let Some(found) = found.filter(|found| found.0.distortion() < best.0.distortion()) {
                 best = found;
@@ -246,9 +260,6 @@ fn meet(
     const ENDS: (f64, f64) = (1e-14, 16.0);
     /// Halvings alone take about 60 to the last bit of λ.
     const STEPS: usize = 100;
-    if let Some(free) = start.settle(source, levels, 0.0).filter(|free| free.cells.entropy() <= bits) {
-        return Some((free.cells, 0.0));
-    }
     let mut best: Option<(Cells, f64)> = None;
     // ln λ and the excess of the entropy there: taken for granted at the low end, as starts may not exist there.
     let (mut low, mut low_excess) = ((ENDS.0 * variance).ln(), f64::NAN);

@@ -1,7 +1,8 @@
 //! The distribution of given values, with optional weights, behind the same door as a density.
 //!
 //! The values are sorted once; equal values collapse to one point with the sum of their weights. Running sums of
-//! w, w·(x − m) and w·(x − m)², where m is the mean, then give the moments of any interval in O(log n).
+//! w, w·(x − m) and w·(x − m)², where m is the median, then give the moments of any interval in O(log n). They are
+//! held to twice the digits of a number, as otherwise an outlier would leave nothing of the rest.
 //!
 //! Values are held in units of a power of two near the largest magnitude, so that squares neither overflow
 //! nor vanish, whatever the scale of the data.
@@ -15,10 +16,17 @@ pub(crate) struct Empirical {
     points: Vec<f64>,
     /// The share of each in the whole weight.
     shares: Vec<f64>,
-    /// The moments about `mean` of the points before each, and of all.
-    running: Vec<Moments>,
-    mean: f64,
+    /// The moments about `middle` of the points before each, and of all, with what rounding took from them.
+    running: Vec<(Moments, Moments)>,
+    middle: f64,
     unit: f64,
+}
+
+/// A sum and what rounding took from it (Knuth).
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
 }
 
 impl Empirical {
@@ -28,7 +36,7 @@ impl Empirical {
     /// `None` without any value of positive weight, if there are values that are not finite or weights that
     /// are negative or not finite, and where weights are not as many as values.
     ///
-    /// Time O(n log n), memory 5 numbers per distinct value.
+    /// Time O(n log n), memory 8 numbers per distinct value.
     pub(crate) fn new(values: &[f64], weights: Option<&[f64]>) -> Option<Self> {
         let valid = |weight: f64| weight.is_finite() && weight >= 0.0;
         if !values.iter().all(|x| x.is_finite()) {
@@ -68,16 +76,23 @@ impl Empirical {
                 }
             }
         }
-        let mean: f64 = points.iter().zip(&shares).map(|(x, share)| x * share).sum();
+        let middle = points.get(points.len() / 2).copied().unwrap_or_default();
         let mut running = Vec::with_capacity(points.len() + 1);
-        let mut sum = Moments::default();
-        running.push(sum);
+        let (mut sum, mut lost) = (Moments::default(), Moments::default());
+        running.push((sum, lost));
         for (x, &mass) in points.iter().zip(&shares) {
-            let distance = x - mean;
-            sum = sum.plus(Moments { mass, first: mass * distance, second: mass * distance * distance });
-            running.push(sum);
+            let distance = x - middle;
+            let part = Moments { mass, first: mass * distance, second: mass * distance * distance };
+            let (mass, first, second) = (
+                two_sum(sum.mass, part.mass),
+                two_sum(sum.first, part.first),
+                two_sum(sum.second, part.second),
+            );
+            sum = Moments { mass: mass.0, first: first.0, second: second.0 };
+            lost = lost.plus(Moments { mass: mass.1, first: first.1, second: second.1 });
+            running.push((sum, lost));
         }
-        Some(Self { points, shares, running, mean, unit })
+        Some(Self { points, shares, running, middle, unit })
     }
 
     /// The distinct values, ascending, in units.
@@ -93,6 +108,22 @@ impl Empirical {
     /// How many points are below `x`.
     pub(crate) fn below(&self, x: f64) -> usize {
         self.points.partition_point(|&point| point < x)
+    }
+
+    /// The mean of the points of each cell, summed point by point: a point alone in its cell is its own mean
+    /// exactly. Cells as in [`squared_error`](Self::squared_error); none of them is empty.
+    pub(crate) fn centroids(&self, thresholds: &[f64]) -> Vec<f64> {
+        let ends = thresholds.iter().map(|&threshold| self.below(threshold)).chain([self.points.len()]);
+        let mut start = 0;
+        ends.map(|end| {
+            let cell = self.shares().take(end).skip(start);
+            let first = self.points.get(start).copied().unwrap_or_default();
+            start = end;
+            let (mass, sum) =
+                cell.fold((0.0, 0.0), |(mass, sum), (x, share)| (mass + share, sum + share * (x - first)));
+            first + sum / mass
+        })
+        .collect()
     }
 
     /// The mean squared distance of the points to the level of their cell, where `thresholds` separate the cells
@@ -130,8 +161,8 @@ impl Source for Empirical {
         }
         let at = |index: usize| self.running.get(index).copied().unwrap_or_default();
         let (a, b) = (at(start), at(end));
-        let (mass, first, second) = (b.mass - a.mass, b.first - a.first, b.second - a.second);
-        let distance = center - self.mean;
+        let Moments { mass, first, second } = b.0.less(a.0).plus(b.1.less(a.1));
+        let distance = center - self.middle;
         let mean = (first - distance * mass).max(mass * (least - center)).min(mass * (largest - center));
         Moments {
             mass,
@@ -140,9 +171,18 @@ impl Source for Empirical {
         }
     }
 
+    /// Half way between the outermost values: the ends of a cell may be far from them.
+    fn center(&self, low: f64, high: f64) -> f64 {
+        match self.points.get(self.below(low)..self.below(high)) {
+            Some([least, .., largest]) => least + 0.5 * (largest - least),
+            Some([point]) => *point,
+            _ => 0.0,
+        }
+    }
+
     fn quantile(&self, p: f64) -> f64 {
-        let total = self.running.last().map_or(0.0, |all| all.mass);
-        let index = self.running.partition_point(|before| before.mass < p * total).saturating_sub(1);
+        let total = self.running.last().map_or(0.0, |all| all.0.mass);
+        let index = self.running.partition_point(|before| before.0.mass < p * total).saturating_sub(1);
         self.points.get(index).or(self.points.last()).copied().unwrap_or_default()
     }
 
@@ -172,6 +212,7 @@ mod tests {
             assert_eq!(source.quantile(p), x, "{p}");
         }
         // 0.5, 0.5 | 1.0, 1.5
+        assert_eq!(source.centroids(&[1.0]), [0.5, 1.25]);
         assert_eq!(source.squared_error(&[0.5, 1.25], &[1.0]), 2.0 * 0.0625 / 4.0);
     }
 

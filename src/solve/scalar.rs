@@ -77,12 +77,7 @@ pub(super) struct Cell {
 
 impl Cell {
     fn new(source: &impl Source, low: f64, high: f64) -> Option<Self> {
-        let center = match (low.is_finite(), high.is_finite()) {
-            (true, true) => low + 0.5 * (high - low),
-            (true, false) => low,
-            (false, true) => high,
-            (false, false) => 0.0,
-        };
+        let center = source.center(low, high);
         let moments = source.moments(low, high, center);
         if moments.mass <= 0.0 {
             return None;
@@ -178,16 +173,29 @@ impl Cells {
         envelope.iter().skip(1).map(|line| line.0).collect()
     }
 
-    /// The thresholds moved by `fraction` of `step`; `None` unless they stay in order.
+    /// The thresholds moved by `fraction` of `step`, none of them by more than part of the way to the next;
+    /// `None` where a cell would be empty.
     fn moved(&self, source: &Density, step: &[f64], fraction: f64) -> Option<Self> {
-        let thresholds: Vec<f64> =
-            self.thresholds.iter().zip(step).map(|(threshold, step)| threshold + fraction * step).collect();
+        /// Less than a half, so that no two thresholds meet.
+        const PART: f64 = 0.45;
+        let (start, end) = source.support();
+        let below = core::iter::once(start).chain(self.thresholds.iter().copied());
+        let above = self.thresholds.iter().copied().skip(1).chain(core::iter::once(end));
+        let thresholds: Vec<f64> = self
+            .thresholds
+            .iter()
+            .zip(step)
+            .zip(below.zip(above))
+            .map(|((&t, step), (below, above))| {
+                t + (fraction * step).max(PART * (below - t)).min(PART * (above - t))
+            })
+            .collect();
         let ordered = thresholds.is_sorted_by(|a, b| a < b) && thresholds.iter().all(|t| t.is_finite());
         let moved = ordered.then(|| Self::new(source, &thresholds))?;
         (moved.cells.len() == self.cells.len()).then_some(moved)
     }
 
-    /// Newton's step from here; `None` where J is not convex.
+    /// Newton's step from here; `None` where it has no finite length.
     fn newton_step(&self, source: &Density, lambda: f64) -> Option<Vec<f64>> {
         // F in natural logarithms.
         let lambda = lambda / core::f64::consts::LN_2;
@@ -207,12 +215,8 @@ impl Cells {
             // The outermost cells have no other threshold, and perhaps no end.
             let lower = if below > 0.0 { below * a.coupling(lambda) } else { 0.0 };
             let upper = if above > 0.0 { above * b.coupling(lambda) } else { 0.0 };
-            let pivot = diagonal - lower * ratio;
-            // Written so that NaN is no pivot either.
-            let convex = pivot > 0.0;
-            if !convex {
-                return None;
-            }
+            // Where J is not convex a positive pivot still gives a direction that goes down.
+            let pivot = (diagonal - lower * ratio).abs();
             value = (-residual - lower * value) / pivot;
             ratio = upper / pivot;
             rows.push((ratio, value));
@@ -246,38 +250,31 @@ impl Cells {
         self
     }
 
-    /// Newton's method to the stationary point next to here, with turns of thresholds and centroids where J is
-    /// not convex.
+    /// Newton's method to the minimum downhill from here, with turns of thresholds and centroids where no step
+    /// leads down.
     pub(super) fn polish(mut self, source: &Density, lambda: f64) -> Self {
         /// More than any start needed, so that a search ends in any case.
         const STEPS: usize = 200;
-        /// What rounding may add to J.
-        const SLACK: f64 = 1.0 + 1e-14;
-        let mut last = f64::INFINITY;
+        /// What rounding may add to J, and what is no gain.
+        const SLACK: f64 = 1e-14;
+        /// Steps after J stands still, where it is flat: the first of them square what is left of an error of
+        /// 1e-7, more would move but cells of no weight in the tails.
+        const IDLE: usize = 4;
+        let mut idle = 0;
         for _ in 0..STEPS {
             let cost = self.cost(lambda);
             let step = self.newton_step(source, lambda);
             let accepted = step.as_deref().and_then(|step| {
                 (0..20).find_map(|halvings| {
                     let trial = self.moved(source, step, 0.5_f64.powi(halvings))?;
-                    (trial.cost(lambda) <= cost * SLACK).then_some((trial, halvings))
+                    (trial.cost(lambda) <= cost * (1.0 + SLACK)).then_some(trial)
                 })
             });
-            if let (Some((moved, halvings)), Some(step)) = (accepted, step) {
-                self = moved;
-                let size = step.iter().fold(0.0, |size: f64, step| size.max(step.abs()));
-                // Steps shrink quadratically until they are made of rounding errors.
-                if size == 0.0 || (halvings == 0 && size < 1e-7 && size > 0.1 * last) {
-                    break;
-                }
-                last = size;
-            } else {
-                let next = self.clone().alternate(source, lambda, 8);
-                let gains = next.cost(lambda) < cost;
-                if !gains {
-                    break;
-                }
-                self = next;
+            let next = accepted.unwrap_or_else(|| self.clone().alternate(source, lambda, 8));
+            idle = if next.cost(lambda) < cost * (1.0 - SLACK) { 0 } else { idle + 1 };
+            self = next;
+            if idle > IDLE {
+                break;
             }
         }
         self
