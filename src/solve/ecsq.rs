@@ -38,7 +38,6 @@ pub(crate) trait Design: Source {
     fn body(&self) -> (f64, f64);
 
     /// The minimum of D + λH that is downhill from here.
-    #[doc(hidden)]
     fn settle(&self, thresholds: &[f64], lambda: f64) -> Settled;
 }
 
@@ -70,7 +69,10 @@ impl Design for Density {
     fn settle(&self, thresholds: &[f64], lambda: f64) -> Settled {
         /// Enough to drop the levels that have to go.
         const TURNS: usize = 30;
-        Settled::new(Cells::new(self, thresholds).alternate(self, lambda, TURNS).polish(self, lambda), lambda)
+        Settled::new(
+            Cells::new(self, thresholds).alternate(self, lambda, TURNS).polish(self, lambda, false),
+            lambda,
+        )
     }
 }
 
@@ -202,12 +204,12 @@ pub(crate) struct TargetEntropy {
 /// The quantizer of at most `levels` levels and an entropy of at most `bits` with the least error for a density.
 /// `None` for no levels, and for a target that is negative or no number.
 ///
-/// λ is searched for each start. The entropy is within 1e-9 bits of the target where it can be: not where even
+/// λ is searched for each start. The entropy is within 1e-6 bits of the target where it can be: not where even
 /// the levels of least error need less, and not where entropy as a function of λ jumps, as it does for the uniform
 /// density between whole numbers of equal cells: a Lagrangian reaches the convex hull of the curve of rate and
 /// distortion only. A target in a gap gets the quantizer at its lower end.
 pub(crate) fn ecsq_of_entropy(density: Density, levels: usize, bits: f64) -> Option<TargetEntropy> {
-    let (cells, lambda) = least_error(&density, levels, bits, 1e-9)?;
+    let (cells, lambda) = least_error(&density, levels, bits, 1e-7)?;
     Some(TargetEntropy { quantizer: ScalarQuantizer::new(&cells, 1.0), lambda })
 }
 

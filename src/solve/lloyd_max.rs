@@ -15,7 +15,7 @@
 
 use super::density::{Density, Source};
 use super::empirical::Empirical;
-use super::scalar::{Cells, ScalarQuantizer};
+use super::scalar::{Cells, ScalarQuantizer, mirror};
 
 /// The quantizer of `levels` levels with the least mean squared error for a density; it is the only one that
 /// meets Lloyd's conditions, and exactly symmetric where the density is. `None` for no levels.
@@ -23,19 +23,18 @@ use super::scalar::{Cells, ScalarQuantizer};
 /// Its mean squared error is accurate to 1e-12 of itself at least up to 1024 levels. Time O(levels) per step,
 /// about ten steps.
 pub(crate) fn lloyd_max(density: Density, levels: usize) -> Option<ScalarQuantizer> {
-    let cells = Cells::new(&density, &companding_thresholds(density, levels)?).polish(&density, 0.0);
+    let symmetric = density != Density::HalfNormal;
+    let mut thresholds = companding_thresholds(density, levels)?;
+    if symmetric {
+        mirror(&mut thresholds);
+    }
+    let cells = Cells::new(&density, &thresholds).polish(&density, 0.0, symmetric);
     let mut found = ScalarQuantizer::new(&cells, 1.0);
-    if density != Density::HalfNormal {
+    if symmetric {
         mirror(&mut found.levels);
         mirror(&mut found.thresholds);
     }
     Some(found)
-}
-
-/// Makes values that are symmetric about zero but for rounding errors exactly so.
-fn mirror(values: &mut [f64]) {
-    let reversed: Vec<f64> = values.iter().rev().copied().collect();
-    values.iter_mut().zip(reversed).for_each(|(value, other)| *value = 0.5 * (*value - other));
 }
 
 /// The thresholds of the companding quantizer: quantiles of the cube root of the density.

@@ -122,7 +122,7 @@ fn at_the_entropy_of_lloyd_max() {
             let other = lloyd_max(density, levels).unwrap();
             let found = ecsq_of_entropy(density, 256, other.entropy).unwrap();
             assert!(
-                (found.quantizer.entropy - other.entropy).abs() < 1e-8,
+                (found.quantizer.entropy - other.entropy).abs() < 1e-6,
                 "{density:?} {levels}: {found:?}"
             );
             let better = decibels(found.quantizer.mse) - decibels(other.mse);
@@ -142,7 +142,7 @@ fn distance_to_shannon() {
     for bits in [1.0, 1.5, 2.0, 3.0, 4.0, 5.0] {
         let found = ecsq_of_entropy(Density::Gaussian, 256, bits).unwrap().quantizer;
         let distance = found.entropy + 0.5 * found.mse.log2();
-        assert!((found.entropy - bits).abs() < 1e-8, "{bits}: {}", found.entropy);
+        assert!((found.entropy - bits).abs() < 1e-6, "{bits}: {}", found.entropy);
         assert!(distance > 0.0 && distance < gap + 1e-6, "{bits}: {distance}");
         if bits >= 4.0 {
             assert!(distance > gap - 1e-3, "{bits}: {distance}");
