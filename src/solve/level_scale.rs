@@ -200,9 +200,10 @@ mod tests {
         // Only what weighs is fitted.
         let best = best_level_scale(&[1.0f32, 10.0], Some(&[1.0, 0.0]), &[0.0, 1.0], &round).unwrap();
         assert_eq!((best.scale, best.squared_error), (1.0, 0.0));
-        // Only stored scales are compared.
+        // Only stored scales are compared: 0.0132 with 2, 0.0164 with 1.
         let powers = |scale: f64| scale.log2().round().exp2();
         let best = best_level_scale(&[0.9f32, 0.8, -0.7], None, &NF4_LIKE, &powers).unwrap();
-        assert_eq!(best.scale, 1.0);
+        assert_eq!(best.scale, 2.0);
+        assert!((best.squared_error - 0.0132).abs() < 1e-7);
     }
 }

@@ -1,8 +1,21 @@
-//! One-dimensional searches: grids of least squared error, thresholds of least divergence, order statistics.
+//! One-dimensional searches: grids of least squared error, thresholds of least divergence, order statistics,
+//! optimal scalar quantizers; and the special functions and densities that they need.
 
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod density;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod ecsq;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod empirical;
 pub(crate) mod entropy;
 pub(crate) mod level_scale;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod lloyd_max;
 pub(crate) mod quantile;
 #[cfg(test)]
 mod samples;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod scalar;
 pub(crate) mod scale;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod special;
