@@ -83,8 +83,8 @@ fn in_units(magnitudes: &Magnitudes, threshold: f64, inside: Mass) -> Ternary {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::magnitudes::densities::{Gaussian, Laplace, normal_density};
-    use super::super::samples::{self, SplitMix64};
+    use super::super::magnitudes::densities::{Gaussian, Laplace, normal_density, normal_quantiles};
+    use super::super::samples;
     use super::*;
 
     /// The least error of all 2^n choices of the values that are not zero.
@@ -143,24 +143,23 @@ mod tests {
     }
 
     #[test]
-    fn a_normal_sample_has_the_optimum_of_its_density() {
+    fn normal_quantiles_have_the_optimum_of_its_density() {
         let (error, scale) = integrated(normal_density);
         // Max 1960, three levels: 1.224 and 0.1902.
         assert!((error - 0.1902).abs() < 5e-5 && (scale - 1.224).abs() < 1e-3, "{error} {scale}");
-        let mut random = SplitMix64(9);
-        let values: Vec<f64> = (0..200_000).map(|_| random.normal()).collect();
+        let values = normal_quantiles(20_000);
         let magnitudes = Magnitudes::new(&values).unwrap();
         let found = best(&magnitudes);
         let relative = found.squared_error / values.iter().map(|x| x * x).sum::<f64>();
-        // The sum of twelve uniform numbers has an excess kurtosis of -0.1, which lowers the error.
-        assert!((relative / error - 1.0).abs() < 0.02, "{relative} {error}");
-        assert!((found.scale - scale).abs() < 0.01 && found.threshold == 0.5 * found.scale, "{found:?}");
+        // The grid lacks 1e-4 of the variance, in the tails.
+        assert!((relative / error - 1.0).abs() < 1e-3, "{relative} {error}");
+        assert!((found.scale - scale).abs() < 1e-3 && found.threshold == 0.5 * found.scale, "{found:?}");
         let rule = by_rule(&magnitudes);
         assert!(found.squared_error < rule.squared_error, "{found:?} {rule:?}");
         // Zero, or one scale for all, is worse than either.
         let one_bit = with_threshold(&magnitudes, 0.0);
         assert!(rule.squared_error < one_bit.squared_error);
-        assert!((one_bit.scale - values.iter().map(|x| x.abs()).sum::<f64>() / 2e5).abs() < 1e-12);
+        assert!((one_bit.scale - values.iter().map(|x| x.abs()).sum::<f64>() / 2e4).abs() < 1e-12);
     }
 
     #[test]

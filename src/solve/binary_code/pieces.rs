@@ -8,9 +8,8 @@ use super::{Coefficients, MAX_BITS};
 struct Piece {
     end: f64,
     code: u8,
-    /// Number (or weight) and sum of the magnitudes in it.
-    weight: f64,
-    moment: f64,
+    /// The sums over the magnitudes in it.
+    mass: Mass,
 }
 
 /// A sum of coefficients that is not negative.
@@ -38,7 +37,7 @@ impl Pieces {
     /// All magnitudes in one piece, no bit decided.
     pub(super) fn whole(moments: &impl Moments) -> Self {
         let total = moments.total();
-        let piece = Piece { end: f64::INFINITY, code: 0, weight: total.weight, moment: total.moment };
+        let piece = Piece { end: f64::INFINITY, code: 0, mass: total };
         Self { pieces: vec![piece], total, levels: Vec::new() }
     }
 
@@ -51,20 +50,19 @@ impl Pieces {
         for piece in &self.pieces {
             let level: f64 = alpha.iter().take(bit).enumerate().map(|(i, alpha)| sign(piece.code, i) * alpha).sum();
             let to = if piece.end == f64::INFINITY { self.total } else { moments.below(piece.end) };
-            let mut part = |end: f64, code: u8, from: Mass, to: Mass| {
-                let (weight, moment) = (to.weight - from.weight, to.moment - from.moment);
-                deviation += sign(code, bit) * (moment - level * weight);
-                parts.push(Piece { end, code, weight, moment });
+            let mut part = |end: f64, code: u8, mass: Mass| {
+                deviation += sign(code, bit) * (mass.moment - level * mass.weight);
+                parts.push(Piece { end, code, mass });
             };
             let up = piece.code | 1 << bit;
             if level <= start {
-                part(piece.end, up, from, to);
+                part(piece.end, up, to - from);
             } else if level >= piece.end {
-                part(piece.end, piece.code, from, to);
+                part(piece.end, piece.code, to - from);
             } else {
                 let middle = moments.below(level);
-                part(level, piece.code, from, middle);
-                part(piece.end, up, middle, to);
+                part(level, piece.code, middle - from);
+                part(piece.end, up, to - middle);
             }
             (start, from) = (piece.end, to);
         }
@@ -85,8 +83,7 @@ impl Pieces {
                 }
                 None => (f64::INFINITY, self.total),
             };
-            let (weight, moment) = (to.weight - from.weight, to.moment - from.moment);
-            self.pieces.push(Piece { end, code: level.code, weight, moment });
+            self.pieces.push(Piece { end, code: level.code, mass: to - from });
             from = to;
         }
     }
@@ -140,13 +137,13 @@ impl Pieces {
     fn normal_equations(&self, bits: usize) -> ([Coefficients; MAX_BITS], Coefficients) {
         let mut gram = [Coefficients::default(); MAX_BITS];
         let mut product = Coefficients::default();
-        for piece in self.pieces.iter().filter(|piece| piece.weight > 0.0) {
+        for piece in self.pieces.iter().filter(|piece| piece.mass.weight > 0.0) {
             let mut signs = [0.0; MAX_BITS];
             signs.iter_mut().take(bits).enumerate().for_each(|(i, slot)| *slot = sign(piece.code, i));
             for (i, (row, product)) in gram.iter_mut().zip(&mut product).enumerate().take(bits) {
                 let own = sign(piece.code, i);
-                *product += own * piece.moment;
-                let weight = own * piece.weight;
+                *product += own * piece.mass.moment;
+                let weight = own * piece.mass.weight;
                 row.iter_mut().zip(&signs).for_each(|(slot, other)| *slot += weight * other);
             }
         }
@@ -156,12 +153,8 @@ impl Pieces {
     /// The squared error of these codes with given coefficients; a difference of sums.
     #[cfg(test)]
     pub(super) fn squared_error(&self, bits: usize, alpha: &Coefficients) -> f64 {
-        let mut error = self.total.square;
-        for piece in &self.pieces {
-            let level: f64 = alpha.iter().enumerate().take(bits).map(|(i, alpha)| sign(piece.code, i) * alpha).sum();
-            error += level * (level * piece.weight - 2.0 * piece.moment);
-        }
-        error
+        let level = |code: u8| alpha.iter().enumerate().take(bits).map(|(i, alpha)| sign(code, i) * alpha).sum();
+        self.pieces.iter().map(|piece| piece.mass.squared_error(level(piece.code))).sum()
     }
 }
 

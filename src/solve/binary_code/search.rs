@@ -24,12 +24,14 @@ const SHAPES: [f64; 5] = [2.0, 1.7, 1.45, 1.25, 1.1];
 /// The sum of a start's coefficients, in root mean squares of the values.
 const WIDTHS: [f64; 5] = [1.8, 2.4, 3.2, 4.4, 7.0];
 
-/// The alternation from the greedy codes carried to its end, and the best of the search.
-pub(super) fn candidates(moments: &impl Moments, bits: usize) -> [Coefficients; 2] {
+/// The greedy coefficients, their alternation carried to its end, and the best of the search. The latter is best
+/// by differences of sums; evaluated on the values another one may be, where the rest is rounding.
+pub(super) fn candidates(moments: &impl Moments, bits: usize) -> [Coefficients; 3] {
+    let (_, greedily) = greedy(moments, bits, false);
     let (_, first) = alternating(moments, bits, LONG);
     let mut search = Search { moments, bits, pieces: Pieces::whole(moments), best: (f64::INFINITY, first) };
     search.run(&first);
-    [first, search.best.1]
+    [greedily, first, search.best.1]
 }
 
 struct Search<'a, M> {
