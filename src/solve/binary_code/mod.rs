@@ -111,11 +111,9 @@ pub(crate) fn fit(magnitudes: &Magnitudes, bits: usize, rule: BinaryRule) -> Opt
             descending(error_minimizing(magnitudes, bits, rounds, 1e-4 * mean_weight))
         }
         BinaryRule::Best => {
-            let candidates = search::candidates(magnitudes, bits);
-            let error = |alpha: &Coefficients| exact_error(magnitudes, alpha.get(..bits).unwrap_or_default());
             let mut least = (f64::INFINITY, Coefficients::default());
-            for alpha in candidates {
-                let error = error(&alpha);
+            for alpha in search::candidates(magnitudes, bits).map(descending) {
+                let error = exact_error(magnitudes, alpha.get(..bits).unwrap_or_default());
                 if error < least.0 {
                     least = (error, alpha);
                 }

@@ -48,7 +48,8 @@ impl Pieces {
         let mut deviation = 0.0;
         let (mut start, mut from) = (0.0, Mass::default());
         for piece in &self.pieces {
-            let level: f64 = alpha.iter().take(bit).enumerate().map(|(i, alpha)| sign(piece.code, i) * alpha).sum();
+            let level: f64 =
+                alpha.iter().take(bit).enumerate().map(|(i, alpha)| sign(piece.code, i) * alpha).sum();
             let to = if piece.end == f64::INFINITY { self.total } else { moments.below(piece.end) };
             let mut part = |end: f64, code: u8, mass: Mass| {
                 deviation += sign(code, bit) * (mass.moment - level * mass.weight);
@@ -153,7 +154,8 @@ impl Pieces {
     /// The squared error of these codes with given coefficients; a difference of sums.
     #[cfg(test)]
     pub(super) fn squared_error(&self, bits: usize, alpha: &Coefficients) -> f64 {
-        let level = |code: u8| alpha.iter().enumerate().take(bits).map(|(i, alpha)| sign(code, i) * alpha).sum();
+        let level =
+            |code: u8| alpha.iter().enumerate().take(bits).map(|(i, alpha)| sign(code, i) * alpha).sum();
         self.pieces.iter().map(|piece| piece.mass.squared_error(level(piece.code))).sum()
     }
 }
@@ -168,7 +170,9 @@ fn solve(gram: [Coefficients; MAX_BITS], product: Coefficients, bits: usize) -> 
         let Some(row) = gram.get(i) else { break };
         let mut own = Coefficients::default();
         for j in 0..i {
-            let (Some(&entry), Some(other), Some(&pivot)) = (row.get(j), factor.get(j), pivots.get(j)) else { break };
+            let (Some(&entry), Some(other), Some(&pivot)) = (row.get(j), factor.get(j), pivots.get(j)) else {
+                break;
+            };
             let known: f64 = own.iter().zip(other).zip(&pivots).take(j).map(|((a, b), d)| a * b * d).sum();
             if let Some(slot) = own.get_mut(j) {
                 *slot = if pivot > 0.0 { (entry - known) / pivot } else { 0.0 };

@@ -84,7 +84,8 @@ impl<M: Moments> Search<'_, M> {
         let mut random = Philox::new(0);
         for time in 0..times {
             let spread = [0.15, 0.4, 0.8][time % 3];
-            let start = self.best.1.map(|alpha| alpha * (spread * (2.0 * random.random::<f64>() - 1.0)).exp());
+            let start =
+                self.best.1.map(|alpha| alpha * (spread * (2.0 * random.random::<f64>() - 1.0)).exp());
             let (error, alpha) = self.judge(&start);
             // What is still far from the best after a few rounds would hardly pass it.
             if error < 1.1 * self.best.0 {
