@@ -64,8 +64,8 @@ pub(crate) trait Moments {
     }
 }
 
-/// The magnitudes of values, in ascending order and in units of a power of two that leaves squares and
-/// reciprocals of the largest in range.
+/// The magnitudes of values, in ascending order, they and their weights in units of powers of two, so that sums
+/// and squares stay in range.
 #[derive(Debug, Clone)]
 pub(crate) struct Magnitudes {
     values: Vec<f64>,
@@ -74,6 +74,8 @@ pub(crate) struct Magnitudes {
     /// `running[i]`: the sums over the first i magnitudes.
     running: Vec<Mass>,
     unit: f64,
+    /// What the weights are multiples of, also a power of two.
+    weight_unit: f64,
 }
 
 impl Magnitudes {
@@ -83,7 +85,7 @@ impl Magnitudes {
     pub(crate) fn new<T: Real>(values: &[T]) -> Option<Self> {
         let mut values: Vec<f64> = values.iter().map(|&x| Element::to_f64(x).abs()).collect();
         values.sort_unstable_by(f64::total_cmp);
-        Self::sorted(values, Vec::new())
+        Self::sorted(values, Vec::new(), 1.0)
     }
 
     /// The magnitudes of finite values with finite weights: elements with their importance, or the points of a
@@ -99,16 +101,22 @@ impl Magnitudes {
             .collect();
         // By weight too, so that the order of equal magnitudes in the input does not change any rounding.
         points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        let (values, weights) = points.into_iter().unzip();
-        Self::sorted(values, weights)
+        let heaviest = points.iter().fold(0.0_f64, |max, &(_, weight)| max.max(weight));
+        if heaviest.is_infinite() {
+            return None;
+        }
+        let weight_unit = power_of_two(heaviest);
+        let (values, weights) =
+            points.into_iter().map(|(value, weight)| (value, weight / weight_unit)).unzip();
+        Self::sorted(values, weights, weight_unit)
     }
 
-    fn sorted(mut values: Vec<f64>, weights: Vec<f64>) -> Option<Self> {
+    fn sorted(mut values: Vec<f64>, weights: Vec<f64>, weight_unit: f64) -> Option<Self> {
         let largest = values.last().copied().unwrap_or(0.0);
         if !(largest > 0.0 && largest.is_finite()) {
             return None;
         }
-        let unit = largest.log2().floor().min(1022.0).exp2();
+        let unit = power_of_two(largest);
         values.iter_mut().for_each(|value| *value /= unit);
         let mut running = Vec::with_capacity(values.len() + 1);
         let mut sums = Mass::default();
@@ -120,12 +128,18 @@ impl Magnitudes {
             sums.square += weight * (value * value);
             running.push(sums);
         }
-        Some(Self { values, weights, running, unit })
+        Some(Self { values, weights, running, unit, weight_unit })
     }
 
     /// What the magnitudes are multiples of: those of [`Moments`] times this are the original ones.
     pub(crate) fn unit(&self) -> f64 {
         self.unit
+    }
+
+    /// A squared error in units as that of the original values and weights. It may overflow, or be lost below the
+    /// smallest number.
+    pub(crate) fn to_original(&self, squared_error: f64) -> f64 {
+        squared_error * self.weight_unit * self.unit * self.unit
     }
 
     /// The largest magnitude, in units.
@@ -166,6 +180,11 @@ impl Magnitudes {
         }
         error
     }
+}
+
+/// The power of two below a positive finite number that has a finite double.
+fn power_of_two(x: f64) -> f64 {
+    x.log2().floor().min(1022.0).exp2()
 }
 
 impl Moments for Magnitudes {
@@ -280,7 +299,9 @@ mod tests {
         assert_eq!(magnitudes.below(0.0), Mass::default());
         assert_eq!(magnitudes.total(), Mass { weight: 4.0, moment: 3.25, square: 4.0625 });
         let weighted = Magnitudes::weighted([(3.0, 1.0), (-1.0, 2.0), (8.0, 0.0), (0.0, f64::NAN)]).unwrap();
-        assert_eq!(weighted.total(), Mass { weight: 3.0, moment: 2.5, square: 2.75 });
+        // In units of 2 both, magnitudes and weights.
+        assert_eq!(weighted.total(), Mass { weight: 1.5, moment: 1.25, square: 1.375 });
+        assert_eq!(weighted.to_original(weighted.total().square), 11.0);
     }
 
     #[test]
@@ -289,6 +310,9 @@ mod tests {
         assert!(Magnitudes::new(&[0.0_f64, -0.0]).is_none());
         assert!(Magnitudes::new(&[1.0, f64::INFINITY]).is_none());
         assert!(Magnitudes::weighted([(1.0, 0.0), (0.0, 1.0)]).is_none());
+        assert!(Magnitudes::weighted([(1.0, f64::INFINITY)]).is_none());
+        let extreme = Magnitudes::weighted([(1e300, 1e308), (-1e300, 1e308), (1e-300, 1e-308)]).unwrap();
+        assert!(extreme.total().square.is_finite());
         assert!(Magnitudes::new(&[f64::MAX, -5e-324]).is_some());
         assert_eq!(Magnitudes::new(&[5e-324]).unwrap().max(), 1.0);
     }

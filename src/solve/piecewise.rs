@@ -131,7 +131,7 @@ pub(crate) fn best_break_point(magnitudes: &Magnitudes, steps: PieceSteps, m: f6
             }
         }
     }
-    BreakPoint { p: best.p * unit, squared_error: best.squared_error * unit * unit }
+    BreakPoint { p: best.p * unit, squared_error: magnitudes.to_original(best.squared_error) }
 }
 
 /// Break points at the lowest minima, the lowest first.
@@ -173,8 +173,7 @@ fn search(moments: &impl Moments, steps: PieceSteps, m: f64) -> Vec<f64> {
         }
         for _ in 0..50 {
             let next = sampled(least_squares(moments, steps, least.1, m));
-            // NaN ends the loop too.
-            if !(next.0 < least.0) {
+            if next.0.is_nan() || next.0 >= least.0 {
                 break;
             }
             least = next;
@@ -293,13 +292,13 @@ mod tests {
         let error = |p: f64| magnitudes.squared_error(steps.magnitudes(p, m));
         let even = (1..=9000).map(|i| error(m * f64::from(i) / 9000.0));
         let low = (1..=1000).map(|i| error(m * (-f64::from(i) / 60.0).exp2()));
-        even.chain(low).fold(f64::INFINITY, f64::min) * magnitudes.unit() * magnitudes.unit()
+        magnitudes.to_original(even.chain(low).fold(f64::INFINITY, f64::min))
     }
 
     fn uniform_error(magnitudes: &Magnitudes, steps: PieceSteps, m: f64) -> f64 {
         let m = m / magnitudes.unit();
         let error = magnitudes.exact_squared_error(steps.magnitudes(steps.uniform_break_point(m), m));
-        error * magnitudes.unit() * magnitudes.unit()
+        magnitudes.to_original(error)
     }
 
     #[test]
@@ -341,7 +340,8 @@ mod tests {
             let deviation = (values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64).sqrt();
             let unit = magnitudes.unit();
             let p = break_point_of_density(shape, deviation, m) / unit;
-            let closed = magnitudes.exact_squared_error(steps.magnitudes(p, m / unit)) * unit * unit;
+            let closed = magnitudes.exact_squared_error(steps.magnitudes(p, m / unit));
+            let closed = magnitudes.to_original(closed);
             assert!(closed < 0.9 * uniform_error(&magnitudes, steps, m) && closed >= best.squared_error);
         }
     }

@@ -12,8 +12,8 @@
 //! Delta = 0.7 / n * sum |w|,        t_i = sign(w_i) where |w_i| > Delta,    alpha = mean of those |w_i|,
 //! ```
 //!
-//! exact to the leading digit for a uniform density (2/3) and a normal one (0.77); [`best`] tries every m, which
-//! takes one pass over the sorted magnitudes.
+//! close to the best of a uniform density (2/3) and of a normal one (0.77); [`best`] tries every m, which takes one
+//! pass over the sorted magnitudes.
 //!
 //! With a scale for each sign, as in trained ternary quantization (Zhu et al. 2017) and ProxQuant (Bai et al.
 //! 2019), the two signs are two problems of this kind: solve the magnitudes of the positive values and those of
@@ -76,7 +76,7 @@ fn in_units(magnitudes: &Magnitudes, threshold: f64, inside: Mass) -> Ternary {
         let distance = if point.0 > threshold { point.0 - scale } else { point.0 };
         error += point.1 * (distance * distance);
     }
-    Ternary { threshold: threshold * unit, scale: scale * unit, squared_error: error * unit * unit }
+    Ternary { threshold: threshold * unit, scale: scale * unit, squared_error: magnitudes.to_original(error) }
 }
 
 #[cfg(test)]

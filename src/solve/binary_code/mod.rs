@@ -125,7 +125,7 @@ pub(crate) fn fit(magnitudes: &Magnitudes, bits: usize, rule: BinaryRule) -> Opt
     let unit = magnitudes.unit();
     Some(BinaryCode {
         alpha: alpha.iter().map(|alpha| alpha * unit).collect(),
-        squared_error: exact_error(magnitudes, alpha) * unit * unit,
+        squared_error: magnitudes.to_original(exact_error(magnitudes, alpha)),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The least squared error of all coefficients, as well as many alternations find it.
 //!
 //! An alternation ends in the nearest of many minima: which one depends on the shape of the level set, that is on
-//! the order of the sums, and it leaves that shape only through a tie. So there are starts of all shapes, from
+//! the order of the sums, which an alternation seldom changes. So there are starts of all shapes, from
 //! coefficients that halve (uniform levels) to nearly equal ones (dense levels in the middle, sparse in the tails),
 //! of several widths; the best of them is then shaken, harder and softer in turns.
 
@@ -29,6 +29,10 @@ const WIDTHS: [f64; 5] = [1.8, 2.4, 3.2, 4.4, 7.0];
 pub(super) fn candidates(moments: &impl Moments, bits: usize) -> [Coefficients; 3] {
     let (_, greedily) = greedy(moments, bits, false);
     let (_, first) = alternating(moments, bits, LONG);
+    if bits <= 1 {
+        // The mean magnitude is the optimum.
+        return [greedily, first, first];
+    }
     let mut search = Search { moments, bits, pieces: Pieces::whole(moments), best: (f64::INFINITY, first) };
     search.run(&first);
     [greedily, first, search.best.1]
@@ -61,7 +65,11 @@ impl<M: Moments> Search<'_, M> {
         for (_, alpha) in found.iter().take(4) {
             self.finish(alpha);
         }
-        self.shake(if bits <= 4 { 96 } else { 32 });
+        self.shake(match bits {
+            0..=2 => 12,
+            3..=4 => 96,
+            _ => 32,
+        });
     }
 
     /// Alternates a few rounds; the error then.

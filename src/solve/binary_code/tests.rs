@@ -221,7 +221,8 @@ fn reference_samples() {
         close(values[0], first, 1e-11);
         let magnitudes = Magnitudes::new(&values).unwrap();
         let square = magnitudes.total().square;
-        for rule in [BinaryRule::Greedy, BinaryRule::Refined, BinaryRule::Alternating { rounds: 2 }, BinaryRule::Best]
+        for rule in
+            [BinaryRule::Greedy, BinaryRule::Refined, BinaryRule::Alternating { rounds: 2 }, BinaryRule::Best]
         {
             let code = fit(&magnitudes, 1, rule).unwrap();
             close(code.squared_error / values.iter().map(|x| x * x).sum::<f64>(), one_bit, 1e-9);
@@ -265,7 +266,11 @@ fn one_bit_is_the_scaled_sign() {
     for rule in RULES {
         let code = fit(&magnitudes, 1, rule).unwrap();
         // LQ-Nets' least squares are held to where they start, by 1e-4 of one value.
-        close(code.alpha[0], mean, if matches!(rule, BinaryRule::ErrorMinimizing { .. }) { 1e-7 } else { 1e-13 });
+        close(
+            code.alpha[0],
+            mean,
+            if matches!(rule, BinaryRule::ErrorMinimizing { .. }) { 1e-7 } else { 1e-13 },
+        );
     }
 }
 
@@ -314,6 +319,24 @@ fn error_minimization_never_rises() {
 }
 
 #[test]
+fn counts_of_a_histogram_are_repeated_values() {
+    let mut random = SplitMix64(3);
+    let bins: Vec<(f64, u32)> =
+        (0..200).map(|i| (f64::from(i) / 37.0 - 2.0, (random.uniform() * 9.0) as u32)).collect();
+    let repeated: Vec<f64> = bins.iter().flat_map(|&(x, count)| (0..count).map(move |_| x)).collect();
+    let repeated = Magnitudes::new(&repeated).unwrap();
+    let weighted = Magnitudes::weighted(bins.iter().map(|&(x, count)| (x, f64::from(count)))).unwrap();
+    for rule in RULES {
+        // LQ-Nets' least squares are held by 1e-4 of one point, here of a bin.
+        let tolerance = if matches!(rule, BinaryRule::ErrorMinimizing { .. }) { 1e-5 } else { 1e-9 };
+        for bits in 1..=4 {
+            let [a, b] = [&weighted, &repeated].map(|magnitudes| fit(magnitudes, bits, rule).unwrap());
+            close(a.squared_error, b.squared_error, tolerance);
+        }
+    }
+}
+
+#[test]
 fn sums_are_sorted_with_their_codes() {
     let sums = sums(&[1.0, 0.5, 0.5]);
     let found: Vec<_> = sums.iter().map(|sum| (sum.value, sum.code)).collect();
@@ -335,26 +358,39 @@ fn sums_are_sorted_with_their_codes() {
 #[test]
 fn undetermined_coefficients_are_zero() {
     // Constant values, fewer distinct ones than levels, extreme ones.
-    for values in
-        [&[3.0_f64; 9][..], &[-2.0], &[1.0, -1.0, 3.0], &[0.0, 0.0, 5e-300], &[1e300, -1e300], &[0.0, 1.0, 1.0, 0.0]]
-    {
+    for values in [
+        &[3.0_f64; 9][..],
+        &[-2.0],
+        &[1.0, -1.0, 3.0],
+        &[0.0, 0.0, 5e-300],
+        &[1e300, -1e300],
+        &[0.0, 1.0, 1.0, 0.0],
+    ] {
         let magnitudes = Magnitudes::new(values).unwrap();
         let largest = values.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
         for bits in 1..=MAX_BITS {
             for rule in RULES {
                 let code = fit(&magnitudes, bits, rule).unwrap();
-                assert!(code.alpha.iter().all(|alpha| alpha.is_finite()), "{values:?} {bits} {rule:?} {code:?}");
-                let relative: f64 = values.iter().map(|x| x / largest).map(|x| {
-                    let near = |sum: &SignedSum| (x - sum.value / largest).powi(2);
-                    sums(&code.alpha).iter().map(near).fold(f64::INFINITY, f64::min)
-                }).sum();
+                assert!(
+                    code.alpha.iter().all(|alpha| alpha.is_finite()),
+                    "{values:?} {bits} {rule:?} {code:?}"
+                );
+                let relative: f64 = values
+                    .iter()
+                    .map(|x| x / largest)
+                    .map(|x| {
+                        let near = |sum: &SignedSum| (x - sum.value / largest).powi(2);
+                        sums(&code.alpha).iter().map(near).fold(f64::INFINITY, f64::min)
+                    })
+                    .sum();
                 if bits >= 2 && matches!(rule, BinaryRule::Best | BinaryRule::Refined) {
                     assert!(relative < 1e-25, "{values:?} {bits} {rule:?} {code:?}");
                 }
             }
         }
     }
-    let constant = fit(&Magnitudes::new(&[-7.0_f32; 5]).unwrap(), 3, BinaryRule::Alternating { rounds: 2 }).unwrap();
+    let constant =
+        fit(&Magnitudes::new(&[-7.0_f32; 5]).unwrap(), 3, BinaryRule::Alternating { rounds: 2 }).unwrap();
     assert_eq!(constant, BinaryCode { alpha: vec![7.0, 0.0, 0.0], squared_error: 0.0 });
     for bits in [0, 9, usize::MAX] {
         assert_eq!(fit(&Magnitudes::new(&[1.0]).unwrap(), bits, BinaryRule::Best), None);
@@ -390,10 +426,9 @@ proptest! {
             values.iter().enumerate().flat_map(|(i, &x)| (0..repeats(i)).map(move |_| x)).collect();
         let weighted = Magnitudes::weighted(values.iter().enumerate().map(|(i, &x)| (x, repeats(i) as f64))).unwrap();
         let repeated = Magnitudes::new(&repeated).unwrap();
-        for rule in [BinaryRule::Greedy, BinaryRule::Refined] {
-            let (a, b) = (fit(&weighted, bits, rule).unwrap(), fit(&repeated, bits, rule).unwrap());
-            prop_assert!((a.squared_error - b.squared_error).abs() <= 1e-9 * square, "{:?} {:?}", a, b);
-        }
+        // With other rules the sign of a residual of zero, which is up to rounding, decides on what follows.
+        let greedy = |magnitudes| fit(magnitudes, bits, BinaryRule::Greedy).unwrap().squared_error;
+        prop_assert!((greedy(&weighted) - greedy(&repeated)).abs() <= 1e-12 * square);
 
         if let Some(weighted) = Magnitudes::weighted(values.iter().copied().zip(weights.iter().copied())) {
             for rule in RULES {
