@@ -1,6 +1,8 @@
-//! One-dimensional searches: grids of least squared error, thresholds of least divergence, order statistics,
-//! optimal scalar quantizers; and the special functions and densities that they need.
+//! One-dimensional searches: grids and level sets of least squared error, thresholds of least divergence, order
+//! statistics, optimal scalar quantizers; and the special functions and densities that they need.
 
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod binary_code;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod density;
 #[allow(dead_code, reason = "for the quantizers to come")]
@@ -11,6 +13,10 @@ pub(crate) mod entropy;
 pub(crate) mod level_scale;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod lloyd_max;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod magnitudes;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod piecewise;
 pub(crate) mod quantile;
 #[cfg(test)]
 mod samples;
@@ -19,3 +25,5 @@ pub(crate) mod scalar;
 pub(crate) mod scale;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod special;
+#[allow(dead_code, reason = "for the quantizers to come")]
+pub(crate) mod ternary;
