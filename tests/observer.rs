@@ -268,7 +268,7 @@ fn tiny_scales_of_a_stream_widen_if_asked() {
     let error = narrow(Uniform::symmetric(BitWidth::EIGHT));
     assert!(matches!(error, Err(Error::Data(DataError::ScaleStorage { region: 0, .. }))));
     let frozen = narrow(Uniform::symmetric(BitWidth::EIGHT).widen_scales()).unwrap();
-    assert_eq!(frozen.notes(), [(0, Note::WidenedScales { storage: lowbit::FloatType::F32 })]);
+    assert_eq!(frozen.notes(), [(0, Note::WidenedScales { storage: lowbit::FloatType::F32.into() })]);
     let Some(Grid::Affine(grid)) = frozen.grids().get(0) else { panic!("affine") };
     assert_eq!(grid.scale, f64::from((1e-9f32 as f64 / 127.0) as f32));
 }

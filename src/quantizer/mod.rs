@@ -82,7 +82,7 @@ use crate::error::{ConfigError, Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::tensor::{
     AffineGrid, BinaryCodeGrid, CodebookGrid, Encoding, Grid, Grids, LevelGrid, NonFinite, Note, Notes,
-    QuantizedTensor, Scheme, TensorView, VectorGrid,
+    PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
@@ -115,7 +115,7 @@ macro_rules! from_grid {
     )*};
 }
 
-from_grid!(AffineGrid, BinaryCodeGrid, CodebookGrid, LevelGrid, VectorGrid);
+from_grid!(AffineGrid, BinaryCodeGrid, CodebookGrid, LevelGrid, PiecewiseGrid, VectorGrid);
 
 /// A quantization method: what it stores, and how it finds the grid of a region.
 ///

@@ -75,6 +75,15 @@ impl<T: Real> Params<T> {
                 self.values.clear();
                 regions.for_each(|region| self.values.extend(grids.values(region).map(T::from_f64)));
             }
+            Grids::PiecewiseAffine(grids) => {
+                self.values.clear();
+                let Scheme::PiecewiseAffine(scheme) = scheme else { return };
+                regions.for_each(|region| {
+                    self.values.extend(grids.values(scheme, region).into_iter().map(T::from_f64));
+                    // The last code is not in use.
+                    self.values.push(T::zero());
+                });
+            }
             // Decoded vector by vector.
             Grids::VectorCodebook(_) => {}
         }

@@ -8,6 +8,7 @@ use super::affine::{AffineGrid, AffineGrids};
 use super::binary_code::{BinaryCodeGrid, BinaryCodeGrids};
 use super::codebook::{CodebookGrid, CodebookGrids};
 use super::levels::{LevelGrid, LevelGrids};
+use super::piecewise::{PiecewiseGrid, PiecewiseGrids};
 use super::scheme::{ClippingRange, Scheme};
 use super::vector_codebook::{VectorGrid, VectorGrids};
 
@@ -166,6 +167,8 @@ representations! {
     Codebook(CodebookGrid, CodebookGrids),
     /// Coefficients of binary codes.
     BinaryCode(BinaryCodeGrid, BinaryCodeGrids),
+    /// Break points and ends of two pieces.
+    PiecewiseAffine(PiecewiseGrid, PiecewiseGrids),
     /// Codebooks of vectors.
     VectorCodebook(VectorGrid, VectorGrids),
 }

@@ -17,6 +17,7 @@ mod grids;
 mod levels;
 #[cfg(feature = "safetensors")]
 mod parameters;
+mod piecewise;
 mod quantized;
 mod scales;
 mod scheme;
@@ -35,6 +36,7 @@ pub use codes::PackedCodes;
 pub use encoding::{Dialect, Encoding, NonFinite, Rounding};
 pub use grids::{Grid, Grids};
 pub use levels::{LevelGrid, LevelGrids, LevelScheme, LevelTable, Levels};
+pub use piecewise::{PiecewiseGrid, PiecewiseGrids, PiecewiseScheme};
 pub use quantized::{Note, Notes, QuantizedTensor};
 pub use scales::{PowerBase, ScaleArray, ScaleStorage};
 pub use scheme::{ClippingRange, Scheme};

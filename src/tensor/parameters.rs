@@ -12,6 +12,7 @@ use super::codebook::CodebookGrids;
 use super::codes::PackedCodes;
 use super::grids::Grids;
 use super::levels::{LevelGrids, Levels};
+use super::piecewise::PiecewiseGrids;
 use super::quantized::QuantizedTensor;
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::Scheme;
@@ -19,7 +20,7 @@ use super::two_level::{TwoLevel, TwoLevelScales};
 use super::vector_codebook::VectorGrids;
 
 /// The endings of all names that parameters can have.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 10] = [
     "scales",
     "zero_points",
     "scales.codes",
@@ -28,6 +29,8 @@ pub(crate) const NAMES: [&str; 8] = [
     "levels",
     "coefficients",
     "vectors",
+    "break_points",
+    "ends",
 ];
 
 /// The type of a parameter's numbers.
@@ -121,6 +124,10 @@ impl Scheme {
             Self::BinaryCode(scheme) => {
                 one("coefficients", scheme.storage(), with(scheme.bits().get() as usize))
             }
+            Self::PiecewiseAffine(scheme) => ["break_points", "ends"]
+                .into_iter()
+                .flat_map(|name| one(name, scheme.storage(), regions.clone()))
+                .collect(),
             Self::VectorCodebook(scheme) => {
                 let mut shape = with(scheme.bits().levels() as usize);
                 shape.push(scheme.dimension());
@@ -174,6 +181,9 @@ impl Grids {
             }
             Self::Codebook(grids) => vec![Numbers::Float(grids.levels())],
             Self::BinaryCode(grids) => vec![Numbers::Float(grids.coefficients())],
+            Self::PiecewiseAffine(grids) => {
+                vec![Numbers::Float(grids.break_points()), Numbers::Float(grids.ends())]
+            }
             Self::VectorCodebook(grids) => vec![Numbers::Float(grids.vectors())],
         }
     }
@@ -210,6 +220,9 @@ impl Grids {
             }
             Scheme::BinaryCode(scheme) => {
                 BinaryCodeGrids::from_arrays(scheme.bits(), next()?.floats()).into()
+            }
+            Scheme::PiecewiseAffine(_) => {
+                PiecewiseGrids::from_arrays(next()?.floats(), next()?.floats()).into()
             }
             Scheme::VectorCodebook(scheme) => VectorGrids::from_arrays(scheme, next()?.floats()).into(),
         };

@@ -471,6 +471,7 @@ impl fmt::Debug for QuantizedTensor {
                 Some(Grid::Levels(grid)) => write!(f, " {}·level[q]", grid.scale)?,
                 Some(Grid::Codebook(grid)) => write!(f, " {:?}[q]", grid.levels)?,
                 Some(Grid::BinaryCode(grid)) => write!(f, " Σ ±{:?}", grid.coefficients)?,
+                Some(Grid::PiecewiseAffine(grid)) => write!(f, " ±{} ±{}", grid.break_point, grid.end)?,
                 Some(Grid::VectorCodebook(grid)) => write!(f, " {:?}[q]", grid.vectors)?,
                 None => {}
             }

@@ -18,6 +18,7 @@ use super::code_range::CodeRange;
 use super::codebook::CodebookScheme;
 use super::grids::Grid;
 use super::levels::LevelScheme;
+use super::piecewise::PiecewiseScheme;
 use super::scales::ScaleStorage;
 use super::vector_codebook::VectorScheme;
 
@@ -114,6 +115,8 @@ pub enum Scheme {
     Codebook(CodebookScheme),
     /// Sums of signed coefficients: `r̃ = Σ ±αᵢ`.
     BinaryCode(BinaryCodeScheme),
+    /// Two uniform pieces, fine around zero and coarse in the tails.
+    PiecewiseAffine(PiecewiseScheme),
     /// Codebooks of short vectors: `(r̃₁, …, r̃_d) = vector[q]`.
     VectorCodebook(VectorScheme),
 }
@@ -126,6 +129,7 @@ macro_rules! each_scheme {
             Scheme::Levels($scheme) => $body,
             Scheme::Codebook($scheme) => $body,
             Scheme::BinaryCode($scheme) => $body,
+            Scheme::PiecewiseAffine($scheme) => $body,
             Scheme::VectorCodebook($scheme) => $body,
         }
     };
@@ -149,6 +153,7 @@ impl Scheme {
             Self::Levels(scheme) => scheme.scales(),
             Self::Codebook(scheme) => ScaleStorage::Float(scheme.storage()),
             Self::BinaryCode(scheme) => ScaleStorage::Float(scheme.storage()),
+            Self::PiecewiseAffine(scheme) => ScaleStorage::Float(scheme.storage()),
             Self::VectorCodebook(scheme) => ScaleStorage::Float(scheme.storage()),
         }
     }
@@ -157,7 +162,7 @@ impl Scheme {
     pub const fn is_symmetric(&self) -> bool {
         match self {
             Self::Affine(scheme) => scheme.is_symmetric(),
-            Self::Levels(_) | Self::BinaryCode(_) => true,
+            Self::Levels(_) | Self::BinaryCode(_) | Self::PiecewiseAffine(_) => true,
             Self::Codebook(_) | Self::VectorCodebook(_) => false,
         }
     }
@@ -199,6 +204,7 @@ impl Scheme {
             Self::Levels(scheme) => scheme.grid(range, region)?.into(),
             Self::Codebook(scheme) => scheme.grid(range).into(),
             Self::BinaryCode(scheme) => scheme.grid(range).into(),
+            Self::PiecewiseAffine(scheme) => scheme.grid(range).into(),
             Self::VectorCodebook(scheme) => scheme.grid(range).into(),
         })
     }
@@ -254,5 +260,6 @@ from!(
     Levels(LevelScheme),
     Codebook(CodebookScheme),
     BinaryCode(BinaryCodeScheme),
+    PiecewiseAffine(PiecewiseScheme),
     VectorCodebook(VectorScheme)
 );

@@ -19,10 +19,12 @@
 //! | `NAME.levels`, shared | F64, F32, F16, BF16 | `[2^b]` | the levels that all regions share, under their scales |
 //! | `NAME.levels`, codebooks | F64, F32, F16, BF16 | as the scales, then 2^b | the levels of each region |
 //! | `NAME.coefficients` | F64, F32, F16, BF16 | as the scales, then b | the α of each bit of each region |
+//! | `NAME.break_points`, `NAME.ends` | F64, F32, F16, BF16 | as the scales | where centre and tails of two pieces end |
 //! | `NAME.vectors` | F64, F32, F16, BF16 | as the scales, then 2^b, d | the vectors of each region |
 //!
 //! Which of them there are follows from the scheme; its documentation says what they mean: [`AffineScheme`],
-//! [`LevelScheme`], [`CodebookScheme`], [`BinaryCodeScheme`], [`VectorScheme`].
+//! [`LevelScheme`], [`CodebookScheme`], [`BinaryCodeScheme`], [`PiecewiseScheme`],
+//! [`VectorScheme`].
 //! There is no entry for zero points that are the same by scheme, nor for the levels of a named table. Every entry is
 //! aligned to its element type, as the entries are in the order of the `safetensors` crate: largest elements
 //! first. Of the metadata (`__metadata__` of the header) the line `NAME` is a JSON object:
@@ -73,6 +75,7 @@
 //! [`LevelScheme`]: crate::tensor::LevelScheme
 //! [`CodebookScheme`]: crate::tensor::CodebookScheme
 //! [`BinaryCodeScheme`]: crate::tensor::BinaryCodeScheme
+//! [`PiecewiseScheme`]: crate::tensor::PiecewiseScheme
 //! [`VectorScheme`]: crate::tensor::VectorScheme
 
 mod info;

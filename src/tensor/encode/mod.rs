@@ -140,6 +140,12 @@ impl Job<'_, '_> {
                 let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
                 self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::High, values), bytes)
             }
+            (Scheme::PiecewiseAffine(scheme), Grids::PiecewiseAffine(grids)) => {
+                let values = |region, out: &mut Vec<T>| {
+                    out.extend(grids.values(scheme, region).into_iter().map(T::from_f64));
+                };
+                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::Away, values), bytes)
+            }
             (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) => {
                 vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes)
             }
