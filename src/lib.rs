@@ -77,6 +77,7 @@ mod kernel;
 mod names;
 mod parallel;
 mod solve;
+mod tables;
 
 pub mod calibration;
 pub mod granularity;
@@ -84,6 +85,7 @@ pub mod integer;
 #[cfg(feature = "safetensors")]
 pub mod io;
 pub mod metrics;
+pub mod minifloat;
 pub mod observer;
 pub mod quantizer;
 pub mod random;
