@@ -164,6 +164,24 @@ pub enum ConfigError {
         /// The most that works.
         max: usize,
     },
+    /// A floating-point format that has no values, or too many bits.
+    #[error(
+        "a format of {exponent_bits} exponent and {mantissa_bits} mantissa bits is not supported: {rule}"
+    )]
+    Minifloat {
+        /// Bits of the exponent.
+        exponent_bits: u32,
+        /// Bits of the mantissa.
+        mantissa_bits: u32,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A base whose powers are no scale.
+    #[error("base {base} is not supported: it must be finite and above 1 by at least 2^-16")]
+    LogBase {
+        /// The base asked for.
+        base: f64,
+    },
     /// A name that the text form cannot hold, or that is taken.
     #[error("{name:?} cannot be registered: names are lower-case words joined by hyphens, each used once")]
     Name {

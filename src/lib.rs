@@ -77,6 +77,7 @@ mod kernel;
 mod names;
 mod parallel;
 mod solve;
+mod tables;
 mod text;
 
 pub mod calibration;
@@ -85,6 +86,7 @@ pub mod integer;
 #[cfg(feature = "safetensors")]
 pub mod io;
 pub mod metrics;
+pub mod minifloat;
 pub mod observer;
 pub mod qat;
 pub mod quantizer;
