@@ -9,8 +9,6 @@ use crate::element::{Element, FloatType, Real};
 /// Which of two neighbouring levels gets a value that is as near to one as to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ties {
-    /// The one with the even code.
-    Even,
     /// The lower one.
     Low,
     /// The upper one.
@@ -24,8 +22,6 @@ pub(crate) enum Ties {
 pub(crate) enum Boundary {
     /// Half way.
     Midpoint(Ties),
-    /// Half way in the logarithm to this base; next to zero, half a step below the smallest magnitude.
-    Logarithmic(f64),
     /// At the upper level: every value goes down.
     Floor,
     /// Just above the lower level: every value goes up.
@@ -72,7 +68,7 @@ impl<T: Real> LevelMaps<T> {
         }
         for pair in order.windows(2) {
             if let [low, high] = *pair {
-                self.cuts.push(cut(value(low), value(high), high, boundary));
+                self.cuts.push(cut(value(low), value(high), boundary));
             }
         }
         let unused = count - order.len().min(count);
@@ -82,6 +78,23 @@ impl<T: Real> LevelMaps<T> {
         let last = order.last().copied().unwrap_or(0);
         self.levels.extend(core::iter::repeat_n(value(last), unused));
         self.codes.extend(core::iter::repeat_n(last, unused));
+    }
+
+    /// Appends a map whose levels ascend and whose cuts are known: `count` levels and codes, and a cut between each two.
+    pub(crate) fn push_known(
+        &mut self,
+        levels: impl IntoIterator<Item = T>,
+        cuts: impl IntoIterator<Item = T>,
+        codes: &[u16],
+    ) {
+        let unused = self.count - codes.len().min(self.count);
+        self.levels.extend(levels);
+        self.cuts.extend(cuts);
+        self.codes.extend_from_slice(codes);
+        let last = (self.levels.last().copied().unwrap_or_default(), codes.last().copied().unwrap_or(0));
+        self.levels.extend(core::iter::repeat_n(last.0, unused));
+        self.cuts.extend(core::iter::repeat_n(T::infinity(), unused));
+        self.codes.extend(core::iter::repeat_n(last.1, unused));
     }
 
     /// The levels of the only map, or of the one for entry `entry`.
@@ -102,8 +115,8 @@ fn total_order<T: Real>(a: T, b: T) -> core::cmp::Ordering {
     Element::to_f64(a).total_cmp(&Element::to_f64(b))
 }
 
-/// The smallest number that belongs to `high` rather than to `low`, of which `high` has the code `high_code`.
-fn cut<T: Real>(low: T, high: T, high_code: u16, boundary: Boundary) -> T {
+/// The smallest number that belongs to `high` rather than to `low`.
+fn cut<T: Real>(low: T, high: T, boundary: Boundary) -> T {
     let zero = T::zero();
     let (a, b) = (Element::to_f64(low), Element::to_f64(high));
     match boundary {
@@ -112,22 +125,11 @@ fn cut<T: Real>(low: T, high: T, high_code: u16, boundary: Boundary) -> T {
         Boundary::Midpoint(ties) => {
             let middle = a * 0.5 + b * 0.5;
             let up = match ties {
-                Ties::Even => high_code.is_multiple_of(2),
                 Ties::Low => false,
                 Ties::High => true,
                 Ties::Away => middle > 0.0,
             };
             at_least::<T>(middle, up)
-        }
-        // Magnitudes of a half step and more go away from zero.
-        Boundary::Logarithmic(_) if a < 0.0 && b > 0.0 => at_least::<T>(a * 0.5 + b * 0.5, true),
-        Boundary::Logarithmic(base) if a < 0.0 => {
-            let inner = if b == 0.0 { -a / base } else { -b };
-            at_least::<T>(-(inner * -a).sqrt(), false)
-        }
-        Boundary::Logarithmic(base) => {
-            let inner = if a == 0.0 { b / base } else { a };
-            at_least::<T>((inner * b).sqrt(), true)
         }
         Boundary::Floor => high,
         Boundary::TowardZero if low >= zero => high,
@@ -390,7 +392,6 @@ mod tests {
         let levels = [-2.0f32, -1.0, 0.0, 1.0, 2.0];
         let x = [-9.0, -1.5, -1.2, -0.5, -0.0, 0.3, 0.5, 1.5, 1.6, 7.0, f32::INFINITY];
         for (boundary, expected) in [
-            (Boundary::Midpoint(Ties::Even), [0, 0, 1, 2, 2, 2, 2, 4, 4, 4, 4]),
             (Boundary::Midpoint(Ties::Low), [0, 0, 1, 1, 2, 2, 2, 3, 4, 4, 4]),
             (Boundary::Midpoint(Ties::High), [0, 1, 1, 2, 2, 2, 3, 4, 4, 4, 4]),
             (Boundary::Midpoint(Ties::Away), [0, 0, 1, 1, 2, 2, 3, 4, 4, 4, 4]),
@@ -400,10 +401,6 @@ mod tests {
         ] {
             assert_eq!(codes_of(&x, &levels, boundary), expected, "{boundary:?}");
         }
-        let root = core::f32::consts::SQRT_2;
-        let x = [1.4142, 1.4143, -1.4142, -1.4143, 0.7071, 0.7072, -0.7071, -0.7072, 0.0];
-        let expected = [3, 4, 1, 0, 2, 3, 2, 1, 2];
-        assert_eq!(codes_of(&x, &levels, Boundary::Logarithmic(2.0)), expected, "{root}");
     }
 
     #[test]
@@ -411,7 +408,7 @@ mod tests {
         // Codes of no finite value are not chosen, and zeros of both signs are two levels.
         let values = [0.0, 1.0, f32::NAN, f32::INFINITY, -0.0, -1.0, 1.0, 0.0];
         let x = [0.0, -0.0, -1e-30, 1e-30, 0.9, f32::INFINITY, f32::NEG_INFINITY];
-        assert_eq!(codes_of(&x, &values, Boundary::Midpoint(Ties::Even)), [0, 0, 4, 0, 1, 1, 5]);
+        assert_eq!(codes_of(&x, &values, Boundary::Midpoint(Ties::Low)), [0, 0, 4, 0, 1, 1, 5]);
     }
 
     #[test]

@@ -4,9 +4,6 @@
 //! between each two of these a [`Threshold`], so that the tie rule of the system that a table comes from is part
 //! of it. Values are exact in f64; where a system's constants are f32, they are these f32.
 
-// The schemes and quantizers that hold these tables live above.
-#![allow(dead_code)]
-
 pub(crate) mod additive_powers;
 pub(crate) mod dynamic;
 pub(crate) mod fp4;

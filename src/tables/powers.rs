@@ -25,7 +25,8 @@ use crate::names::named;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub(crate) enum LogRounding {
+#[non_exhaustive]
+pub enum LogRounding {
     /// The nearest exponent: the threshold is the geometric mean. The default.
     #[default]
     Exponent,

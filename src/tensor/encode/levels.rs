@@ -4,18 +4,17 @@ use crate::bits::BitWidth;
 use crate::element::Real;
 use crate::granularity::Segment;
 use crate::kernel::Code;
-use crate::kernel::levels::{self, Boundary, LevelMaps, LevelParams, Ties};
+use crate::kernel::levels::{self, LevelMaps, LevelParams, Ties};
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
-use crate::tensor::levels::{LevelGrids, LevelScheme, boundary};
+use crate::tensor::levels::{LevelGrids, LevelScheme, LevelTable, boundary};
 use crate::tensor::scales::ScaleArray;
 
 use super::{Encoder, Pattern};
 
-/// Encodes on levels that `values` lists for a region, in the order of codes.
-pub(super) struct LevelEncoder<'a, V> {
+/// Encodes on the levels that `add` appends for a region.
+pub(super) struct LevelEncoder<'a, A> {
     count: usize,
-    boundary: Boundary,
-    values: V,
+    add: A,
     /// The scales of levels that all regions share.
     scales: Option<&'a ScaleArray>,
     multiply: bool,
@@ -29,28 +28,39 @@ impl<'a> LevelEncoder<'a, ()> {
         scheme: &'a LevelScheme,
         grids: &'a LevelGrids,
         encoding: &Encoding,
-    ) -> LevelEncoder<'a, impl Fn(usize, &mut Vec<T>) + Sync + use<'a, T>> {
-        let table = scheme.table();
+    ) -> LevelEncoder<'a, impl Fn(usize, &mut LevelMaps<T>) + Sync + use<'a, T>> {
         let rounding = encoding.rounding;
         // The dialects of affine codes say how a scale is applied.
         let multiply = matches!(encoding.dialect, Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq);
         LevelEncoder {
             count: scheme.codes().count() as usize,
-            boundary: table.map_or_else(|| boundary(rounding, Ties::Low), |table| table.boundary(rounding)),
-            values: move |_, out: &mut Vec<T>| out.extend(grids.values(scheme).map(T::from_f64)),
+            add: move |_, maps: &mut LevelMaps<T>| match scheme.table() {
+                Some(table) => table.push_map(rounding, maps),
+                None => {
+                    let values: Vec<T> = grids.values(scheme).map(T::from_f64).collect();
+                    maps.push(&values, boundary(rounding, Ties::Low));
+                }
+            },
             scales: Some(grids.scales()),
             multiply,
             sigmoid: matches!(rounding, Rounding::StochasticSigmoid { .. }),
-            nan: table.and_then(|table| table.nan()),
+            nan: scheme.table().and_then(LevelTable::nan),
         }
     }
 
-    /// Levels of each region's own.
-    pub(super) fn own<V>(bits: BitWidth, rounding: Rounding, ties: Ties, values: V) -> LevelEncoder<'a, V> {
+    /// Levels of each region's own, which `values` gives in the order of codes.
+    pub(super) fn own<T: Real, V: IntoIterator<Item = f64>>(
+        bits: BitWidth,
+        rounding: Rounding,
+        ties: Ties,
+        values: impl Fn(usize) -> V + Sync,
+    ) -> LevelEncoder<'a, impl Fn(usize, &mut LevelMaps<T>) + Sync> {
         LevelEncoder {
             count: bits.levels() as usize,
-            boundary: boundary(rounding, ties),
-            values,
+            add: move |region, maps: &mut LevelMaps<T>| {
+                let values: Vec<T> = values(region).into_iter().map(T::from_f64).collect();
+                maps.push(&values, boundary(rounding, ties));
+            },
             scales: None,
             multiply: false,
             sigmoid: matches!(rounding, Rounding::StochasticSigmoid { .. }),
@@ -63,25 +73,24 @@ impl<'a> LevelEncoder<'a, ()> {
 pub(super) struct Params<T> {
     maps: LevelMaps<T>,
     scale: Vec<T>,
-    values: Vec<T>,
     /// The regions that all this is of: first, stride and number.
     regions: Option<(usize, usize, usize)>,
 }
 
 impl<T: Real> Default for Params<T> {
     fn default() -> Self {
-        Self { maps: LevelMaps::default(), scale: Vec::new(), values: Vec::new(), regions: None }
+        Self { maps: LevelMaps::default(), scale: Vec::new(), regions: None }
     }
 }
 
-impl<V> LevelEncoder<'_, V> {
+impl<A> LevelEncoder<'_, A> {
     fn view<'p, T>(&self, params: &'p Params<T>) -> LevelParams<'p, T> {
         let (shared, multiply) = (self.scales.is_some(), self.multiply);
         LevelParams { maps: &params.maps, shared, scale: &params.scale, multiply }
     }
 }
 
-impl<T: Real, V: Fn(usize, &mut Vec<T>) + Sync> Encoder<T> for LevelEncoder<'_, V> {
+impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncoder<'_, A> {
     type Params = Params<T>;
 
     fn fill(&self, segment: &Segment, params: &mut Params<T>) {
@@ -92,12 +101,7 @@ impl<T: Real, V: Fn(usize, &mut Vec<T>) + Sync> Encoder<T> for LevelEncoder<'_, 
         }
         let fresh = params.regions.is_none();
         params.regions = regions;
-        let Params { maps, scale, values, .. } = params;
-        let mut add = |maps: &mut LevelMaps<T>, region: usize| {
-            values.clear();
-            (self.values)(region, values);
-            maps.push(values, self.boundary);
-        };
+        let Params { maps, scale, .. } = params;
         match self.scales {
             Some(scales) => {
                 scale.clear();
@@ -113,12 +117,12 @@ impl<T: Real, V: Fn(usize, &mut Vec<T>) + Sync> Encoder<T> for LevelEncoder<'_, 
                 }
                 if fresh {
                     maps.reset(self.count);
-                    add(maps, 0);
+                    (self.add)(0, maps);
                 }
             }
             None => {
                 maps.reset(self.count);
-                (first..).step_by(stride.max(1)).take(count).for_each(|region| add(maps, region));
+                (first..).step_by(stride.max(1)).take(count).for_each(|region| (self.add)(region, maps));
             }
         }
     }

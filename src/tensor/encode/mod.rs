@@ -130,21 +130,28 @@ impl Job<'_, '_> {
                 self.run::<T, _>(&AffineEncoder::new::<T>(scheme, grids, self.encoding), bytes)
             }
             (Scheme::Levels(scheme), Grids::Levels(grids)) => {
-                self.run::<T, _>(&LevelEncoder::shared(scheme, grids, self.encoding), bytes)
+                self.run::<T, _>(&LevelEncoder::shared::<T>(scheme, grids, self.encoding), bytes)
             }
             (Scheme::Codebook(scheme), Grids::Codebook(grids)) => {
-                let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
-                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::Low, values), bytes)
+                let values = |region| grids.values(region);
+                self.run::<T, _>(
+                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Low, values),
+                    bytes,
+                )
             }
             (Scheme::BinaryCode(scheme), Grids::BinaryCode(grids)) => {
-                let values = |region, out: &mut Vec<T>| out.extend(grids.values(region).map(T::from_f64));
-                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::High, values), bytes)
+                let values = |region| grids.values(region);
+                self.run::<T, _>(
+                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::High, values),
+                    bytes,
+                )
             }
             (Scheme::PiecewiseAffine(scheme), Grids::PiecewiseAffine(grids)) => {
-                let values = |region, out: &mut Vec<T>| {
-                    out.extend(grids.values(scheme, region).into_iter().map(T::from_f64));
-                };
-                self.run::<T, _>(&LevelEncoder::own(scheme.bits(), rounding, Ties::Away, values), bytes)
+                let values = |region| grids.values(scheme, region);
+                self.run::<T, _>(
+                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Away, values),
+                    bytes,
+                )
             }
             (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) => {
                 vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes)

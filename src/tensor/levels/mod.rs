@@ -15,8 +15,8 @@ use super::grids::GridArrays;
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
-pub use table::LevelTable;
 pub(crate) use table::boundary;
+pub use table::{LevelTable, LogRounding};
 
 /// Which levels the regions of a tensor share.
 #[derive(Debug, Clone, PartialEq)]
