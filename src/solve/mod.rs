@@ -1,6 +1,7 @@
-//! One-dimensional searches: grids of least squared error, thresholds of least divergence, order statistics.
+//! Searches: grids of least squared error, thresholds of least divergence, order statistics, clusters.
 
 pub(crate) mod entropy;
+pub(crate) mod kmeans;
 pub(crate) mod quantile;
 #[cfg(test)]
 mod samples;
