@@ -1,38 +1,60 @@
 //! Counts and means of fine equal bins: the statistic from which one-dimensional clusterings of many values are
 //! found.
 //!
-//! A position in the bins is a fixed-point number of 24 bits, 16 for the bin and 8 within it, as many as an f32
-//! has. Count and sum of the positions within a bin share one word, so that a value costs one addition, and the
-//! sums are integers: their order makes no difference.
+//! A position in the bins is a fixed-point number of 23 bits, the mantissa of an f32: the bin, and the place within
+//! it. Count and sum of the places share one word, so that a value costs one addition, and the sums are integers:
+//! their order makes no difference.
 
 use super::dispatch;
 use crate::element::{Element, Real};
 
-/// Bins of a histogram.
-pub(crate) const BINS: usize = 1 << 16;
+/// Bits of a position.
+const POSITION: u32 = 23;
 
-/// Positions within a bin.
-const FRACTION: u32 = 256;
-
-/// Where in a word the count begins: the sum below it holds for 2^26 values.
-const COUNT_SHIFT: u32 = 34;
+/// Where in a word the count begins. The sum below it holds the places of [`MOST`] values in the widest bins.
+const COUNT: u32 = 36;
 
 /// Values before the words are emptied.
 const MOST: usize = 1 << 26;
 
 /// Elements whose positions are found before they are counted, so that finding them vectorizes.
-const STAGE: usize = 256;
+const STAGE: usize = 512;
+
+/// How many bins there are. Fewer fit into a nearer cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fineness {
+    /// 2^14 bins.
+    Medium,
+    /// 2^16 bins.
+    Fine,
+}
+
+impl Fineness {
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Medium => 14,
+            Self::Fine => 16,
+        }
+    }
+
+    /// The number of bins.
+    pub(crate) const fn bins(self) -> usize {
+        1 << self.bits()
+    }
+}
 
 dispatch! {
     /// The positions of `x` in bins that begin at `low`.
     fn find[T: Real](x: &[T], low: T, density: T, found: &mut [u32; STAGE]) {
-        let last = (BINS as u32 * FRACTION - 1) as f32;
+        // Beyond this number the floats are the integers, and their last bits count them.
+        let unit = (1_u32 << POSITION) as f32;
+        let last = unit - 1.0;
         for (x, found) in x.iter().zip(found) {
             let v = Element::to_f32((*x - low) * density);
             // A NaN becomes 0.
             let v = if v > 0.0 { v } else { 0.0 };
             let v = if v < last { v } else { last };
-            *found = v as i32 as u32;
+            *found = (v + unit).to_bits() - unit.to_bits();
         }
     }
 }
@@ -47,31 +69,32 @@ pub(crate) struct Bin {
 /// The bins of `x` over `[low, high]`; values outside count as the nearest end, NaN as the lower. `None` where the
 /// arithmetic of T cannot divide the interval.
 ///
-/// Time about a nanosecond for each value; memory 512 KB and the result.
-pub(crate) fn fine_bins<T: Real>(x: &[T], low: T, high: T) -> Option<Vec<Bin>> {
-    let density = <T as Element>::from_f64(f64::from(BINS as u32 * FRACTION)) / (high - low);
+/// Time about a nanosecond for each value; memory 24 bytes for each bin.
+pub(crate) fn fine_bins<T: Real>(x: &[T], low: T, high: T, fineness: Fineness) -> Option<Vec<Bin>> {
+    let density = <T as Element>::from_f64(f64::from(1_u32 << POSITION)) / (high - low);
     if !(high > low && density.is_normal() && (high - low).is_normal()) {
         return None;
     }
-    let mut bins = vec![Bin::default(); BINS];
-    let mut words = vec![0_u64; BINS];
+    let mut bins = vec![Bin::default(); fineness.bins()];
+    let place = POSITION - fineness.bits();
+    let mask = (1_u32 << place) - 1;
+    // As many words as a u16 can index; the unused ones stay untouched.
+    let mut words = vec![0_u64; 1 << 16];
     let mut found = [0; STAGE];
     for part in x.chunks(MOST) {
-        words.fill(0);
-        let words: &mut [u64; BINS] = words.as_mut_slice().try_into().ok()?;
+        let words: &mut [u64; 1 << 16] = words.as_mut_slice().try_into().ok()?;
         for x in part.chunks(STAGE) {
             find::<T>(x, low, density, &mut found);
-            for position in &found[..x.len()] {
-                // Positions have 24 bits, so that the bin has 16.
-                let bin = (position / FRACTION) as u16;
-                words[usize::from(bin)] += (1 << COUNT_SHIFT) + u64::from(position % FRACTION);
+            for &position in &found[..x.len()] {
+                // Positions have 23 bits, so that the bin has 16 at most.
+                let bin = (position >> place) as u16;
+                words[usize::from(bin)] += (1 << COUNT) + u64::from(position & mask);
             }
         }
-        for (bin, word) in bins.iter_mut().zip(words.iter()) {
-            let count = word >> COUNT_SHIFT;
-            let sum = word & ((1 << COUNT_SHIFT) - 1);
-            bin.count += count;
-            bin.offset += sum as f64 / f64::from(FRACTION);
+        for (bin, word) in bins.iter_mut().zip(words) {
+            bin.count += *word >> COUNT;
+            bin.offset += (*word & ((1 << COUNT) - 1)) as f64 / f64::from(mask + 1);
+            *word = 0;
         }
     }
     Some(bins)
@@ -91,35 +114,38 @@ mod tests {
         let x: Vec<f64> = (0..100_000).map(|_| uniform() - uniform() + uniform()).collect();
         let low = x.iter().copied().fold(0.0, f64::min);
         let high = x.iter().copied().fold(0.0, f64::max);
-        let width = (high - low) / BINS as f64;
-        let narrow: Vec<f32> = x.iter().map(|&x| x as f32).collect();
-        for bins in [
-            agreed(|| fine_bins(&x, low, high).unwrap()),
-            agreed(|| fine_bins(&narrow, low as f32, high as f32).unwrap()),
-        ] {
-            assert_eq!(bins.iter().map(|bin| bin.count).sum::<u64>(), 100_000);
-            let mut sums = vec![(0_u64, 0.0); BINS];
-            for x in &x {
-                let bin = (((x - low) / width) as usize).min(BINS - 1);
-                sums[bin] = (sums[bin].0 + 1, sums[bin].1 + (x - low) / width - bin as f64);
-            }
-            // A value on an edge may change its bin by rounding, and takes its offset along.
-            let moved = bins.iter().zip(&sums).filter(|(bin, sum)| bin.count != sum.0).count();
-            assert!(moved < 3000, "{moved}");
-            for (bin, sum) in bins.iter().zip(&sums).filter(|(bin, sum)| bin.count == sum.0) {
-                assert!((bin.offset - sum.1).abs() <= sum.0 as f64 / 64.0, "{bin:?} {sum:?}");
+        for fineness in [Fineness::Medium, Fineness::Fine] {
+            let width = (high - low) / fineness.bins() as f64;
+            let narrow: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+            for bins in [
+                agreed(|| fine_bins(&x, low, high, fineness).unwrap()),
+                agreed(|| fine_bins(&narrow, low as f32, high as f32, fineness).unwrap()),
+            ] {
+                assert_eq!(bins.iter().map(|bin| bin.count).sum::<u64>(), 100_000);
+                let mut sums = vec![(0_u64, 0.0); fineness.bins()];
+                for x in &x {
+                    let bin = (((x - low) / width) as usize).min(fineness.bins() - 1);
+                    sums[bin] = (sums[bin].0 + 1, sums[bin].1 + (x - low) / width - bin as f64);
+                }
+                // A value on an edge may change its bin by rounding, and takes its offset along.
+                let moved = bins.iter().zip(&sums).filter(|(bin, sum)| bin.count != sum.0).count();
+                assert!(moved < 3000, "{moved}");
+                for (bin, sum) in bins.iter().zip(&sums).filter(|(bin, sum)| bin.count == sum.0) {
+                    assert!((bin.offset - sum.1).abs() <= sum.0 as f64 / 64.0, "{bin:?} {sum:?}");
+                }
             }
         }
     }
 
     #[test]
     fn intervals_that_cannot_be_divided() {
-        assert_eq!(fine_bins(&[1.0_f32], 1.0, 1.0), None);
-        assert_eq!(fine_bins(&[1.0_f32], f32::MIN, f32::MAX), None);
-        assert_eq!(fine_bins(&[0.0_f32, 1e-42], 0.0, 1e-42), None);
-        assert_eq!(fine_bins(&[0.0_f64, f64::NAN], f64::NAN, 1.0), None);
-        let bins = fine_bins(&[f32::NAN, f32::INFINITY, -f32::INFINITY, 0.5], 0.0, 1.0).unwrap();
-        let counts = [bins[0].count, bins[BINS / 2].count, bins[BINS - 1].count];
+        assert_eq!(fine_bins(&[1.0_f32], 1.0, 1.0, Fineness::Fine), None);
+        assert_eq!(fine_bins(&[1.0_f32], f32::MIN, f32::MAX, Fineness::Fine), None);
+        assert_eq!(fine_bins(&[0.0_f32, 1e-42], 0.0, 1e-42, Fineness::Fine), None);
+        assert_eq!(fine_bins(&[0.0_f64, f64::NAN], f64::NAN, 1.0, Fineness::Fine), None);
+        let bins =
+            fine_bins(&[f32::NAN, f32::INFINITY, -f32::INFINITY, 0.5], 0.0, 1.0, Fineness::Medium).unwrap();
+        let counts = [bins[0].count, bins[8192].count, bins[16383].count];
         assert_eq!(counts, [2, 1, 1]);
     }
 }

@@ -92,8 +92,7 @@ pub(super) fn finish(points: &Points, frame: &Frame, cuts: &[usize]) -> (Vec<f64
     let mut centroids = Vec::with_capacity(cuts.len());
     let mut error = 0.0;
     for ends in cuts.windows(2) {
-        let (Some(x), Some(weights)) =
-            (points.x.get(ends[0]..ends[1]), points.weight.get(ends[0]..ends[1]))
+        let (Some(x), Some(weights)) = (points.x.get(ends[0]..ends[1]), points.weight.get(ends[0]..ends[1]))
         else {
             continue;
         };

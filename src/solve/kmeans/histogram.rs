@@ -14,7 +14,7 @@ use super::moments::{Compensated, Moments, Plain, Points, power_of_two};
 use super::path::shortest_path;
 use super::refine::refine;
 use crate::element::{Element, Real};
-use crate::kernel::bins::{BINS, fine_bins};
+use crate::kernel::bins::{Fineness, fine_bins};
 use crate::kernel::reduce::min_max;
 
 /// Passes over the values at most. Data that make sense need one to three.
@@ -31,6 +31,11 @@ const PRECISION: f64 = 1e-7;
 /// at the price of half as much at most.
 fn tolerance(k: usize) -> f64 {
     (2e-6 * k as f64).clamp(1e-5, 5e-4)
+}
+
+/// The bins of the first pass: so many that most data need no second one.
+fn fineness(k: usize) -> Fineness {
+    if k <= 32 { Fineness::Medium } else { Fineness::Fine }
 }
 
 /// Equal bins over an interval.
@@ -87,9 +92,9 @@ struct Sum {
 }
 
 impl Tree {
-    fn new(low: f64, high: f64) -> Self {
+    fn new(low: f64, high: f64, bins: usize) -> Self {
         let mut tree = Self { nodes: Vec::new(), children: Vec::new() };
-        tree.add(low, high, BINS);
+        tree.add(low, high, bins);
         tree
     }
 
@@ -116,8 +121,7 @@ impl Tree {
 
     /// The bins with any weight, ascending.
     fn leaves<T: Real, H: Real>(&self, values: &[T], weights: Option<&[H]>, unit: f64) -> Vec<Leaf> {
-        let empty =
-            Sum { weight: 0.0, moment: 0.0, first: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY };
+        let empty = Sum { weight: 0.0, moment: 0.0, first: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY };
         let mut sums = vec![empty; self.children.len()];
         let mut add = |x: T, weight: f64| {
             let x = Element::to_f64(x) / unit;
@@ -186,10 +190,10 @@ impl Tree {
 }
 
 /// The leaves of a first pass without weights.
-fn first_leaves<T: Real>(values: &[T], low: T, high: T, unit: f64) -> Option<Vec<Leaf>> {
-    let bins = fine_bins(values, low, high)?;
+fn first_leaves<T: Real>(values: &[T], low: T, high: T, unit: f64, fineness: Fineness) -> Option<Vec<Leaf>> {
+    let bins = fine_bins(values, low, high, fineness)?;
     let (low, high) = (Element::to_f64(low) / unit, Element::to_f64(high) / unit);
-    let width = (high - low) / BINS as f64;
+    let width = (high - low) / fineness.bins() as f64;
     let some = bins.iter().enumerate().filter(|(_, bin)| bin.count > 0);
     let leaves = some.map(|(bin, found)| {
         let from = low + width * bin as f64;
@@ -211,10 +215,11 @@ pub(super) fn solve<T: Real, H: Real>(values: &[T], weights: Option<&[H]>, k: us
     // A power of two that brings everything to about 1.
     let ends = (Element::to_f64(low), Element::to_f64(high));
     let unit = power_of_two(ends.0.abs().max(ends.1.abs()).max(f64::MIN_POSITIVE));
-    let mut tree = Tree::new(ends.0 / unit, ends.1 / unit);
-    let first = if weights.is_none() { first_leaves(values, low, high, unit) } else { None };
+    let fineness = fineness(k);
+    let mut tree = Tree::new(ends.0 / unit, ends.1 / unit, fineness.bins());
+    let first = if weights.is_none() { first_leaves(values, low, high, unit, fineness) } else { None };
     let mut leaves = first.unwrap_or_else(|| tree.leaves(values, weights, unit));
-    let budget = BINS.max(64_usize.saturating_mul(k)).min(values.len());
+    let budget = Fineness::Fine.bins().max(64_usize.saturating_mul(k)).min(values.len());
     for pass in 1..=PASSES {
         let points = Points {
             x: leaves.iter().map(|leaf| leaf.mean).collect(),
@@ -244,7 +249,8 @@ fn divide_points(points: &Points, k: usize) -> (Vec<f64>, f64) {
     let mut best = finish(points, &frame, &cuts);
     if f64::EPSILON * plain.square() > PRECISION * best.1 {
         let compensated = Compensated::new(&normal);
-        let again = finish(points, &frame, &self::cuts(&compensated, |cuts| compensated.at(cuts), &normal, k));
+        let again =
+            finish(points, &frame, &self::cuts(&compensated, |cuts| compensated.at(cuts), &normal, k));
         if again.1 < best.1 {
             best = again;
         }
@@ -331,7 +337,7 @@ mod tests {
 
     #[test]
     fn divided_bins_stay_in_order() {
-        let mut tree = Tree::new(0.0, 1.0);
+        let mut tree = Tree::new(0.0, 1.0, 65536);
         let values: Vec<f64> = (0..5000).map(|i| (f64::from(i) / 5000.0).powi(8)).collect();
         let mut leaves = tree.leaves::<f64, f64>(&values, None, 1.0);
         for _ in 0..3 {
