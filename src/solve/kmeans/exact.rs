@@ -5,7 +5,7 @@ use core::cmp::Ordering;
 
 use super::Clusters;
 use super::moments::{Compensated, Frame, Plain, Points};
-use super::path::{shortest_path, total_error};
+use super::path::shortest_path;
 use crate::element::{Element, Real};
 
 /// A division is as good as exact if rounding can have hidden less than this part of its error.
@@ -71,17 +71,14 @@ pub(super) fn solve(points: &Points, k: usize) -> Option<Clusters> {
         return Clusters::new(points.x.clone(), 0.0, k);
     }
     let (normal, frame) = points.normalized();
-    let guess = normal.penalty(k);
     let plain = Plain::new(&normal);
-    let cuts = shortest_path(&plain, k, guess);
+    let (cuts, penalty) = shortest_path(&plain, k, normal.penalty(k));
     let (centroids, error) = finish(points, &frame, &cuts);
     if f64::EPSILON * plain.square() <= PRECISION * error {
         return Clusters::new(centroids, frame.squared_error(error), k);
     }
     drop(plain);
-    let compensated = Compensated::new(&normal);
-    let guess = if total_error(&compensated, &cuts) > 0.0 { guess } else { 0.0 };
-    let cuts = shortest_path(&compensated, k, guess);
+    let (cuts, _) = shortest_path(&Compensated::new(&normal), k, penalty);
     let again = finish(points, &frame, &cuts);
     let (centroids, error) = if again.1 < error { again } else { (centroids, error) };
     Clusters::new(centroids, frame.squared_error(error), k)

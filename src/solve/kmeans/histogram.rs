@@ -262,10 +262,10 @@ fn divide_points(points: &Points, k: usize) -> (Vec<f64>, f64) {
 fn cuts<M: Moments>(moments: &M, at: impl Fn(&[usize]) -> M, points: &Points, k: usize) -> Vec<usize> {
     let target = CELLS.max(CELLS_EACH.saturating_mul(k));
     if points.len() <= target {
-        return shortest_path(moments, k, points.penalty(k));
+        return shortest_path(moments, k, points.penalty(k)).0;
     }
     let cells = cells(moments, target);
-    let path = shortest_path(&at(&cells), k, points.penalty(k));
+    let (path, _) = shortest_path(&at(&cells), k, points.penalty(k));
     let mut cuts = Vec::with_capacity(path.len());
     let mut steps = Vec::with_capacity(path.len());
     for &cell in &path {

@@ -131,15 +131,16 @@ pub(super) fn total_error(moments: &impl Moments, cuts: &[usize]) -> f64 {
     cuts.windows(2).map(|ends| if ends[0] < ends[1] { moments.error(ends[0], ends[1]) } else { 0.0 }).sum()
 }
 
-/// The cuts `0 = c[0] < c[1] < .. < c[k] = n` of the k runs with the least total error. `guess` is a penalty to
-/// begin with, if it is positive. For k of n or more every point is a run of its own.
-pub(super) fn shortest_path(moments: &impl Moments, k: usize, guess: f64) -> Vec<usize> {
+/// The cuts `0 = c[0] < c[1] < .. < c[k] = n` of the k runs with the least total error, and the last penalty
+/// tried. `guess` is a penalty to begin with, if it is positive. For k of n or more every point is a run of its
+/// own.
+pub(super) fn shortest_path(moments: &impl Moments, k: usize, guess: f64) -> (Vec<usize>, f64) {
     let n = moments.len();
     if k >= n {
-        return (0..=n).collect();
+        return ((0..=n).collect(), guess);
     }
     if k <= 1 {
-        return vec![0, n];
+        return (vec![0, n], guess);
     }
     let whole = moments.error(0, n);
     let mut few = Vertex { cuts: vec![0, n], penalty: f64::INFINITY, error: whole };
@@ -155,7 +156,7 @@ pub(super) fn shortest_path(moments: &impl Moments, k: usize, guess: f64) -> Vec
         let found = Vertex { error: total_error(moments, &cuts), cuts, penalty };
         let links = found.links();
         if links == k {
-            return found.cuts;
+            return (found.cuts, penalty);
         }
         let stuck = links == few.links() || links == many.links();
         if chord && (stuck || links < few.links() || links > many.links()) {
@@ -194,7 +195,7 @@ pub(super) fn shortest_path(moments: &impl Moments, k: usize, guess: f64) -> Vec
         }
         penalty = between;
     }
-    splice(&few.cuts, &many.cuts, k)
+    (splice(&few.cuts, &many.cuts, k), penalty)
 }
 
 /// A path of k links out of one of fewer and one of more: the longer one up to a link that lies within a link of
@@ -238,12 +239,12 @@ mod tests {
             let weight = weights.iter().take(steps.len()).map(|w| f64::from(*w)).collect();
             let points = Points { x, weight };
             let plain = Plain::new(&points);
-            let cuts = shortest_path(&plain, k, 0.0);
+            let (cuts, _) = shortest_path(&plain, k, 0.0);
             prop_assert_eq!(cuts.len(), k.min(steps.len()) + 1);
             prop_assert!(cuts.windows(2).all(|ends| ends[0] < ends[1]));
             let best = quadratic(&plain, k);
             prop_assert!(total_error(&plain, &cuts) <= best + 1e-12, "{best}");
-            let cuts = shortest_path(&Compensated::new(&points), k, 1e-3);
+            let (cuts, _) = shortest_path(&Compensated::new(&points), k, 1e-3);
             prop_assert!(total_error(&plain, &cuts) <= best + 1e-12, "{best}");
         }
     }
@@ -254,7 +255,7 @@ mod tests {
         let x = (0..40).map(|i| f64::from(i / 2) + f64::from(i % 2) / 64.0).collect();
         let plain = Plain::new(&Points { x, weight: vec![1.0; 40] });
         for k in 1..=40 {
-            let cuts = shortest_path(&plain, k, 0.0);
+            let (cuts, _) = shortest_path(&plain, k, 0.0);
             assert_eq!(cuts.len(), k + 1);
             assert!(total_error(&plain, &cuts) <= quadratic(&plain, k) * (1.0 + 1e-12) + 1e-13, "{k}");
         }

@@ -108,7 +108,7 @@ mod tests {
         x.sort_by(f64::total_cmp);
         let plain = Plain::new(&Points { x, weight: vec![1.0; 3000] });
         for k in [2, 5, 16] {
-            let best = total_error(&plain, &shortest_path(&plain, k, 0.0));
+            let best = total_error(&plain, &shortest_path(&plain, k, 0.0).0);
             let mut cuts: Vec<usize> = (0..=k).map(|i| i * 3000 / k).collect();
             let before = total_error(&plain, &cuts);
             let mut steps = vec![64; k + 1];
