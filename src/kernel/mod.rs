@@ -20,6 +20,7 @@ pub(crate) mod bins;
 pub(crate) mod convert;
 pub(crate) mod gather;
 pub(crate) mod histogram;
+pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 

@@ -6,3 +6,4 @@ pub(crate) mod quantile;
 #[cfg(test)]
 mod samples;
 pub(crate) mod scale;
+pub(crate) mod vector_kmeans;

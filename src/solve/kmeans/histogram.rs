@@ -273,7 +273,7 @@ fn cuts<M: Moments>(moments: &M, at: impl Fn(&[usize]) -> M, points: &Points, k:
         let before = cell.checked_sub(1).and_then(|cell| cells.get(cell)).copied().unwrap_or(cut);
         let after = cells.get(cell + 1).copied().unwrap_or(cut);
         cuts.push(cut);
-        steps.push(((cut - before).max(after - cut) / 2).max(1));
+        steps.push((cut - before).max(after - cut).max(1));
     }
     refine(moments, &mut cuts, &mut steps);
     cuts

@@ -24,6 +24,7 @@ mod refine;
 mod tests;
 
 pub(crate) use lloyd::lloyd;
+pub(crate) use moments::power_of_two;
 
 use crate::element::Real;
 use moments::Points;

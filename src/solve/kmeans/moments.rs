@@ -22,7 +22,7 @@ pub(super) struct Frame {
 }
 
 /// The power of two not above `x`; 1 where x has none.
-pub(super) fn power_of_two(x: f64) -> f64 {
+pub(crate) fn power_of_two(x: f64) -> f64 {
     let power = f64::from_bits(x.abs().to_bits() & 0x7ff0_0000_0000_0000);
     if power > 0.0 && power.is_finite() { power } else { 1.0 }
 }

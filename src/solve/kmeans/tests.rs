@@ -319,7 +319,7 @@ fn data(kind: usize, n: usize) -> Vec<f32> {
 #[test]
 fn bins_lose_little() {
     for (kinds, n, k, limit) in
-        [(0..7, EXACT, 16, 1e-5), (0..2, EXACT / 2, 256, 3e-4), (3..5, EXACT / 2, 256, 3e-4)]
+        [(0..7, EXACT, 16, 1e-4), (0..2, EXACT / 2, 256, 3e-4), (3..5, EXACT / 2, 256, 3e-4)]
     {
         for kind in kinds {
             let values = data(kind, n);
@@ -349,7 +349,7 @@ fn bins_with_weights_lose_little() {
         });
         let best = best.squared_error;
         assert!(
-            (best * (1.0 - 1e-9)..=best * (1.0 + 1e-5)).contains(&cost),
+            (best * (1.0 - 1e-9)..=best * (1.0 + 1e-4)).contains(&cost),
             "{kind}: {:e}",
             cost / best - 1.0
         );
@@ -364,7 +364,7 @@ fn many_values_are_better_off_than_with_lloyd() {
         for k in [4, 64] {
             let found = error(&values, &kmeans(&values, k).unwrap().centroids);
             let plain = lloyd::<f32, f32>(&values, None, k, 30).unwrap().squared_error;
-            assert!(found <= plain * (1.0 + 1e-5), "{kind} {k}: {found} {plain}");
+            assert!(found <= plain * (1.0 + 1e-4), "{kind} {k}: {found} {plain}");
         }
     }
 }
