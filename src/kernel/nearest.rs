@@ -55,7 +55,9 @@ dispatch! {
         for (i, (x, found)) in x.chunks_exact(d).zip(found).enumerate() {
             let h = if weighted { weights.get(i * d..(i + 1) * d).unwrap_or(x) } else { x };
             let mut least = [T::infinity(); LANES];
-            let mut place = [0_u32; LANES];
+            // Numbers of blocks as floats, so that one comparison chooses both.
+            let mut place = [T::zero(); LANES];
+            let mut block = T::zero();
             for (b, (linear, norm)) in table.linear.chunks_exact(d).zip(&table.norms).enumerate() {
                 let mut score = *norm;
                 if weighted {
@@ -77,12 +79,13 @@ dispatch! {
                 for lane in 0..LANES {
                     let better = score[lane] < least[lane];
                     least[lane] = if better { score[lane] } else { least[lane] };
-                    place[lane] = if better { b as u32 } else { place[lane] };
+                    place[lane] = if better { block } else { place[lane] };
                 }
+                block += T::one();
             }
-            let mut best = (least[0], place[0] * LANES as u32);
+            let mut best = (least[0], Element::to_f32(place[0]) as u32 * LANES as u32);
             for lane in 1..LANES {
-                let index = place[lane] * LANES as u32 + lane as u32;
+                let index = Element::to_f32(place[lane]) as u32 * LANES as u32 + lane as u32;
                 if least[lane] < best.0 || (least[lane] == best.0 && index < best.1) {
                     best = (least[lane], index);
                 }
@@ -94,7 +97,7 @@ dispatch! {
 
 /// The place in the table of the vector that is nearest to each vector of `x`; the first of several equally near.
 /// `weights`, one for each element, are used if the table was made for them. Distances are those of the arithmetic
-/// of T, good to its precision of the squared norms.
+/// of T, good to its precision of the squared norms. At most 2^28 vectors can be told apart.
 pub(crate) fn nearest<T: Real>(x: &[T], weights: Option<&[T]>, table: &Table<T>, found: &mut [u32]) {
     search::<T>(x, weights.unwrap_or(x), table, found);
 }

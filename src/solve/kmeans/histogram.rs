@@ -178,11 +178,12 @@ impl Tree {
         for leaf in crowded() {
             let share = (budget as f64 * leaf.error().cbrt() / total).ceil();
             let density = share / leaf.width();
-            if share >= 2.0 && density.is_finite() {
-                if let Some(child) = self.children.get_mut(leaf.bin) {
-                    *child = self.nodes.len() as u32;
-                    self.add(leaf.low, leaf.high, share as usize);
-                }
+            if share >= 2.0
+                && density.is_finite()
+                && let Some(child) = self.children.get_mut(leaf.bin)
+            {
+                *child = self.nodes.len() as u32;
+                self.add(leaf.low, leaf.high, share as usize);
             }
         }
         self.nodes.len() > before
@@ -308,7 +309,7 @@ fn cells(moments: &impl Moments, target: usize) -> Vec<usize> {
             break;
         }
         limit *= share.powi(3);
-        if !(limit > 0.0) {
+        if limit.is_nan() || limit <= 0.0 {
             break;
         }
     }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::lloyd::lloyd;
 use super::*;
 use crate::solve::samples::SplitMix64;
 
@@ -309,8 +310,8 @@ fn data(kind: usize, n: usize) -> Vec<f32> {
         3 if i == n / 2 => 1e6,
         3 => random.normal(),
         4 => (core::f64::consts::PI * (random.uniform() - 0.5)).tan(),
-        5 => random.normal() * f64::from(u8::from(i % 10 == 0)),
-        _ => random.normal() * 0.01 + if i % 2 == 0 { 10.0 } else { -1e3 },
+        5 => random.normal() * f64::from(u8::from(i.is_multiple_of(10))),
+        _ => random.normal() * 0.01 + if i.is_multiple_of(2) { 10.0 } else { -1e3 },
     };
     (0..n).map(value).map(|x| x as f32).collect()
 }
