@@ -16,10 +16,12 @@
 //! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
 
 pub(crate) mod affine;
+pub(crate) mod bins;
 pub(crate) mod convert;
 pub(crate) mod gather;
 pub(crate) mod histogram;
 pub(crate) mod levels;
+pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;

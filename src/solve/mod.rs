@@ -1,5 +1,5 @@
-//! One-dimensional searches: grids and level sets of least squared error, thresholds of least divergence, order
-//! statistics, optimal scalar quantizers; and the special functions and densities that they need.
+//! Searches: grids and level sets of least squared error, thresholds of least divergence, order statistics, clusters,
+//! optimal scalar quantizers; and the special functions and densities that they need.
 
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod binary_code;
@@ -17,6 +17,8 @@ pub(crate) mod lloyd_max;
 pub(crate) mod magnitudes;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod piecewise;
+#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
+pub(crate) mod kmeans;
 pub(crate) mod quantile;
 #[cfg(test)]
 mod samples;
@@ -27,3 +29,5 @@ pub(crate) mod scale;
 pub(crate) mod special;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod ternary;
+#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
+pub(crate) mod vector_kmeans;
