@@ -11,7 +11,7 @@ use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
 use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, Scheme, ZeroPointRule};
 
 use super::evidence::{Evidence, Values, each_value};
-use super::{Calibrated, Calibration, Region, min_max_of};
+use super::{Calibrated, Calibration, Region, affine, min_max_of};
 
 /// Minimizes `Σ (r − r̃)²` over the clipping range, for the very codes, zero points and stored scales of the
 /// scheme, with rounding to nearest.
@@ -28,6 +28,13 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// of millions; with real zero points about 300 ns at the former, and up to 30 µs in regions of 32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mse;
+
+/// OMSE: Choukroun, Kravchik, Yang and Kisilev 2019, *Low-bit Quantization of Neural Networks for Efficient
+/// Inference*, whose "optimal MSE" is `min over α of ‖W − Q_α(W)‖²` for each kernel, by a line search.
+///
+/// The same objective as [`Mse`], on the same grid, searched more finely, so it is the same type: in text forms
+/// `omse` reads as `mse`. (The paper's second tensor for the residual of key layers is a representation, not a range.)
+pub type Omse = Mse;
 
 impl Mse {
     fn best(values: &Evidence<'_>, scheme: &AffineScheme) -> Option<BestGrid> {
@@ -58,7 +65,7 @@ impl Mse {
 
 impl Calibration for Mse {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
-        let Scheme::Affine(affine) = scheme;
+        let affine = affine(scheme);
         if region.evidence().count() == 0 {
             return Err(DataError::NoData { region: region.index() }.into());
         }

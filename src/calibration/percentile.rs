@@ -12,7 +12,7 @@ use crate::solve::quantile::{self, Percent};
 use crate::tensor::{ClippingRange, Scheme};
 
 use super::evidence::{Evidence, Values};
-use super::{Calibrated, Calibration, Ranges, Region, Regions, or_min_max, range_or_zero};
+use super::{Calibrated, Calibration, Ranges, Region, Regions, affine, or_min_max, range_or_zero};
 
 /// Which ends of an asymmetric range are percentiles. Symmetric ranges always use the magnitudes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -101,8 +101,7 @@ impl Percentile {
 
     /// The range of `region`; `buffers` take the copies that selection reorders.
     fn range_in(&self, region: &Region<'_>, scheme: &Scheme, buffers: &mut Buffers) -> Result<Calibrated> {
-        let Scheme::Affine(affine) = scheme;
-        let symmetric = affine.is_symmetric();
+        let symmetric = affine(scheme).is_symmetric();
         let found = match region.evidence() {
             Evidence::Values(Values::F32(values)) => self.of_values(values, symmetric, &mut buffers.f32),
             Evidence::Values(Values::F64(values)) => self.of_values(values, symmetric, &mut buffers.f64),

@@ -15,6 +15,10 @@
 //! Taken literally a candidate costs O(m). All bins of one level share one q, so a level needs only its mass,
 //! its number of non-empty bins and its sum of c ln c, which are differences of running sums: O(levels).
 
+mod signed;
+
+pub(crate) use signed::signed_entropy_bins;
+
 /// How bins are merged to levels, and what else an implementation does of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntropyRule {
