@@ -51,7 +51,7 @@ pub enum AciqOptimum {
     /// above the best for a Gaussian and 18 % for a Laplace density, at 3 bits 4 % and 3 %, from 4 bits on at most 2 %.
     Published,
     /// The least expected squared error on the actual levels: restricted, full, mid-rise, one-sided. Time
-    /// O(levels) for each region; above 1024 levels, where they agree to four digits, the published formula is used.
+    /// O(levels) for each region; above 1024 levels, where they agree to about a thousandth, the published formula is used.
     Exact,
 }
 

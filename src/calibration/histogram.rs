@@ -94,12 +94,19 @@ impl Histogram {
 
     /// The lower edge of bin `bin`.
     pub fn edge(&self, bin: usize) -> f64 {
-        if bin == self.counts.len() { self.high } else { self.low + bin as f64 * self.width() }
+        if bin == self.counts.len() { self.high } else { self.place(bin as f64) }
     }
 
     /// The middle of bin `bin`.
     pub fn center(&self, bin: usize) -> f64 {
-        self.low + (bin as f64 + 0.5) * self.width()
+        self.place(bin as f64 + 0.5)
+    }
+
+    /// So many bins beyond the low end.
+    fn place(&self, bins: f64) -> f64 {
+        let place = self.low + bins * self.width();
+        // The width of all bins may overflow where both ends do not.
+        if place.is_finite() { place } else { 2.0 * (0.5 * self.low + bins * (0.5 * self.width())) }
     }
 
     /// The number of values; [`u64::MAX`] for more.
@@ -132,7 +139,7 @@ impl Histogram {
         }
         let max = self.min.abs().max(self.max.abs());
         let min = if self.min <= 0.0 && self.max >= 0.0 { 0.0 } else { self.min.abs().min(self.max.abs()) };
-        Some(Self { low: 0.0, high: bins as f64 * width, counts, min, max })
+        Some(Self { low: 0.0, high: (bins as f64 * width).min(f64::MAX), counts, min, max })
     }
 
     /// A histogram of magnitudes (from zero on) with at most `most` bins of a multiple of the width.
@@ -146,7 +153,7 @@ impl Histogram {
             .chunks(factor)
             .map(|bins| bins.iter().fold(0, |sum: u64, &n| sum.saturating_add(n)))
             .collect();
-        let high = self.low + (counts.len() * factor) as f64 * self.width();
+        let high = (self.low + (counts.len() * factor) as f64 * self.width()).min(f64::MAX);
         Self { low: self.low, high, counts, min: self.min, max: self.max }
     }
 

@@ -198,6 +198,8 @@ fn levels(scheme: &AffineScheme, grid: &Grid) -> Levels {
 /// The range of threshold `t` on magnitudes: `±t` of symmetric grids, else what it leaves of `[low, high]`, widened
 /// to hold zero.
 fn range_of_threshold(scheme: &AffineScheme, full: ClippingRange, t: f64) -> Result<ClippingRange> {
+    // Half a bin beyond the largest number is no number.
+    let t = t.min(f64::MAX);
     if scheme.is_symmetric() {
         return Ok(ClippingRange::new(-t, t)?);
     }

@@ -74,32 +74,45 @@ impl NvidiaMse {
             before.push(sums);
         }
         let total = sums;
-        let error = |start: usize| {
+        // Infinite as soon as it is known to be above `least`: no level's part is negative.
+        let error = |start: usize, least: f64| {
             let step = (start as f64 + 0.5) / f64::from(steps.max(1));
-            let (mut low, mut sum) = ([0.0; 3], 0.0);
-            for level in 0..=steps {
-                // Middles up to half a step beyond the level.
-                let end = ((f64::from(level) + 0.5) * step + 0.5).floor() as usize;
-                let last = level == steps || end >= counts.len();
-                let high = if last { total } else { before.get(end).copied().unwrap_or(total) };
+            // The sums over the middles up to half a step beyond a level.
+            let up_to = |level: u32| {
+                let end = ((f64::from(level) + 0.5) * step + 0.5) as usize;
+                before.get(end).copied().unwrap_or(total)
+            };
+            let part = |level: u32, low: [f64; 3], high: [f64; 3]| {
                 let value = f64::from(level) * step;
-                sum += (high[2] - low[2]) - 2.0 * value * (high[1] - low[1])
-                    + value * value * (high[0] - low[0]);
-                low = high;
-                if last {
-                    break;
+                (high[2] - low[2]) - 2.0 * value * (high[1] - low[1]) + value * value * (high[0] - low[0])
+            };
+            // The last level first, with all that is clipped.
+            let mut sum = part(steps, steps.checked_sub(1).map_or([0.0; 3], up_to), total);
+            let mut low = [0.0; 3];
+            for level in 0..steps {
+                if sum > least {
+                    return f64::INFINITY;
                 }
+                let high = up_to(level);
+                sum += part(level, low, high);
+                low = high;
             }
             sum
         };
-        let mut best: Option<(f64, usize)> = None;
+        // A few candidates from all over the range first: their least bounds most others early.
+        const STRIDE: usize = 64;
+        let strided = (Self::START..counts.len()).step_by(STRIDE);
+        // Sums of differences are rounded.
+        let bound =
+            strided.map(|start| error(start, f64::INFINITY)).fold(f64::INFINITY, f64::min) * (1.0 + 1e-6);
+        let mut best = (f64::INFINITY, None);
         for start in Self::START..counts.len() {
-            let found = error(start);
-            if best.is_none_or(|(least, _)| found < least) {
-                best = Some((found, start));
+            let found = error(start, bound.min(best.0 * (1.0 + 1e-6)));
+            if found < best.0 {
+                best = (found, Some(start));
             }
         }
-        best.map(|(_, bin)| magnitudes.center(bin))
+        best.1.map(|bin| magnitudes.center(bin))
     }
 }
 
@@ -107,7 +120,8 @@ impl Calibration for NvidiaMse {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
         let affine = affine(scheme);
-        if full.magnitude() == 0.0 {
+        // One value, however often: nothing to clip.
+        if full.low() == full.high() {
             return Ok(full.into());
         }
         let magnitudes = magnitudes(region, full.magnitude(), self.bins)?;
@@ -188,7 +202,8 @@ pub(super) fn search_sorted(counts: &[u64], share: f64) -> usize {
 impl Calibration for NvidiaPercentile {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
-        if full.magnitude() == 0.0 {
+        // One value, however often: nothing to clip.
+        if full.low() == full.high() {
             return Ok(full.into());
         }
         let threshold = self.threshold(&magnitudes(region, full.magnitude(), self.bins)?);

@@ -94,7 +94,8 @@ impl OnnxRuntimeEntropy {
 impl Calibration for OnnxRuntimeEntropy {
     fn range(&self, region: &Region<'_>, _scheme: &Scheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
-        if full.magnitude() == 0.0 {
+        // One value, however often: nothing to clip.
+        if full.low() == full.high() {
             return Ok(full.into());
         }
         let signed = signed(region, full.magnitude(), self.bins)?;
@@ -190,7 +191,8 @@ impl OnnxRuntimePercentile {
 impl Calibration for OnnxRuntimePercentile {
     fn range(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
-        if full.magnitude() == 0.0 {
+        // One value, however often: nothing to clip.
+        if full.low() == full.high() {
             return Ok(full.into());
         }
         if affine(scheme).is_symmetric() {

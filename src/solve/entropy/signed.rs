@@ -75,7 +75,7 @@ impl Sums {
                 mass += grown_last - last;
                 filled += new_last;
             }
-            let q = if filled > 0.0 { (spread / filled).trunc() } else { 0.0 };
+            let q = if filled > 0.0 { (spread / filled) as u64 as f64 } else { 0.0 };
             (q, mass, filled)
         };
         let width = merged as f64;
@@ -149,9 +149,7 @@ mod tests {
                 mass += kept[levels * merged..].iter().sum::<u64>();
             }
             let filled = p[bins.clone()].iter().filter(|&&p| p != 0).count() as u64;
-            if filled > 0 {
-                q[bins].fill(mass / filled);
-            }
+            q[bins].fill(mass.checked_div(filled).unwrap_or(0));
         }
         let smooth = |x: &[u64]| -> Option<Vec<f64>> {
             let zeros = x.iter().filter(|&&x| x == 0).count() as f64;
