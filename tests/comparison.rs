@@ -105,6 +105,6 @@ fn predictions_on_real_weights_are_what_is_measured() {
     let [fine, coarse] = worst_by_bins;
     println!("worst: {:.3} % at 8192 bins, {:.3} % at 2048", 100.0 * fine, 100.0 * coarse);
     assert!(fine < 0.01, "{fine}");
-    // One kernel has a weight many times larger than the rest, which then shares few bins: 5.2 %, else 2.1 %.
+    // One kernel has a weight many times larger than the rest, which then shares few bins: 5.2 %, else 1.9 %.
     assert!(coarse < 0.06, "{coarse}");
 }
