@@ -182,6 +182,16 @@ pub enum ConfigError {
         /// The base asked for.
         base: f64,
     },
+    /// A number that a setting does not take.
+    #[error("{what} is {value}: it must be {rule}")]
+    Number {
+        /// What was set.
+        what: &'static str,
+        /// The value asked for.
+        value: f64,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
     /// A name that the text form cannot hold, or that is taken.
     #[error("{name:?} cannot be registered: names are lower-case words joined by hyphens, each used once")]
     Name {

@@ -41,7 +41,7 @@
 //! | decision | in | choices |
 //! |---|---|---|
 //! | which elements share parameters | [`granularity`] | per layer, group, channel, sub-channel; n-d blocks; your own |
-//! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, given; your own |
+//! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, ACIQ, weighted entropy, the rules of other systems, given; your own |
 //! | statistics of a stream | [`observer`] | one mergeable histogram for each region |
 //! | what is stored, and the grid of a region | [`quantizer`] | uniform: symmetric (restricted, full, mid-rise), asymmetric (integer or real zero point); your own |
 //! | how a value gets its code | [`Encoding`] | five roundings; seven numeric [dialects](Dialect); a policy for NaN and ±∞ |
@@ -107,7 +107,7 @@ pub use tensor::{CodeRange, Dialect, Encoding, NonFinite, QuantizedTensor, Round
 /// What most programs need.
 pub mod prelude {
     pub use crate::bits::BitWidth;
-    pub use crate::calibration::{Calibration, Fixed, Kl, MinMax, Mse, Percentile};
+    pub use crate::calibration::{Aciq, Calibration, Comparison, Fixed, Kl, MinMax, Mse, Percentile};
     pub use crate::granularity::{Blocks, Granularity, PerChannel, PerGroup, PerLayer, PerSubChannel};
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;

@@ -29,6 +29,16 @@ fn calibration() -> impl Strategy<Value = std::sync::Arc<dyn Calibration>> {
     prop_oneof![
         Just(()).prop_map(|()| -> std::sync::Arc<dyn Calibration> { std::sync::Arc::new(MinMax) }),
         Just(()).prop_map(|()| -> std::sync::Arc<dyn Calibration> { std::sync::Arc::new(Mse) }),
+        prop::sample::select(lowbit::calibration::Comparison::built_in().unwrap()),
+        (1e-3..1e3f64, 2usize..3000, 2usize..300).prop_map(|(k, bins, levels)| {
+            let text = match bins % 4 {
+                0 => format!("standard-deviations({k})"),
+                1 => format!("nvidia-mse(bins={bins})"),
+                2 => format!("torch-histogram(bins={bins})"),
+                _ => format!("onnxruntime-entropy(bins={bins}, levels={levels})"),
+            };
+            Registry::default().parse_calibration(&text).unwrap()
+        }),
         (percents, tails, interpolations).prop_map(|(p, tails, how)| -> std::sync::Arc<dyn Calibration> {
             std::sync::Arc::new(Percentile::new(p).unwrap().tails(tails).interpolation(how))
         }),

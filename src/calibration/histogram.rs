@@ -1,6 +1,12 @@
 //! Counts of a region's values in bins of equal width.
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Result};
+use crate::kernel;
+use crate::solve::spread::Bins;
+use crate::tensor::Scheme;
+
+use super::evidence::{Evidence, Region, Values, each_value};
+use super::{Calibrated, Calibration};
 
 /// A histogram: counts in bins of equal width over `[low, high]`, and the exact extremes of what was counted.
 ///
@@ -88,12 +94,19 @@ impl Histogram {
 
     /// The lower edge of bin `bin`.
     pub fn edge(&self, bin: usize) -> f64 {
-        if bin == self.counts.len() { self.high } else { self.low + bin as f64 * self.width() }
+        if bin == self.counts.len() { self.high } else { self.place(bin as f64) }
     }
 
     /// The middle of bin `bin`.
     pub fn center(&self, bin: usize) -> f64 {
-        self.low + (bin as f64 + 0.5) * self.width()
+        self.place(bin as f64 + 0.5)
+    }
+
+    /// So many bins beyond the low end.
+    fn place(&self, bins: f64) -> f64 {
+        let place = self.low + bins * self.width();
+        // The width of all bins may overflow where both ends do not.
+        if place.is_finite() { place } else { 2.0 * (0.5 * self.low + bins * (0.5 * self.width())) }
     }
 
     /// The number of values; [`u64::MAX`] for more.
@@ -126,7 +139,7 @@ impl Histogram {
         }
         let max = self.min.abs().max(self.max.abs());
         let min = if self.min <= 0.0 && self.max >= 0.0 { 0.0 } else { self.min.abs().min(self.max.abs()) };
-        Some(Self { low: 0.0, high: bins as f64 * width, counts, min, max })
+        Some(Self { low: 0.0, high: (bins as f64 * width).min(f64::MAX), counts, min, max })
     }
 
     /// A histogram of magnitudes (from zero on) with at most `most` bins of a multiple of the width.
@@ -140,7 +153,7 @@ impl Histogram {
             .chunks(factor)
             .map(|bins| bins.iter().fold(0, |sum: u64, &n| sum.saturating_add(n)))
             .collect();
-        let high = self.low + (counts.len() * factor) as f64 * self.width();
+        let high = (self.low + (counts.len() * factor) as f64 * self.width()).min(f64::MAX);
         Self { low: self.low, high, counts, min: self.min, max: self.max }
     }
 
@@ -155,5 +168,92 @@ impl Histogram {
             min: -self.max,
             max: -self.min,
         })
+    }
+
+    /// The range that `calibration` finds on this histogram, for codes of `scheme`: any rule on any edges and counts.
+    ///
+    /// ```
+    /// use lowbit::calibration::{Aciq, Histogram, TorchHistogram};
+    /// use lowbit::prelude::*;
+    ///
+    /// let histogram = Histogram::new(-4.0, 4.0, vec![1, 6, 40, 90, 92, 38, 5, 1])?;
+    /// let scheme = Uniform::asymmetric(BitWidth::new(2)?).scheme()?;
+    /// println!("{}", histogram.calibrate(&Aciq::default(), &scheme)?.range);
+    /// println!("{}", histogram.calibrate(&TorchHistogram::default(), &scheme)?.range);
+    /// # Ok::<(), lowbit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Calibration::range`].
+    pub fn calibrate(&self, calibration: &dyn Calibration, scheme: &Scheme) -> Result<Calibrated> {
+        calibration.range(&Region::new(0, Evidence::Histogram(self)), scheme)
+    }
+
+    /// `values` in `bins` equal bins over `[low, high]`, which holds them.
+    pub(super) fn of_values(
+        values: Values<'_>,
+        low: f64,
+        high: f64,
+        bins: usize,
+    ) -> Result<Self, ConfigError> {
+        let mut counts = vec![0; bins];
+        each_value!(values, values => kernel::histogram::histogram(values, low, high, &mut counts));
+        let histogram = Self::new(low, high, counts)?;
+        match values.min_max() {
+            Some((min, max)) => histogram.with_extremes(min.max(low), max.min(high)),
+            None => Ok(histogram),
+        }
+    }
+
+    /// The bins as integrals see them, in units of `unit`.
+    pub(super) fn bins_in(&self, unit: f64) -> Bins<'_> {
+        Bins {
+            low: self.low / unit,
+            width: self.width() / unit,
+            counts: &self.counts,
+            min: self.min / unit,
+            max: self.max / unit,
+        }
+    }
+
+    /// About how many values are not zero: all but what the bin at zero holds more than the fuller of its neighbours.
+    pub(super) fn nonzero(&self) -> f64 {
+        let total = self.total() as f64;
+        if self.min > 0.0 || self.max < 0.0 {
+            return total;
+        }
+        let bin = ((0.0 - self.low) / self.width()).floor().max(0.0) as usize;
+        let bin = bin.min(self.counts.len() - 1);
+        let count = |bin: Option<usize>| bin.and_then(|bin| self.counts.get(bin)).copied().unwrap_or(0);
+        let neighbours = count(bin.checked_sub(1)).max(count(Some(bin + 1)));
+        total - count(Some(bin)).saturating_sub(neighbours) as f64
+    }
+
+    /// At most `most` bins (an even number) of equal width over `[−t, t]` for the largest magnitude t: as it is where
+    /// it is symmetric already, else of a multiple of its width, a bin's values being taken to lie in its middle.
+    pub(super) fn symmetric(&self, most: usize) -> Option<Self> {
+        if self.low == -self.high && self.counts.len() <= most {
+            return Some(self.clone());
+        }
+        let (half, width) = ((most / 2).max(1), self.width());
+        let reach = (self.low.abs().max(self.high.abs()) / width).ceil();
+        let width = width * (reach / half as f64).ceil();
+        let end = width * half as f64;
+        if !(width > 0.0 && end.is_finite()) {
+            return None;
+        }
+        // No more bins than hold values.
+        let half = ((self.low.abs().max(self.high.abs()) / width).ceil() as usize).clamp(1, half);
+        let mut counts = vec![0u64; 2 * half];
+        for (bin, &count) in self.counts.iter().enumerate() {
+            let at = (self.center(bin) / width).floor() + half as f64;
+            if let Some(into) = counts.get_mut(at.clamp(0.0, (2 * half - 1) as f64) as usize) {
+                *into = into.saturating_add(count);
+            }
+        }
+        let end = width * half as f64;
+        let (min, max) = (self.min.max(-end), self.max.min(end));
+        Some(Self { low: -end, high: end, counts, min, max })
     }
 }

@@ -10,10 +10,13 @@ use crate::error::{ConfigError, DataError, Result};
 use crate::kernel::histogram::magnitude_histogram;
 use crate::names::named;
 use crate::solve::entropy::{EntropyRule, entropy_threshold};
-use crate::tensor::{ClippingRange, Note, Scheme};
+use crate::tensor::{Note, Scheme};
 
 use super::evidence::{Evidence, Values, each_value};
-use super::{Calibrated, Calibration, Histogram, Region, min_max_of, or_min_max};
+use super::{
+    Calibrated, Calibration, Histogram, Region, check_bins, magnitude_levels, min_max_of, or_min_max,
+    range_of_threshold,
+};
 
 /// The published forms of the rule. They differ in how the bins below a candidate threshold are merged to
 /// quantization levels, in what happens to empty bins, and in where in its bin the threshold lies.
@@ -113,14 +116,8 @@ impl Kl {
     ///
     /// [`ConfigError::TooSmall`] for fewer than 2 bins, and [`ConfigError::TooLarge`] for more than
     /// [`MAX_BINS`](Self::MAX_BINS).
-    pub const fn bins(mut self, bins: usize) -> Result<Self, ConfigError> {
-        if bins < 2 {
-            return Err(ConfigError::TooSmall { what: "number of bins", value: bins, min: 2 });
-        }
-        if bins > Self::MAX_BINS {
-            return Err(ConfigError::TooLarge { what: "number of bins", value: bins, max: Self::MAX_BINS });
-        }
-        self.bins = bins;
+    pub fn bins(mut self, bins: usize) -> Result<Self, ConfigError> {
+        self.bins = check_bins(bins, 2)?;
         Ok(self)
     }
 
@@ -141,9 +138,7 @@ impl Calibration for Kl {
         if full.magnitude() == 0.0 {
             return Ok(full.into());
         }
-        let one_sided = !scheme.is_symmetric() && (full.low() >= 0.0 || full.high() <= 0.0);
-        let codes = scheme.codes().count() as usize;
-        let levels = if one_sided { codes } else { codes.div_ceil(2) };
+        let levels = magnitude_levels(scheme, full);
         let magnitudes = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {
                 let nonzero = values.iter().filter(|&&value| value != 0.0).count();
@@ -161,18 +156,17 @@ impl Calibration for Kl {
         let Some(KlThreshold { threshold, .. }) = self.threshold(&magnitudes, levels) else {
             return Ok(Calibrated { range: full, note: Some(Note::FullRange) });
         };
-        let range = if scheme.is_symmetric() {
-            ClippingRange::new(-threshold, threshold)?
-        } else {
-            // Both ends of values of one sign are on its side of zero.
-            let (low, high) = (full.low().max(-threshold), full.high().min(threshold));
-            ClippingRange::new(low.min(high), high.max(low))?.with_zero()
-        };
+        let range = range_of_threshold(scheme, full, threshold)?;
         or_min_max(range, region)
     }
 }
 
-fn histogram_of<T: Real>(values: &[T], magnitude: f64, bins: usize) -> Result<Histogram, ConfigError> {
+/// The magnitudes of `values` in `bins` bins from zero to the largest.
+pub(super) fn histogram_of<T: Real>(
+    values: &[T],
+    magnitude: f64,
+    bins: usize,
+) -> Result<Histogram, ConfigError> {
     let mut counts = vec![0; bins];
     magnitude_histogram(values, magnitude, &mut counts);
     Histogram::new(0.0, magnitude, counts)

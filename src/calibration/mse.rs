@@ -32,6 +32,13 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mse;
 
+/// OMSE: Choukroun, Kravchik, Yang and Kisilev 2019, *Low-bit Quantization of Neural Networks for Efficient
+/// Inference*, whose "optimal MSE" is `min over α of ‖W − Q_α(W)‖²` for each kernel, by a line search.
+///
+/// The same objective as [`Mse`], on the same grid, searched more finely, so it is the same type: in text forms
+/// `omse` reads as `mse`. (The paper's second tensor for the residual of key layers is a representation, not a range.)
+pub type Omse = Mse;
+
 impl Mse {
     fn best(values: &Evidence<'_>, scheme: &AffineScheme) -> Option<BestGrid> {
         let zero = match scheme.zero_point() {
@@ -64,8 +71,7 @@ impl Mse {
     fn on_levels(region: &Region<'_>, scheme: &LevelScheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
         let Some(table) = scheme.table() else { return Ok(full.into()) };
-        let mut levels: Vec<f64> = table.values().iter().copied().filter(|level| level.is_finite()).collect();
-        levels.sort_by(f64::total_cmp);
+        let levels: Vec<f64> = table.chosen().collect();
         let round = |scale: f64| scheme.scales().store(scale);
         let best = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {

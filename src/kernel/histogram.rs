@@ -68,10 +68,7 @@ dispatch! {
 trait Side {
     fn value(x: f64) -> f64;
 }
-/// Only tests count signed values, to hold the edges to their rule on any interval.
-#[cfg(test)]
 struct Signed;
-#[cfg(test)]
 impl Side for Signed {
     #[inline(always)]
     fn value(x: f64) -> f64 {
@@ -136,8 +133,7 @@ pub(crate) fn magnitude_histogram<T: Real>(x: &[T], max: f64, counts: &mut [u64]
 
 /// Adds `x` to `counts.len()` equal bins over `[low, high]`. Values outside go to the first and the
 /// last bin; NaN is skipped.
-#[cfg(test)]
-fn histogram<T: Real>(x: &[T], low: f64, high: f64, counts: &mut [u64]) {
+pub(crate) fn histogram<T: Real>(x: &[T], low: f64, high: f64, counts: &mut [u64]) {
     count::<T, Signed>(x, low, high, counts);
 }
 

@@ -5,9 +5,12 @@
 //! observer of its granularity ([`Recipe::observer`]) and calibrates on what it has seen ([`Recipe::freeze`]), through
 //! the same calibrations as on a tensor at hand.
 //!
+//! A [`MovingAverage`] of minimum and maximum is another thing: it depends on the order of batches and cannot be merged.
+//!
 //! [`Recipe::observer`]: crate::recipe::Recipe::observer
 //! [`Recipe::freeze`]: crate::recipe::Recipe::freeze
 
+mod moving_average;
 mod summary;
 
 use core::fmt;
@@ -21,6 +24,7 @@ use crate::error::{ConfigError, Error, Result, ShapeError};
 use crate::granularity::Granularity;
 use crate::tensor::{NonFinite, Scheme, TensorView};
 
+pub use moving_average::MovingAverage;
 pub use summary::Summary;
 
 /// Statistics of the tensors that it has seen, one summary for each region.

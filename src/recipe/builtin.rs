@@ -5,8 +5,11 @@ use std::sync::Arc;
 use ndarray::Axis;
 
 use crate::bits::BitWidth;
-use crate::calibration::{Calibration, Kl, MinMax, Mse, Percentile};
-use crate::error::ParseError;
+use crate::calibration::{
+    Aciq, Calibration, Kl, KlVariant, MinMax, Mse, NvidiaMse, NvidiaPercentile, OnnxRuntimeEntropy,
+    OnnxRuntimePercentile, Percentile, StandardDeviations, TorchHistogram, WeightedEntropy,
+};
+use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
 use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
 use crate::tensor::CodeRange;
@@ -32,6 +35,7 @@ pub(super) fn register(registry: &mut Registry) {
         arguments.finish()?;
         Ok(Arc::new(Mse))
     });
+    calibrations_by_name(registry);
     registry.add_calibration("fixed", |arguments, _| -> Result<Arc<dyn Calibration>, ParseError> {
         Err(ParseError::DataNotInText { name: arguments.name().to_owned() })
     });
@@ -57,6 +61,82 @@ pub(super) fn register(registry: &mut Registry) {
         arguments.finish()?;
         Ok(Arc::new(Blocks::new(lengths)))
     });
+}
+
+/// Rules of papers and of other systems, and second names.
+fn calibrations_by_name(registry: &mut Registry) {
+    registry.add_calibration("omse", |arguments, _| {
+        arguments.finish()?;
+        Ok(Arc::new(Mse))
+    });
+    registry.add_calibration("aciq", |mut arguments, _| {
+        let aciq = Aciq::default()
+            .density(arguments.parse("density")?.unwrap_or_default())
+            .estimator(arguments.parse("estimator")?.unwrap_or_default())
+            .optimum(arguments.parse("optimum")?.unwrap_or_default());
+        arguments.finish()?;
+        Ok(Arc::new(aciq))
+    });
+    registry.add_calibration("standard-deviations", |mut arguments, _| {
+        let factor = arguments.positional().ok_or_else(|| arguments.problem("factor", "missing"))?;
+        let factor = StandardDeviations::new(number("number of standard deviations", factor)?)?;
+        arguments.finish()?;
+        Ok(Arc::new(factor))
+    });
+    registry.add_calibration("weighted-entropy", |arguments, _| {
+        arguments.finish()?;
+        Ok(Arc::new(WeightedEntropy))
+    });
+    registry.add_calibration("nvidia-entropy", |arguments, _| {
+        arguments.finish()?;
+        Ok(Arc::new(Kl::default().variant(KlVariant::Nvidia)))
+    });
+    registry.add_calibration("nvidia-mse", |mut arguments, _| {
+        let rule = with_bins(&mut arguments, NvidiaMse::default(), NvidiaMse::bins)?;
+        arguments.finish()?;
+        Ok(Arc::new(rule))
+    });
+    registry.add_calibration("nvidia-percentile", |mut arguments, _| {
+        let percent = arguments.positional().ok_or_else(|| arguments.problem("percent", "missing"))?;
+        let rule = NvidiaPercentile::new(number("percentile", percent)?)?;
+        let rule = with_bins(&mut arguments, rule, NvidiaPercentile::bins)?;
+        arguments.finish()?;
+        Ok(Arc::new(rule))
+    });
+    registry.add_calibration("onnxruntime-entropy", |mut arguments, _| {
+        let mut rule = with_bins(&mut arguments, OnnxRuntimeEntropy::default(), OnnxRuntimeEntropy::bins)?;
+        if let Some(levels) = arguments.optional("levels") {
+            rule = rule.levels(number("number of levels", levels)?)?;
+        }
+        arguments.finish()?;
+        Ok(Arc::new(rule))
+    });
+    registry.add_calibration("onnxruntime-percentile", |mut arguments, _| {
+        let rule = match arguments.positional() {
+            Some(percent) => OnnxRuntimePercentile::new(number("percentile", percent)?)?,
+            None => OnnxRuntimePercentile::default(),
+        };
+        let rule = with_bins(&mut arguments, rule, OnnxRuntimePercentile::bins)?;
+        arguments.finish()?;
+        Ok(Arc::new(rule))
+    });
+    registry.add_calibration("torch-histogram", |mut arguments, _| {
+        let rule = with_bins(&mut arguments, TorchHistogram::default(), TorchHistogram::bins)?;
+        arguments.finish()?;
+        Ok(Arc::new(rule))
+    });
+}
+
+/// `rule` with `bins=N`, if that is given.
+fn with_bins<R>(
+    arguments: &mut Arguments<'_>,
+    rule: R,
+    set: impl Fn(R, usize) -> Result<R, ConfigError>,
+) -> Result<R, ParseError> {
+    match arguments.optional("bins") {
+        Some(bins) => Ok(set(rule, number("number of bins", bins)?)?),
+        None => Ok(rule),
+    }
 }
 
 fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform, ParseError> {

@@ -4,7 +4,7 @@ use crate::calibration::{Evidence, Region};
 use crate::error::{ConfigError, DataError, Result};
 use crate::observer::Observer;
 use crate::quantizer::Fit;
-use crate::tensor::{Grids, Note, Notes, Scheme};
+use crate::tensor::{ClippingRange, Grids, Note, Notes, Scheme};
 
 use super::{Frozen, Recipe};
 
@@ -44,6 +44,28 @@ impl Recipe {
         loop {
             match (self.fit_summaries(observer, &scheme), scheme.widened()) {
                 (Ok((grids, notes)), _) => return Ok(Frozen::new(self, scheme, grids)?.with_notes(notes)),
+                (Err(error), Some(wider)) if error.is_storage() => scheme = wider,
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    /// The recipe with the grids of given ranges, one for each region in the order of the tiling: static quantization
+    /// by ranges from elsewhere, a [`MovingAverage`](crate::observer::MovingAverage) or a training framework. The
+    /// method's own calibration is not asked.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::ScaleStorage`] where a scale does not fit its type.
+    pub fn freeze_ranges(&self, ranges: &[ClippingRange]) -> Result<Frozen> {
+        let mut scheme = self.scheme()?;
+        loop {
+            let mut grids = Grids::new(&scheme);
+            let fitted = ranges.iter().enumerate().try_for_each(|(region, &range)| -> Result<()> {
+                Ok(grids.push(scheme.grid(range, region)?)?)
+            });
+            match (fitted, scheme.widened()) {
+                (Ok(()), _) => return Frozen::new(self, scheme, grids),
                 (Err(error), Some(wider)) if error.is_storage() => scheme = wider,
                 (Err(error), _) => return Err(error),
             }

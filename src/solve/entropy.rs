@@ -15,6 +15,10 @@
 //! Taken literally a candidate costs O(m). All bins of one level share one q, so a level needs only its mass,
 //! its number of non-empty bins and its sum of c ln c, which are differences of running sums: O(levels).
 
+mod signed;
+
+pub(crate) use signed::signed_entropy_bins;
+
 /// How bins are merged to levels, and what else an implementation does of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntropyRule {
@@ -83,7 +87,7 @@ pub(crate) fn entropy_threshold(
             EntropyRule::SlidesDigitize | EntropyRule::Nvidia => {
                 sums.merged(m, levels, least, |i| (i * m).div_ceil(levels))
             }
-            EntropyRule::SlidesFractional => sums.fractional(m, levels),
+            EntropyRule::SlidesFractional => sums.fractional(m, levels, least),
             EntropyRule::MxnetSmoothed => sums.smoothed(m, levels),
         };
         least = least.min(divergence);
@@ -127,6 +131,21 @@ struct Running {
     logs: f64,
     inverses: f64,
     inverse_squares: f64,
+}
+
+/// The bins of one level where levels share bins.
+struct Stretch {
+    /// The end of the bins that are the level's alone.
+    high: usize,
+    /// Its part of the bin before its own ones, and the count of that.
+    carried: f64,
+    shared: f64,
+    /// Its part of the bin after them.
+    rest: f64,
+    /// Mass and number of its own bins that are not empty.
+    inside: (f64, f64),
+    /// What it has in a bin.
+    q: f64,
 }
 
 /// The histogram and its running sums, one more than there are bins.
@@ -214,39 +233,51 @@ impl Sums {
         sum / total
     }
 
-    /// The divergence where a bin may belong to two levels in parts. No bin belongs to three, as no level is
-    /// narrower than a bin.
-    fn fractional(&self, m: usize, levels: usize) -> f64 {
-        let mut cross = 0.0;
-        // The part of the bin that the level before ended in, and that level's q, up to ln.
-        let (mut carried, mut carried_q) = (0.0, 0.0);
-        let mut last_q = 0.0;
-        for i in 0..levels {
-            // Bins that start in this level's stretch of [i m / levels, (i + 1) m / levels).
+    /// The divergence where a bin may belong to two levels in parts; infinite as soon as it is known to be above
+    /// `least`. No bin belongs to three levels, as none is narrower than a bin.
+    fn fractional(&self, m: usize, levels: usize, least: f64) -> f64 {
+        let width = levels as f64;
+        // Bins that start in a level's stretch of [i m / levels, (i + 1) m / levels), and its part of the bin that
+        // the level before ended in, and of the one that it ends in itself.
+        let level = |i: usize| {
             let (low, high) = ((i * m).div_ceil(levels), (i + 1) * m / levels);
-            let rest = ((i + 1) * m % levels) as f64 / levels as f64;
+            let carried = (low * levels - i * m) as f64 / width;
+            let rest = ((i + 1) * m % levels) as f64 / width;
             let (a, b) = (self.before(low), self.before(high));
-            let (shared, next) = (if low > 0 { self.count(low - 1) } else { 0.0 }, self.count(high));
-            let inside = (b.mass - a.mass, b.filled - a.filled);
+            let shared = if carried > 0.0 { self.count(low - 1) } else { 0.0 };
+            let next = if rest > 0.0 { self.count(high) } else { 0.0 };
             let part = |weight: f64, count: f64| if count > 0.0 { weight } else { 0.0 };
-            let mass = inside.0 + carried * shared + rest * if rest > 0.0 { next } else { 0.0 };
+            let inside = (b.mass - a.mass, b.filled - a.filled);
+            let mass = inside.0 + carried * shared + rest * next;
             let filled = inside.1 + part(carried, shared) + part(rest, next);
             let q = if filled > 0.0 { mass / filled } else { 0.0 };
+            Stretch { high, carried, shared, rest, inside, q }
+        };
+        let total = self.total();
+        let clipped = self.clipped(m, level(levels - 1).q.ln());
+        let bound = (least + 2.0 * TIE) * total;
+        // The sum of p ln q, and the mass of q, over the bins before `high`; q is then split.
+        let (mut cross, mut spread, mut carried_q) = (0.0, 0.0, 0.0);
+        for i in 0..levels {
+            let Stretch { high, carried, shared, rest, inside, q } = level(i);
             if carried > 0.0 && shared > 0.0 {
-                cross += shared * (carried_q + carried * q).ln();
+                let q = carried_q + carried * q;
+                cross += shared * q.ln();
+                spread += q;
             }
             if inside.0 > 0.0 {
                 cross += inside.0 * q.ln();
+                spread += inside.1 * q;
             }
-            if rest > 0.0 {
-                (carried, carried_q) = (1.0 - rest, rest * q);
-            } else {
-                (carried, carried_q) = (0.0, 0.0);
+            carried_q = rest * q;
+            // What is left of p and q has masses P and Q, and by the log-sum inequality at least
+            // P ln (P / Q) >= P - Q of divergence, where both have equal masses in all.
+            let seen = self.before(high);
+            if clipped + seen.entropy - cross + (spread - seen.mass) > bound {
+                return f64::INFINITY;
             }
-            last_q = q;
         }
-        let sum = self.before(m).entropy - cross + self.clipped(m, last_q.ln());
-        sum / self.total()
+        (self.before(m).entropy - cross + clipped) / total
     }
 
     /// The divergence of floor-merged, smoothed counts. Bins of p that are not empty take part, so the last

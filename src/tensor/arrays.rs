@@ -201,11 +201,19 @@ impl IntegerArray {
     }
 
     pub(crate) fn reset(&mut self, codes: CodeRange) {
-        let wanted = Self::new(codes);
-        if self.same_type(&wanted) {
+        self.clear_for(&Self::new(codes));
+    }
+
+    /// Makes this an empty array of the type of `wanted`, keeping the allocation where the type stays.
+    pub(crate) fn clear_for(&mut self, wanted: &Self) {
+        if self.same_type(wanted) {
             each_integer!(self, values => values.clear());
         } else {
-            *self = wanted;
+            *self = wanted.clone();
         }
+    }
+
+    pub(crate) fn try_reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
+        each_integer!(self, values => values.try_reserve(additional))
     }
 }

@@ -142,6 +142,8 @@ fn scale_parameters(storage: ScaleStorage, count: usize, regions: &[usize]) -> R
     Ok(match storage {
         ScaleStorage::Float(storage) => vec![scales(storage.into())],
         ScaleStorage::Power(_) => vec![scales(ParameterType::I16)],
+        ScaleStorage::Minifloat(format) if format.bits() <= 8 => vec![scales(ParameterType::U8)],
+        ScaleStorage::Minifloat(_) => vec![scales(ParameterType::U16)],
         ScaleStorage::TwoLevel(rule) => {
             let bytes = packed_len(count, rule.bits().get()).unwrap_or(usize::MAX);
             let blocks = rule.tiling(count)?.regions();
@@ -234,6 +236,7 @@ fn scale_numbers(scales: &ScaleArray) -> Vec<Numbers<'_>> {
     match scales {
         ScaleArray::Float(values) => vec![Numbers::Float(values)],
         ScaleArray::Power { exponents, .. } => vec![Numbers::Exponents(exponents)],
+        ScaleArray::Minifloat { codes, .. } => vec![Numbers::Integer(codes)],
         ScaleArray::TwoLevel(scales) => {
             let codes = scales.codes();
             let outer = codes.and_then(|codes| match codes.grids() {
@@ -265,6 +268,7 @@ fn read_scales<E: From<Error>>(
             };
             ScaleArray::Power { base, exponents }
         }
+        ScaleStorage::Minifloat(format) => ScaleArray::Minifloat { format, codes: next()?.integers() },
         ScaleStorage::TwoLevel(rule) => {
             let IntegerArray::U8(codes) = next()?.integers() else {
                 return Ok(ScaleArray::new(storage));

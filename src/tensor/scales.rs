@@ -6,9 +6,10 @@ use std::collections::TryReserveError;
 
 use crate::element::{FloatType, Real};
 use crate::error::{ConfigError, DataError, ParseError};
+use crate::minifloat::{Minifloat, Overflow};
 use crate::text;
 
-use super::arrays::FloatArray;
+use super::arrays::{FloatArray, IntegerArray};
 use super::two_level::{TwoLevel, TwoLevelScales};
 
 /// How the scale of each region is stored. The text form is `f32`, `power(2)`, `two-level(6, block=8, outer=f16)`.
@@ -21,6 +22,8 @@ pub enum ScaleStorage {
     Float(FloatType),
     /// The integer exponent of a base, 16 bits.
     Power(PowerBase),
+    /// A floating-point number of a few bits, in one byte (two for formats of more than 8 bits): E8M0, E4M3.
+    Minifloat(Minifloat),
     /// Quantized themselves, under outer scales.
     TwoLevel(TwoLevel),
 }
@@ -99,7 +102,7 @@ impl ScaleStorage {
     pub const fn float(self) -> Option<FloatType> {
         match self {
             Self::Float(storage) => Some(storage),
-            Self::Power(_) | Self::TwoLevel(_) => None,
+            Self::Power(_) | Self::Minifloat(_) | Self::TwoLevel(_) => None,
         }
     }
 
@@ -120,6 +123,9 @@ impl ScaleStorage {
                 FloatType::F32.round(base.power(base.nearest_exponent(scale)))
             }
             Self::Power(_) => f64::NAN,
+            // A negative scale has no place in a format without sign.
+            Self::Minifloat(format) if scale < 0.0 && !format.is_signed() => f64::NAN,
+            Self::Minifloat(format) => FloatType::F32.round(format.round(scale, Overflow::NonFinite)),
             Self::TwoLevel(_) => FloatType::F32.round(scale),
         }
     }
@@ -129,6 +135,7 @@ impl ScaleStorage {
         match self {
             Self::Float(storage) => storage.min_scale(),
             Self::Power(base) => base.power(base.exponents().0),
+            Self::Minifloat(format) => format.min_positive().max(FloatType::F32.min_scale()),
             Self::TwoLevel(_) => FloatType::F32.min_scale(),
         }
     }
@@ -137,7 +144,7 @@ impl ScaleStorage {
     pub(crate) fn at_most(self, value: f64) -> f64 {
         match self {
             Self::Float(storage) => storage.at_most(value),
-            Self::Power(_) => {
+            Self::Power(_) | Self::Minifloat(_) => {
                 let nearest = self.round(value);
                 if nearest > value { self.next_down(nearest) } else { nearest }
             }
@@ -150,6 +157,10 @@ impl ScaleStorage {
         match self {
             Self::Float(storage) => storage.next_down(value),
             Self::Power(base) => FloatType::F32.round(base.power(base.nearest_exponent(value) - 1)),
+            Self::Minifloat(format) => {
+                let code = format.encode(value, Overflow::Saturate).unwrap_or_default();
+                format.decode(code.saturating_sub(1))
+            }
             Self::TwoLevel(_) => FloatType::F32.next_down(value),
         }
     }
@@ -159,6 +170,7 @@ impl ScaleStorage {
         match self {
             Self::Float(storage) => storage.epsilon(),
             Self::Power(base) => base.get() - 1.0,
+            Self::Minifloat(format) => format.epsilon(),
             Self::TwoLevel(_) => FloatType::F32.epsilon(),
         }
     }
@@ -196,6 +208,7 @@ impl fmt::Display for ScaleStorage {
         match self {
             Self::Float(storage) => storage.fmt(f),
             Self::Power(base) => write!(f, "power({base})"),
+            Self::Minifloat(format) => format.fmt(f),
             Self::TwoLevel(rule) => rule.fmt(f),
         }
     }
@@ -208,6 +221,9 @@ impl FromStr for ScaleStorage {
         if let Ok(storage) = text.parse() {
             return Ok(Self::Float(storage));
         }
+        if let Ok(format) = text.parse() {
+            return Ok(Self::Minifloat(format));
+        }
         let mut arguments = text::call(text)?;
         match arguments.name() {
             "power" => {
@@ -218,7 +234,7 @@ impl FromStr for ScaleStorage {
             }
             "two-level" => Ok(Self::TwoLevel(TwoLevel::read(arguments)?)),
             name => {
-                let known = ["f64", "f32", "f16", "bf16", "power(BASE)", "two-level(..)"];
+                let known = ["f64", "f32", "f16", "bf16", "eXmY", "power(BASE)", "two-level(..)"];
                 Err(crate::names::unknown("storage of scales", name, &known))
             }
         }
@@ -257,6 +273,13 @@ pub enum ScaleArray {
         /// One exponent for each region.
         exponents: Vec<i16>,
     },
+    /// Floating-point numbers of a few bits.
+    Minifloat {
+        /// Their format.
+        format: Minifloat,
+        /// One code for each region.
+        codes: IntegerArray,
+    },
     /// Codes under outer scales.
     TwoLevel(TwoLevelScales),
 }
@@ -267,6 +290,7 @@ impl ScaleArray {
         match storage {
             ScaleStorage::Float(storage) => Self::Float(FloatArray::new(storage)),
             ScaleStorage::Power(base) => Self::Power { base, exponents: Vec::new() },
+            ScaleStorage::Minifloat(format) => Self::Minifloat { format, codes: codes_of(format) },
             ScaleStorage::TwoLevel(rule) => Self::TwoLevel(TwoLevelScales::new(rule)),
         }
     }
@@ -276,6 +300,7 @@ impl ScaleArray {
         match self {
             Self::Float(values) => ScaleStorage::Float(values.storage()),
             Self::Power { base, .. } => ScaleStorage::Power(*base),
+            Self::Minifloat { format, .. } => ScaleStorage::Minifloat(*format),
             Self::TwoLevel(scales) => ScaleStorage::TwoLevel(scales.rule()),
         }
     }
@@ -285,6 +310,7 @@ impl ScaleArray {
         match self {
             Self::Float(values) => values.len(),
             Self::Power { exponents, .. } => exponents.len(),
+            Self::Minifloat { codes, .. } => codes.len(),
             Self::TwoLevel(scales) => scales.values().len(),
         }
     }
@@ -299,6 +325,9 @@ impl ScaleArray {
         match self {
             Self::Float(values) => values.get(index),
             Self::Power { base, exponents } => exponents.get(index).map(|&exponent| power(*base, exponent)),
+            Self::Minifloat { format, codes } => {
+                codes.get(index).map(|code| FloatType::F32.round(format.decode(code as u16)))
+            }
             Self::TwoLevel(scales) => scales.values().get(index).map(|&scale| f64::from(scale)),
         }
     }
@@ -312,7 +341,7 @@ impl ScaleArray {
     pub const fn as_float(&self) -> Option<&FloatArray> {
         match self {
             Self::Float(values) => Some(values),
-            Self::Power { .. } | Self::TwoLevel(_) => None,
+            Self::Power { .. } | Self::Minifloat { .. } | Self::TwoLevel(_) => None,
         }
     }
 
@@ -321,6 +350,7 @@ impl ScaleArray {
         match self {
             Self::Float(values) => values.len() as u64 * u64::from(values.storage().bits()),
             Self::Power { exponents, .. } => exponents.len() as u64 * 16,
+            Self::Minifloat { codes, .. } => codes.len() as u64 * u64::from(codes.bits()),
             Self::TwoLevel(scales) => scales.bits(),
         }
     }
@@ -330,6 +360,9 @@ impl ScaleArray {
         match self {
             Self::Float(values) => values.push(scale),
             Self::Power { base, exponents } => exponents.push(base.nearest_exponent(scale) as i16),
+            Self::Minifloat { format, codes } => {
+                codes.push(format.encode(scale, Overflow::Saturate).unwrap_or_default().into());
+            }
             Self::TwoLevel(scales) => scales.push(scale as f32),
         }
     }
@@ -339,7 +372,9 @@ impl ScaleArray {
         let each = (first..).step_by(stride.max(1)).take(count);
         match self {
             Self::Float(values) => values.extend_into(first, stride, count, out),
-            Self::Power { .. } => out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>)),
+            Self::Power { .. } | Self::Minifloat { .. } => {
+                out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>))
+            }
             Self::TwoLevel(scales) => {
                 out.extend(
                     each.filter_map(|at| scales.values().get(at)).map(|&scale| T::from_element(scale)),
@@ -352,7 +387,7 @@ impl ScaleArray {
     pub(crate) fn finish(&mut self) -> crate::Result<()> {
         match self {
             Self::TwoLevel(scales) => scales.finish(),
-            Self::Float(_) | Self::Power { .. } => Ok(()),
+            Self::Float(_) | Self::Power { .. } | Self::Minifloat { .. } => Ok(()),
         }
     }
 
@@ -364,6 +399,10 @@ impl ScaleArray {
                 *base = wanted;
                 exponents.clear();
             }
+            (Self::Minifloat { format, codes }, ScaleStorage::Minifloat(wanted)) => {
+                *format = wanted;
+                codes.clear_for(&codes_of(wanted));
+            }
             _ => *self = Self::new(storage),
         }
     }
@@ -372,6 +411,7 @@ impl ScaleArray {
         match self {
             Self::Float(values) => values.try_reserve(additional),
             Self::Power { exponents, .. } => exponents.try_reserve(additional),
+            Self::Minifloat { codes, .. } => codes.try_reserve(additional),
             Self::TwoLevel(scales) => scales.try_reserve(additional),
         }
     }
@@ -407,6 +447,11 @@ impl From<FloatArray> for ScaleArray {
     fn from(values: FloatArray) -> Self {
         Self::Float(values)
     }
+}
+
+/// An empty array for the codes of a format.
+const fn codes_of(format: Minifloat) -> IntegerArray {
+    if format.bits() <= 8 { IntegerArray::U8(Vec::new()) } else { IntegerArray::U16(Vec::new()) }
 }
 
 /// `base^exponent` as it is used.
@@ -449,6 +494,16 @@ mod tests {
 
     #[test]
     fn text_forms_round_trip() {
+        for text in [
+            "e8m0",
+            "e4m3fn",
+            "ue5m3",
+            "two-level(e4m3fn)",
+            "two-level(s7)",
+            "two-level(dynamic, block=256, centered=true)",
+        ] {
+            assert_eq!(text.parse::<ScaleStorage>().unwrap().to_string(), text);
+        }
         for text in
             ["f64", "bf16", "power(2)", "power(sqrt2)", "power(1.5)", "two-level(6, block=8, outer=f16)"]
         {

@@ -209,6 +209,28 @@ impl Scheme {
         })
     }
 
+    /// The levels of a grid in ascending order; `None` for schemes of vectors and for levels that are stored with a
+    /// tensor.
+    pub(crate) fn level_values(&self, grid: &Grid) -> Option<Vec<f64>> {
+        let mut values: Vec<f64> = match (self, grid) {
+            (Self::Affine(scheme), Grid::Affine(grid)) => {
+                let codes = scheme.codes().min()..=scheme.codes().max();
+                codes.map(|code| grid.scale * (f64::from(code) - grid.zero_point)).collect()
+            }
+            (Self::Levels(scheme), Grid::Levels(grid)) => {
+                scheme.table()?.chosen().map(|level| grid.scale * level).collect()
+            }
+            (Self::Codebook(_), Grid::Codebook(grid)) => grid.levels.clone(),
+            (Self::BinaryCode(_), Grid::BinaryCode(grid)) => grid.values().collect(),
+            (Self::PiecewiseAffine(scheme), Grid::PiecewiseAffine(grid)) => {
+                scheme.steps().levels(grid.break_point, grid.end)
+            }
+            _ => return None,
+        };
+        values.sort_by(f64::total_cmp);
+        Some(values)
+    }
+
     /// The number of codes of a tensor: one for each element, or for each vector.
     ///
     /// # Errors

@@ -12,12 +12,14 @@ use crate::bits::BitWidth;
 use crate::element::{Element, FloatType};
 use crate::error::{ConfigError, Error, ParseError, Result};
 use crate::granularity::{AxisGroup, Tiling};
+use crate::minifloat::Minifloat;
 use crate::text::{self, Arguments};
 
 use super::affine::{AffineGrid, AffineScheme};
 use super::code_range::CodeRange;
 use super::encoding::Encoding;
 use super::grids::{Grid, Grids};
+use super::levels::{LevelScheme, LevelTable};
 use super::quantized::QuantizedTensor;
 use super::scheme::{ClippingRange, Scheme};
 use super::view::TensorView;
@@ -56,6 +58,10 @@ pub enum ScaleCodes {
     Unsigned(BitWidth),
     /// Multiples −(2^(b−1) − 1) to 2^(b−1) − 1 of the outer scale, for scales of both signs.
     Signed(BitWidth),
+    /// Numbers of a floating-point format times the outer scale: E4M3 in NVFP4.
+    Minifloat(Minifloat),
+    /// The signed dynamic 8-bit map times the outer scale: the double quantization of QLoRA.
+    Dynamic,
 }
 
 impl TwoLevel {
@@ -66,6 +72,17 @@ impl TwoLevel {
     /// Scales that are multiples 0 to 2^b − 1 of one f32 scale for the tensor.
     pub const fn unsigned(bits: BitWidth) -> Self {
         Self::new(ScaleCodes::Unsigned(bits))
+    }
+
+    /// Scales in a floating-point format under one f32 scale for the tensor: E4M3 for NVFP4.
+    pub const fn minifloat(format: Minifloat) -> Self {
+        Self::new(ScaleCodes::Minifloat(format))
+    }
+
+    /// The double quantization of QLoRA: scales less their mean by the dynamic 8-bit map, in blocks of 256 with an f32
+    /// scale.
+    pub const fn double_quantization() -> Self {
+        Self { codes: ScaleCodes::Dynamic, block: Some(256), outer: FloatType::F32, centered: true }
     }
 
     /// Scales of both signs that are multiples of one f32 scale for the tensor.
@@ -114,9 +131,11 @@ impl TwoLevel {
     }
 
     /// Bits of the code of one scale.
-    pub const fn bits(self) -> BitWidth {
+    pub fn bits(self) -> BitWidth {
         match self.codes {
             ScaleCodes::Unsigned(bits) | ScaleCodes::Signed(bits) => bits,
+            ScaleCodes::Minifloat(format) => LevelTable::minifloat(format).bits(),
+            ScaleCodes::Dynamic => BitWidth::EIGHT,
         }
     }
 
@@ -127,7 +146,10 @@ impl TwoLevel {
             AffineScheme::new(bits, codes, zero)
                 .map(|scheme| scheme.with_storage(self.outer, super::ScaleOverflow::Error).into())
         };
+        let levels = |table| Ok(LevelScheme::new(table).with_scales(self.outer.into()).into());
         match self.codes {
+            ScaleCodes::Minifloat(format) => levels(LevelTable::minifloat(format)),
+            ScaleCodes::Dynamic => levels(LevelTable::dynamic(true)),
             ScaleCodes::Unsigned(bits) => affine(bits, CodeRange::unsigned(bits)),
             ScaleCodes::Signed(bits) => {
                 let all = CodeRange::signed(bits);
@@ -155,9 +177,11 @@ impl TwoLevel {
     /// Reads the arguments of the text form.
     pub(crate) fn read(mut arguments: Arguments<'_>) -> Result<Self, ParseError> {
         let codes = arguments.positional().ok_or_else(|| arguments.problem("codes", "missing"))?;
-        let codes = match codes.strip_prefix('s') {
-            Some(bits) => ScaleCodes::Signed(bits.parse()?),
-            None => ScaleCodes::Unsigned(codes.parse()?),
+        let codes = match (codes, codes.strip_prefix('s'), codes.parse()) {
+            ("dynamic", _, _) => ScaleCodes::Dynamic,
+            (_, _, Ok(format)) => ScaleCodes::Minifloat(format),
+            (_, Some(bits), _) => ScaleCodes::Signed(bits.parse()?),
+            _ => ScaleCodes::Unsigned(codes.parse()?),
         };
         let mut rule = Self::new(codes);
         if let Some(block) = arguments.optional("block") {
@@ -183,6 +207,8 @@ impl fmt::Display for TwoLevel {
         match self.codes {
             ScaleCodes::Unsigned(bits) => write!(f, "two-level({bits}")?,
             ScaleCodes::Signed(bits) => write!(f, "two-level(s{bits}")?,
+            ScaleCodes::Minifloat(format) => write!(f, "two-level({format}")?,
+            ScaleCodes::Dynamic => f.write_str("two-level(dynamic")?,
         }
         if let Some(block) = self.block {
             write!(f, ", block={block}")?;

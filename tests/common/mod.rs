@@ -132,7 +132,7 @@ pub fn kinds(bits: u32) -> Vec<Uniform> {
 }
 
 /// The texts of calibrations that read data.
-pub const CALIBRATIONS: [&str; 8] = [
+pub const CALIBRATIONS: [&str; 17] = [
     "minmax",
     "percentile(99.9)",
     "percentile(99, tails=upper)",
@@ -141,6 +141,15 @@ pub const CALIBRATIONS: [&str; 8] = [
     "kl(variant=nvidia, bins=300)",
     "kl(variant=mxnet, bins=512)",
     "mse",
+    "aciq",
+    "aciq(density=gaussian, estimator=range, optimum=exact)",
+    "standard-deviations(2.5)",
+    "weighted-entropy",
+    "nvidia-mse(bins=300)",
+    "nvidia-percentile(99.9, bins=300)",
+    "onnxruntime-entropy(bins=300, levels=64)",
+    "onnxruntime-percentile(99.9)",
+    "torch-histogram(bins=300)",
 ];
 
 /// `quantizer` with the calibration of a text.

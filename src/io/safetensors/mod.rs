@@ -9,7 +9,7 @@
 //! | `NAME.codes`, 8 bits | I8, U8 | that of the tensor; one axis for codes of vectors | one code for each element, or each vector |
 //! | `NAME.codes`, 16 bits | I16, U16 | as with 8 bits | one code for each element, or each vector |
 //! | `NAME.codes`, other widths | U8 | one axis | the bytes of [`PackedCodes`](crate::tensor::PackedCodes): codes bit by bit, least significant bit first, in row-major order, the last byte padded with zeros; signed codes in two's complement |
-//! | `NAME.scales` | F64, F32, F16, BF16; I16 for exponents of a base | [`Tiling::region_shape`]: the number of blocks along each group of axes that is cut | the scale S of each region |
+//! | `NAME.scales` | F64, F32, F16, BF16; I16 for exponents of a base; U8 or U16 for codes of minifloats | [`Tiling::region_shape`]: the number of blocks along each group of axes that is cut | the scale S of each region |
 //! | `NAME.scales.codes` | U8 | one axis | two-level scales: the bytes of the packed codes of the scales, in the order of the regions |
 //! | `NAME.scales.scales` | F64, F32, F16, BF16 | one axis | two-level scales: the scale of each block of scales |
 //! | `NAME.scales.mean` | F32 | `[1]` | two-level scales that are centred: what is added to each |

@@ -172,6 +172,12 @@ impl LevelTable {
         &self.0.levels.values
     }
 
+    /// The levels that a value can get, ascending.
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = f64> + '_ {
+        let Levels { values, order, .. } = &self.0.levels;
+        order.iter().filter_map(|&code| values.get(usize::from(code)).copied())
+    }
+
     /// The number of codes.
     pub fn len(&self) -> usize {
         self.0.levels.values.len()
