@@ -236,7 +236,7 @@ impl<'a, 't> Regions<'a, 't> {
     }
 
     /// The error for the first non-finite value of the tensor, whichever region met one first.
-    pub(super) fn first_non_finite(&self) -> DataError {
+    pub(crate) fn first_non_finite(&self) -> DataError {
         let mut scratch = Vec::new();
         for start in (0..self.tensor.len()).step_by(BUNDLE) {
             let range = start..(start + BUNDLE).min(self.tensor.len());
