@@ -235,7 +235,7 @@ impl Tally {
 
     /// Whether the window has a bin for `value`.
     fn holds(&self, value: f64) -> bool {
-        (0..self.slots as i64).contains(&(bin_of(value, self.window.scale) - self.window.first))
+        (0..self.slots as i64).contains(&bin_of(value, self.window.scale).saturating_sub(self.window.first))
     }
 
     /// The places of the range in the window.
