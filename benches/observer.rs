@@ -72,8 +72,11 @@ fn median(seconds: &mut [f64]) -> f64 {
     seconds[seconds.len() / 2]
 }
 
+/// A name and what is timed.
+type Row<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+
 /// Medians of repetitions that take turns, with the ratio to the reading rate as the median of the ratios.
-fn table(rows: &mut [(&str, Box<dyn FnMut() + '_>)]) {
+fn table(rows: &mut [Row<'_>]) {
     let mut seconds = vec![Vec::new(); rows.len()];
     for repetition in 0..=REPETITIONS {
         for ((_, run), seconds) in rows.iter_mut().zip(&mut seconds) {
@@ -97,7 +100,7 @@ fn bench(criterion: &mut Criterion) {
     #[cfg(feature = "rayon")]
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("no other pool yet");
     let x = values::<f32>();
-    let (halves, brains, wide) = (values::<f16>(), values::<bf16>(), x.mapv(f64::from));
+    let (half, brain, wide) = (values::<f16>(), values::<bf16>(), x.mapv(f64::from));
     let layer: Arc<dyn Granularity> = Arc::new(PerLayer);
     let rows: Arc<dyn Granularity> = Arc::new(PerChannel::new(Axis(0)));
     let columns: Arc<dyn Granularity> = Arc::new(PerChannel::new(Axis(1)));
@@ -108,13 +111,13 @@ fn bench(criterion: &mut Criterion) {
     let mut seen: Vec<Observer> = [&layer; 4].into_iter().chain([&rows, &columns]).map(observer).collect();
     let [a, b, c, d, e, f] = &mut seen[..] else { return };
     table(&mut [
-        ("read", Box::new(|| drop(black_box(read(black_box(x.as_slice().unwrap())))))),
+        ("read", Box::new(|| _ = black_box(read(black_box(x.as_slice().unwrap()))))),
         ("minimum and maximum, per tensor", Box::new(|| drop(range_layer.freeze_from(black_box(&x))))),
         ("minimum and maximum, per row", Box::new(|| drop(range_rows.freeze_from(black_box(&x))))),
         ("minimum and maximum, per column", Box::new(|| drop(range_columns.freeze_from(black_box(&x))))),
         ("observe, per tensor, f32", Box::new(|| a.observe(black_box(&x)).unwrap())),
-        ("observe, per tensor, f16", Box::new(|| b.observe(black_box(&halves)).unwrap())),
-        ("observe, per tensor, bf16", Box::new(|| c.observe(black_box(&brains)).unwrap())),
+        ("observe, per tensor, f16", Box::new(|| b.observe(black_box(&half)).unwrap())),
+        ("observe, per tensor, bf16", Box::new(|| c.observe(black_box(&brain)).unwrap())),
         ("observe, per tensor, f64", Box::new(|| d.observe(black_box(&wide)).unwrap())),
         ("observe, per row, f32", Box::new(|| e.observe(black_box(&x)).unwrap())),
         ("observe, per column, f32", Box::new(|| f.observe(black_box(&x)).unwrap())),

@@ -182,13 +182,29 @@ impl<'a, 't> Regions<'a, 't> {
         gathered.resize(total, T::zero());
         for run in runs {
             let values = self.tensor.chunk::<T>(run.clone(), chunk);
-            for (region, piece) in self.tiling.segments(run.clone()).flat_map(|segment| segment.runs()) {
-                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
-                let Some(end) = ends.get_mut((region - first) / stride) else { continue };
-                if let Some(to) = gathered.get_mut(*end..*end + values.len()) {
-                    to.copy_from_slice(values);
+            for segment in self.tiling.segments(run.clone()) {
+                let at = segment.start - run.start;
+                if segment.width == 1 && segment.stride == stride {
+                    // Single elements of neighbouring regions.
+                    let values = values.get(at..at + segment.len).unwrap_or_default();
+                    let ends = ends.get_mut((segment.region - first) / stride..).unwrap_or_default();
+                    for (value, end) in values.iter().zip(ends) {
+                        if let Some(to) = gathered.get_mut(*end) {
+                            *to = *value;
+                        }
+                        *end += 1;
+                    }
+                    continue;
                 }
-                *end += values.len();
+                for (region, piece) in segment.runs() {
+                    let values =
+                        values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
+                    let Some(end) = ends.get_mut((region - first) / stride) else { continue };
+                    if let Some(to) = gathered.get_mut(*end..*end + values.len()) {
+                        to.copy_from_slice(values);
+                    }
+                    *end += values.len();
+                }
             }
         }
         let regions = starts.iter().zip(&ends).enumerate();

@@ -138,14 +138,17 @@ impl<'a> Halves<'a> {
         Some(Self { even, odd })
     }
 
-    /// The sum of both at the places `from..to`, and zero in their place.
-    pub(crate) fn take(&mut self, from: usize, to: usize, mut each: impl FnMut(u32)) {
+    /// Puts the sum of both from place `from` on into `sum`, and zero in their place.
+    pub(crate) fn take(&mut self, from: usize, sum: &mut [u64]) {
+        let to = from.saturating_add(sum.len());
         let (Some(even), Some(odd)) = (self.even.get_mut(from..to), self.odd.get_mut(from..to)) else {
             return;
         };
-        for (even, odd) in even.iter_mut().zip(odd) {
-            each(core::mem::take(even).wrapping_add(core::mem::take(odd)));
+        for ((sum, even), odd) in sum.iter_mut().zip(&*even).zip(&*odd) {
+            *sum = u64::from(*even) + u64::from(*odd);
         }
+        even.fill(0);
+        odd.fill(0);
     }
 
     #[inline(always)]
@@ -180,7 +183,7 @@ dispatch! {
             prefetch(x, AHEAD);
             let (steps, _) = x.as_chunks::<LANES>();
             for (x, places) in steps.iter().zip(places.as_chunks_mut::<LANES>().0) {
-                lanes.add_difference(x);
+                lanes.add_product(x);
                 for (x, to) in x.iter().zip(places) {
                     *to = place(x);
                 }
@@ -191,7 +194,7 @@ dispatch! {
         halves.change::<D>(before);
         let mut places = [0; BLOCK];
         for (x, places) in rest.chunks(LANES).zip(places.chunks_mut(LANES)) {
-            lanes.add_difference(x);
+            lanes.add_product(x);
             for (x, to) in x.iter().zip(places) {
                 *to = place(x);
             }
@@ -212,12 +215,12 @@ dispatch! {
         let (steps, rest) = x.as_chunks::<LANES>();
         let mut place_steps = places.as_chunks_mut::<LANES>().0.iter_mut();
         for (x, places) in steps.iter().zip(&mut place_steps) {
-            lanes.add_difference(x);
+            lanes.add_product(x);
             for (x, place) in x.iter().zip(places) {
                 *place = (M::floor(*x, scale) + offset).low_bits();
             }
         }
-        lanes.add_difference(rest);
+        lanes.add_product(rest);
         for (x, place) in rest.iter().zip(place_steps.next().into_iter().flatten()) {
             *place = (M::floor(*x, scale) + offset).low_bits();
         }
@@ -345,8 +348,8 @@ mod tests {
                 assert!(counts.iter().all(|count| *count == 0), "taken back");
                 return None;
             }
-            let mut sums = Vec::new();
-            halves.take(0, NARROW_BINS, |count| sums.push(count));
+            let mut sums = vec![7; NARROW_BINS];
+            halves.take(0, &mut sums);
             assert!(counts.iter().all(|count| *count == 0), "taken");
             Some(sums)
         });

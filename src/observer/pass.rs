@@ -18,8 +18,11 @@ const LARGE: usize = 1 << 17;
 const LONG: usize = 1 << 15;
 /// The least elements of a part.
 const PART: usize = 1 << 18;
-/// The most parts: what they count is held until the end.
-const MAX_PARTS: usize = 64;
+/// The most parts: each costs some passes over the bins, what they count is held until the end, and few threads read
+/// as fast as memory can.
+const MAX_PARTS: usize = 16;
+/// Elements that are looked at together where they need no conversion.
+const BORROWED: usize = 1 << 16;
 
 /// Those of `summaries` (one for each region) that change, with the values of the tensor added. An error if there are
 /// non-finite values that the policy does not skip, or no memory.
@@ -77,7 +80,9 @@ fn by_part<T: Real>(
 ) -> Result<Vec<(usize, Summary)>> {
     let (tensor, tiling) = (regions.tensor(), regions.tiling());
     let skip = regions.non_finite() != NonFinite::Error;
-    let len = tensor.len().div_ceil(MAX_PARTS).max(PART).next_multiple_of(tensor.chunk_len());
+    let same = tensor.element_type() == T::TYPE;
+    let step = tensor.chunk_len().max(if same { BORROWED } else { 0 });
+    let len = tensor.len().div_ceil(MAX_PARTS).max(PART).next_multiple_of(step);
     let state = || (Vec::new(), Tally::new(bins));
     let parts =
         parallel::map_indices(tensor.len().div_ceil(len), tensor.len(), state, |(scratch, tally), part| {
@@ -86,8 +91,8 @@ fn by_part<T: Real>(
             let mut seen = Vec::new();
             // The region that is being counted, and how many of its values were skipped.
             let mut open: Option<(usize, u64)> = None;
-            for start in (part * len..end).step_by(tensor.chunk_len()) {
-                let chunk = start..(start + tensor.chunk_len()).min(end);
+            for start in (part * len..end).step_by(step) {
+                let chunk = start..(start + step).min(end);
                 let values = tensor.chunk::<T>(chunk.clone(), scratch);
                 for (region, run) in tiling.segments(chunk).flat_map(|segment| segment.runs()) {
                     let values = values.get(run.start - start..run.end - start).unwrap_or_default();

@@ -152,7 +152,7 @@ impl Summary {
         }
         let mut counts = vec![0u64; (most >> shift) as usize + 1];
         self.counts.for_each(|bin, count| {
-            let at = shift_down(mirrored(self.span.first + bin as i64), shift as i32);
+            let at = shift_down(mirrored(self.span.first + bin as i64), shift);
             if let Some(into) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
                 *into = into.saturating_add(count);
             }

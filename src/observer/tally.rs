@@ -247,16 +247,21 @@ impl Tally {
         (place(self.min), place(self.max) + 1)
     }
 
-    /// Takes the counts of the range, from the lowest bin on.
-    fn take(&mut self, mut each: impl FnMut(u32)) {
+    /// Takes the counts of the range, from the lowest bin on, into `self.sum`, which gets `bins` elements.
+    fn take(&mut self, bins: usize) -> Result<(), DataError> {
         let (from, to) = self.used();
+        self.sum.clear();
+        reserve(&mut self.sum, bins)?;
+        self.sum.resize(bins, 0);
+        let sum = self.sum.get_mut(..to - from).unwrap_or_default();
         if !self.halves {
-            let used = self.counters.get_mut(from..to).unwrap_or_default();
-            return used.iter_mut().for_each(|count| each(core::mem::take(count)));
+            for (sum, count) in sum.iter_mut().zip(self.counters.get_mut(from..to).unwrap_or_default()) {
+                *sum = core::mem::take(count).into();
+            }
+        } else if let Some(mut halves) = Halves::new(&mut self.counters) {
+            halves.take(from, sum);
         }
-        if let Some(mut halves) = Halves::new(&mut self.counters) {
-            halves.take(from, to, each);
-        }
+        Ok(())
     }
 
     /// Moves to a window for the range `[min, max]`, which holds the present one: coarser bins if need be.
@@ -266,22 +271,14 @@ impl Tally {
         let first = span.first - (self.slots.saturating_sub(span.bins) / 2) as i64;
         let shift = span.exponent - self.exponent;
         let (from, to) = self.used();
-        let mut list = core::mem::take(&mut self.list);
-        list.clear();
-        reserve(&mut list, to - from)?;
-        let mut number = self.window.first + from as i64;
-        self.take(|count| {
-            if count > 0 {
-                list.push(((shift_down(number, shift) - first) as u32, count));
-            }
-            number += 1;
-        });
-        for &(place, count) in &list {
-            if let Some(into) = self.counters.get_mut(place as usize) {
-                *into = into.wrapping_add(count);
+        let number = self.window.first + from as i64;
+        self.take(to - from)?;
+        for (bin, &count) in (number..).zip(&self.sum) {
+            let place = (shift_down(bin, shift) - first) as usize;
+            if let Some(into) = self.counters.get_mut(place) {
+                *into = into.wrapping_add(count as u32);
             }
         }
-        self.list = list;
         self.window = Window { scale: span.scale(), first };
         (self.exponent, self.min, self.max) = (span.exponent, min, max);
         Ok(())
@@ -290,14 +287,10 @@ impl Tally {
     /// `summary` and what was counted since [`begin`](Self::begin), whose range must have held that of the summary.
     pub(super) fn finish(&mut self, summary: &Summary) -> Result<Summary, DataError> {
         let span = Span::new(self.min, self.max, self.resolution);
-        let mut sum = core::mem::take(&mut self.sum);
-        sum.clear();
-        reserve(&mut sum, span.bins)?;
-        self.take(|count| sum.push(count.into()));
+        self.take(span.bins)?;
         self.begun = false;
-        summary.add_counts(&mut sum, &span);
-        let counts = Counts::from_dense(&sum)?;
-        self.sum = sum;
+        summary.add_counts(&mut self.sum, &span);
+        let counts = Counts::from_dense(&self.sum)?;
         let next = Summary::from_parts(self.resolution, (self.min, self.max), span, counts);
         Ok(next.with_skipped(summary.skipped()))
     }
