@@ -183,7 +183,7 @@ dispatch! {
             prefetch(x, AHEAD);
             let (steps, _) = x.as_chunks::<LANES>();
             for (x, places) in steps.iter().zip(places.as_chunks_mut::<LANES>().0) {
-                lanes.add_product(x);
+                lanes.add_difference(x);
                 for (x, to) in x.iter().zip(places) {
                     *to = place(x);
                 }
@@ -194,7 +194,7 @@ dispatch! {
         halves.change::<D>(before);
         let mut places = [0; BLOCK];
         for (x, places) in rest.chunks(LANES).zip(places.chunks_mut(LANES)) {
-            lanes.add_product(x);
+            lanes.add_difference(x);
             for (x, to) in x.iter().zip(places) {
                 *to = place(x);
             }
@@ -215,12 +215,12 @@ dispatch! {
         let (steps, rest) = x.as_chunks::<LANES>();
         let mut place_steps = places.as_chunks_mut::<LANES>().0.iter_mut();
         for (x, places) in steps.iter().zip(&mut place_steps) {
-            lanes.add_product(x);
+            lanes.add_difference(x);
             for (x, place) in x.iter().zip(places) {
                 *place = (M::floor(*x, scale) + offset).low_bits();
             }
         }
-        lanes.add_product(rest);
+        lanes.add_difference(rest);
         for (x, place) in rest.iter().zip(place_steps.next().into_iter().flatten()) {
             *place = (M::floor(*x, scale) + offset).low_bits();
         }

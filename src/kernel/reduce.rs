@@ -54,12 +54,13 @@ impl<T: Real, const N: usize> Lanes<T, N> {
         }
     }
 
-    /// As [`add`](Self::add), for loops that have more to do: the product of zero and what is not finite is NaN.
+    /// As [`add`](Self::add), for loops that have more to do: the difference of itself and what is not finite is NaN.
     #[inline(always)]
-    pub(super) fn add_product(&mut self, x: &[T]) {
+    #[allow(clippy::eq_op, reason = "not zero for what is not finite")]
+    pub(super) fn add_difference(&mut self, x: &[T]) {
         self.range(x);
         for (nan, x) in self.nan.iter_mut().zip(x) {
-            *nan += *x * T::zero();
+            *nan += *x - *x;
         }
     }
 
@@ -90,7 +91,7 @@ fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
     for x in steps {
         lanes.add(x);
     }
-    lanes.add_product(rest);
+    lanes.add_difference(rest);
     let (low, high, finite) = lanes.finish();
     (lesser(min, low), greater(max, high), finite)
 }
