@@ -375,6 +375,14 @@ pub enum DataError {
         /// The storage type.
         storage: FloatType,
     },
+    /// Statistics that memory cannot hold.
+    #[error("there is no memory for {bytes} bytes of {what}")]
+    Memory {
+        /// What was to be kept.
+        what: &'static str,
+        /// The size that was asked for.
+        bytes: usize,
+    },
     /// An integer accumulator that could overflow.
     #[error("output {output}: the accumulator can reach {bound}, beyond {limit}: use 64-bit accumulators")]
     Accumulator {

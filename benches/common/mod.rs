@@ -1,4 +1,5 @@
 //! What the benches share.
+#![allow(dead_code, reason = "no bench uses all of it")]
 
 use std::time::Duration;
 
