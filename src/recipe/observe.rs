@@ -62,7 +62,7 @@ impl Recipe {
         loop {
             let mut grids = Grids::new(&scheme);
             let fitted = ranges.iter().enumerate().try_for_each(|(region, &range)| -> Result<()> {
-                Ok(grids.push(scheme.grid(range, region)?)?)
+                grids.push(scheme.grid(range, region)?)
             });
             match (fitted, scheme.widened()) {
                 (Ok(()), _) => return Frozen::new(self, scheme, grids),

@@ -121,8 +121,8 @@ pub(crate) struct Places {
 
 impl Places {
     /// The number of vectors.
-    pub(crate) const fn count(&self) -> usize {
-        if self.line == 0 { 0 } else { self.len / self.line * self.per_line }
+    pub(crate) fn count(&self) -> usize {
+        self.len.checked_div(self.line).map_or(0, |lines| lines * self.per_line)
     }
 
     /// The first element of vector `vector`, which may be one past the last.
