@@ -138,7 +138,7 @@ fn cut<T: Real>(low: T, high: T, boundary: Boundary) -> T {
 }
 
 /// The smallest number of `T` that is at least `bound`, or above it unless `included`.
-fn at_least<T: Real>(bound: f64, included: bool) -> T {
+pub(crate) fn at_least<T: Real>(bound: f64, included: bool) -> T {
     let nearest = <T as Element>::from_f64(bound);
     let back = Element::to_f64(nearest);
     if back < bound || (back == bound && !included) { next_up(nearest) } else { nearest }

@@ -70,8 +70,14 @@
 //! [`fit_calibrated`] and [`fit_all_calibrated`]. A method with a faster way through many regions overrides
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
+mod binary_code;
 mod calibrated;
+mod ecsq;
+mod evidence;
+mod lloyd_max;
+mod piecewise;
 mod sign;
+mod ternary;
 mod uniform;
 
 use core::fmt;
@@ -85,8 +91,13 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use binary_code::BinaryCode;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use ecsq::Ecsq;
+pub use lloyd_max::LloydMax;
+pub use piecewise::{BreakPoint, PiecewiseLinear};
 pub use sign::Sign;
+pub use ternary::{Ternary, TernaryScale};
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};
 

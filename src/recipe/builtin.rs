@@ -11,8 +11,10 @@ use crate::calibration::{
 };
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
-use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
-use crate::tensor::CodeRange;
+use crate::quantizer::{
+    BinaryCode, Codes, Ecsq, LloydMax, PiecewiseLinear, Sign, SymmetricRange, Symmetry, Ternary, Uniform,
+};
+use crate::tensor::{CodeRange, ScaleStorage};
 
 use super::Registry;
 use crate::text::{Arguments, number};
@@ -20,6 +22,20 @@ use crate::text::{Arguments, number};
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));
 
+    registry.add_quantizer("binary-code", |arguments, _| Ok(Arc::new(binary_code(arguments)?)));
+    registry.add_quantizer("ecsq", |arguments, _| Ok(Arc::new(ecsq(arguments)?)));
+    registry.add_quantizer("lloyd-max", |arguments, registry| Ok(Arc::new(lloyd_max(arguments, registry)?)));
+    registry.add_quantizer("piecewise-linear", |arguments, registry| {
+        Ok(Arc::new(piecewise_linear(arguments, registry)?))
+    });
+    registry.add_quantizer("ternary", |mut arguments, _| {
+        let mut ternary = Ternary::new(arguments.parse("scale")?.unwrap_or_default());
+        if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+            ternary = ternary.scales(storage);
+        }
+        arguments.finish()?;
+        Ok(Arc::new(ternary))
+    });
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;
         Ok(Arc::new(Sign))
@@ -154,7 +170,7 @@ fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform,
         let end = |text| number("code range", text);
         uniform = uniform.code_range(CodeRange::new(end(ends.0)?, end(ends.1)?)?);
     }
-    if let Some(storage) = arguments.parse("scales")? {
+    if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
         uniform = uniform.scales(storage);
     }
     if let Some(text) = arguments.optional("widen-scales")
@@ -167,6 +183,77 @@ fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform,
     }
     arguments.finish()?;
     Ok(uniform)
+}
+
+fn binary_code(mut arguments: Arguments<'_>) -> Result<BinaryCode, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let mut method = BinaryCode::of_rule(arguments.optional("rule").unwrap_or("best"), bits)?;
+    if let Some(rounds) = arguments.optional("rounds") {
+        method = method.rounds(number("number of rounds", rounds)?);
+    }
+    if let Some(storage) = arguments.parse("coefficients")? {
+        method = method.coefficients(storage);
+    }
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn ecsq(mut arguments: Arguments<'_>) -> Result<Ecsq, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let mut method = match (arguments.optional("entropy"), arguments.optional("lambda")) {
+        (Some(entropy), None) => Ecsq::of_entropy(bits, number("entropy", entropy)?)?,
+        (None, Some(lambda)) => Ecsq::of_lambda(bits, number("lambda", lambda)?)?,
+        (None, None) => return Err(arguments.problem("entropy", "missing")),
+        (Some(_), Some(_)) => return Err(arguments.problem("lambda", "given beside entropy")),
+    };
+    if let Some(storage) = arguments.parse("levels")? {
+        method = method.levels(storage);
+    }
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn lloyd_max(mut arguments: Arguments<'_>, registry: &Registry) -> Result<LloydMax, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let method = if let Some(density) = arguments.parse("density")? {
+        let mut method = LloydMax::of(density, bits);
+        if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+            method = method.scales(storage);
+        }
+        if let Some(text) = arguments.optional("calibration") {
+            method = method.calibration(registry.parse_calibration(text)?);
+        }
+        method
+    } else {
+        let mut method = LloydMax::empirical(bits);
+        if let Some(storage) = arguments.parse("levels")? {
+            method = method.levels(storage);
+        }
+        if let Some(count) = arguments.optional("iterations") {
+            method = method.iterations(number("number of iterations", count)?);
+        }
+        method
+    };
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn piecewise_linear(
+    mut arguments: Arguments<'_>,
+    registry: &Registry,
+) -> Result<PiecewiseLinear, ParseError> {
+    let mut method = PiecewiseLinear::new(arguments.required("bits")?.parse()?)?;
+    if let Some(rule) = arguments.parse("break-point")? {
+        method = method.break_point(rule);
+    }
+    if let Some(storage) = arguments.parse("parameters")? {
+        method = method.parameters(storage);
+    }
+    if let Some(text) = arguments.optional("calibration") {
+        method = method.calibration(registry.parse_calibration(text)?);
+    }
+    arguments.finish()?;
+    Ok(method)
 }
 
 fn percentile(mut arguments: Arguments<'_>) -> Result<Percentile, ParseError> {

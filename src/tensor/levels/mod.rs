@@ -1,5 +1,6 @@
 //! Levels that all regions share, and a scale for each: `r̃ = S · level[q]`.
 
+mod density;
 mod table;
 
 use core::fmt;
@@ -15,6 +16,7 @@ use super::grids::GridArrays;
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
+pub use density::LevelDensity;
 pub(crate) use table::boundary;
 pub use table::{LevelTable, LogRounding};
 

@@ -15,6 +15,8 @@ use crate::tables::{self, Levels, Threshold, additive_powers, fp4, normal_float,
 use crate::tensor::{PowerBase, Rounding};
 use crate::text::{self, Arguments};
 
+use super::density::{self, LevelDensity};
+
 pub use crate::tables::powers::LogRounding;
 
 /// A table of levels: the value of each code, for a scale of 1, and where the boundaries between neighbours lie.
@@ -137,6 +139,15 @@ impl LevelTable {
     pub fn additive_powers(bits: BitWidth, term_bits: u32, signed: bool) -> Result<Self, ConfigError> {
         let name = format!("apot({bits}, term-bits={term_bits}, signed={signed})");
         Ok(Self::named(name, additive_powers::additive_powers(bits, term_bits, signed)?))
+    }
+
+    /// The Lloyd-Max levels of a density of unit power, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooLarge`] for more than 10 bits.
+    pub fn lloyd_max(density: LevelDensity, bits: BitWidth) -> Result<Self, ConfigError> {
+        Ok(Self::named(format!("lloyd-max({density}, bits={bits})"), density::levels(density, bits)?))
     }
 
     /// Levels of one's own, in the order of their codes. A value half way between two levels gets the lower one.
@@ -293,6 +304,11 @@ impl FromStr for LevelTable {
                 let rounding = arguments.parse("rounding")?.unwrap_or_default();
                 Self::powers(bits, base, signed, rounding)?
             }
+            "lloyd-max" => {
+                let density =
+                    arguments.positional().ok_or_else(|| arguments.problem("density", "missing"))?;
+                Self::lloyd_max(density.parse()?, arguments.required("bits")?.parse()?)?
+            }
             "inq" => Self::inq(bits(&mut arguments)?)?,
             "apot" => {
                 let bits = bits(&mut arguments)?;
@@ -317,6 +333,7 @@ impl FromStr for LevelTable {
                         "dynamic-unsigned",
                         "mxint8",
                         "powers(..)",
+                        "lloyd-max(..)",
                         "inq(..)",
                         "apot(..)",
                         "levels(..)",
@@ -377,6 +394,8 @@ mod tests {
             "e3m4",
             "powers(4, base=2, signed=true, rounding=exponent)",
             "powers(3, base=sqrt2, signed=false, rounding=level)",
+            "lloyd-max(gaussian, bits=3)",
+            "lloyd-max(half-normal, bits=4)",
             "inq(4)",
             "apot(5, term-bits=2, signed=true)",
             "levels(0, -1, 2.5)",
