@@ -21,6 +21,7 @@ pub(crate) mod convert;
 pub(crate) mod gather;
 pub(crate) mod histogram;
 pub(crate) mod levels;
+pub(crate) mod multiples;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;

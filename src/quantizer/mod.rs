@@ -70,6 +70,8 @@
 //! [`fit_calibrated`] and [`fit_all_calibrated`]. A method with a faster way through many regions overrides
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
+mod block_format;
+mod block_search;
 mod calibrated;
 mod sign;
 mod uniform;
@@ -85,6 +87,8 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use block_format::BlockFormat;
+pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
 pub use sign::Sign;
 pub(crate) use uniform::Symmetry;
