@@ -22,6 +22,7 @@ pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
+pub(crate) mod multiples;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;

@@ -71,6 +71,8 @@
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
 mod binary_code;
+mod block_format;
+mod block_search;
 mod calibrated;
 mod ecsq;
 mod evidence;
@@ -92,6 +94,8 @@ use crate::tensor::{
 };
 
 pub use binary_code::BinaryCode;
+pub use block_format::BlockFormat;
+pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
 pub use ecsq::Ecsq;
 pub use lloyd_max::LloydMax;

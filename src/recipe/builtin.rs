@@ -12,9 +12,10 @@ use crate::calibration::{
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
 use crate::quantizer::{
-    BinaryCode, Codes, Ecsq, LloydMax, PiecewiseLinear, Sign, SymmetricRange, Symmetry, Ternary, Uniform,
+    BinaryCode, BlockSearch, Codes, Ecsq, LloydMax, PiecewiseLinear, Sign, SymmetricRange, Symmetry, Ternary,
+    Uniform,
 };
-use crate::tensor::{CodeRange, ScaleStorage};
+use crate::tensor::{CodeRange, LevelTable, ScaleStorage};
 
 use super::Registry;
 use crate::text::{Arguments, number};
@@ -40,6 +41,8 @@ pub(super) fn register(registry: &mut Registry) {
         arguments.finish()?;
         Ok(Arc::new(Sign))
     });
+
+    registry.add_quantizer("block-search", |arguments, _| Ok(Arc::new(block_search(arguments)?)));
 
     registry.add_calibration("minmax", |arguments, _| {
         arguments.finish()?;
@@ -254,6 +257,30 @@ fn piecewise_linear(
     }
     arguments.finish()?;
     Ok(method)
+}
+
+/// `table` is NF-k for the given bits if it is not given; bits that are not those of a given table are a conflict.
+fn block_search(mut arguments: Arguments<'_>) -> Result<BlockSearch, ParseError> {
+    let bits: Option<BitWidth> = arguments.parse("bits")?;
+    let table: LevelTable = match (arguments.optional("table"), bits) {
+        (Some(table), _) => table.parse()?,
+        (None, Some(bits)) => LevelTable::normal_float(bits)?,
+        (None, None) => return Err(arguments.problem("table", "missing")),
+    };
+    if bits.is_some_and(|bits| bits != table.bits()) {
+        return Err(
+            ConfigError::Conflict { setting: "another width of codes", to: "this level table" }.into()
+        );
+    }
+    let mut search = BlockSearch::new(table, arguments.required("scale-bits")?.parse()?)?;
+    if let Some(count) = arguments.optional("outer-scales") {
+        search = search.outer_scales(number("number of outer scales", count)?)?;
+    }
+    if let Some(rounds) = arguments.optional("learned") {
+        search = search.learned(number("rounds of learning", rounds)?)?;
+    }
+    arguments.finish()?;
+    Ok(search)
 }
 
 fn percentile(mut arguments: Arguments<'_>) -> Result<Percentile, ParseError> {

@@ -24,6 +24,7 @@
 //! # Ok::<(), lowbit::Error>(())
 //! ```
 
+mod block_format;
 mod builtin;
 mod ext;
 mod frozen;

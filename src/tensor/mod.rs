@@ -45,5 +45,6 @@ pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
 
 pub(crate) use encode::Uniforms;
+pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};
