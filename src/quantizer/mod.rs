@@ -71,6 +71,8 @@
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
 mod calibrated;
+mod kmeans;
+mod product;
 mod sign;
 mod uniform;
 
@@ -85,7 +87,10 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use crate::solve::kmeans::Clusters;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use kmeans::KMeans;
+pub use product::ProductQuantization;
 pub use sign::Sign;
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};

@@ -8,14 +8,17 @@ use crate::bits::BitWidth;
 use crate::calibration::{Calibration, Kl, MinMax, Mse, Percentile};
 use crate::error::ParseError;
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
-use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
-use crate::tensor::CodeRange;
+use crate::quantizer::{Codes, KMeans, ProductQuantization, Sign, SymmetricRange, Symmetry, Uniform};
+use crate::tensor::{CodeRange, ScaleStorage};
 
 use super::Registry;
 use crate::text::{Arguments, number};
 
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));
+
+    registry.add_quantizer("kmeans", |arguments, registry| Ok(Arc::new(kmeans(arguments, registry)?)));
+    registry.add_quantizer("product-quantization", |arguments, _| Ok(Arc::new(product(arguments)?)));
 
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;
@@ -87,6 +90,43 @@ fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform,
     }
     arguments.finish()?;
     Ok(uniform)
+}
+
+fn kmeans(mut arguments: Arguments<'_>, registry: &Registry) -> Result<KMeans, ParseError> {
+    let mut kmeans = KMeans::new(arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT));
+    if let Some(storage) = arguments.parse("levels")? {
+        kmeans = kmeans.levels(storage);
+    }
+    if let Some(text) = arguments.optional("shared")
+        && number("shared", text)?
+    {
+        kmeans = kmeans.shared();
+    }
+    if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+        kmeans = kmeans.scales(storage);
+    }
+    if let Some(text) = arguments.optional("calibration") {
+        kmeans = kmeans.calibration(registry.parse_calibration(text)?);
+    }
+    arguments.finish()?;
+    Ok(kmeans)
+}
+
+fn product(mut arguments: Arguments<'_>) -> Result<ProductQuantization, ParseError> {
+    let bits = arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT);
+    let dimension = number("dimension", arguments.required("dimension")?)?;
+    let mut product = ProductQuantization::new(bits, dimension)?;
+    if let Some(storage) = arguments.parse("vectors")? {
+        product = product.vectors(storage);
+    }
+    if let Some(text) = arguments.optional("seed") {
+        product = product.seed(number("seed", text)?);
+    }
+    if let Some(text) = arguments.optional("iterations") {
+        product = product.iterations(number("iterations", text)?);
+    }
+    arguments.finish()?;
+    Ok(product)
 }
 
 fn percentile(mut arguments: Arguments<'_>) -> Result<Percentile, ParseError> {

@@ -10,6 +10,7 @@ pub(crate) mod ecsq;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod empirical;
 pub(crate) mod entropy;
+pub(crate) mod kmeans;
 pub(crate) mod level_scale;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod lloyd_max;
@@ -17,11 +18,9 @@ pub(crate) mod lloyd_max;
 pub(crate) mod magnitudes;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod piecewise;
-#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
-pub(crate) mod kmeans;
 pub(crate) mod quantile;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod scalar;
 pub(crate) mod scale;
@@ -29,5 +28,4 @@ pub(crate) mod scale;
 pub(crate) mod special;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod ternary;
-#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
 pub(crate) mod vector_kmeans;
