@@ -112,8 +112,8 @@ pub mod prelude {
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;
     pub use crate::quantizer::{
-        BinaryCode, BlockFormat, BlockSearch, Codes, Ecsq, LloydMax, PiecewiseLinear, Quantizer, Sign,
-        SymmetricRange, Ternary, Uniform,
+        BinaryCode, BlockFormat, BlockSearch, Codes, Ecsq, KMeans, LloydMax, PiecewiseLinear,
+        ProductQuantization, Quantizer, Sign, SymmetricRange, Ternary, Uniform,
     };
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};

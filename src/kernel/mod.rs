@@ -27,7 +27,6 @@ pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;
-pub(crate) mod vectors;
 
 /// An instruction set that [`dispatch!`] compiles for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

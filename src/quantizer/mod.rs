@@ -76,8 +76,10 @@ mod block_search;
 mod calibrated;
 mod ecsq;
 mod evidence;
+mod kmeans;
 mod lloyd_max;
 mod piecewise;
+mod product;
 mod sign;
 mod ternary;
 mod uniform;
@@ -93,13 +95,16 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use crate::solve::kmeans::Clusters;
 pub use binary_code::BinaryCode;
 pub use block_format::BlockFormat;
 pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
 pub use ecsq::Ecsq;
+pub use kmeans::KMeans;
 pub use lloyd_max::LloydMax;
 pub use piecewise::{BreakPoint, PiecewiseLinear};
+pub use product::ProductQuantization;
 pub use sign::Sign;
 pub use ternary::{Ternary, TernaryScale};
 pub(crate) use uniform::Symmetry;

@@ -12,8 +12,8 @@ use crate::calibration::{
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
 use crate::quantizer::{
-    BinaryCode, BlockSearch, Codes, Ecsq, LloydMax, PiecewiseLinear, Sign, SymmetricRange, Symmetry, Ternary,
-    Uniform,
+    BinaryCode, BlockSearch, Codes, Ecsq, KMeans, LloydMax, PiecewiseLinear, ProductQuantization, Sign,
+    SymmetricRange, Symmetry, Ternary, Uniform,
 };
 use crate::tensor::{CodeRange, LevelTable, ScaleStorage};
 
@@ -37,6 +37,9 @@ pub(super) fn register(registry: &mut Registry) {
         arguments.finish()?;
         Ok(Arc::new(ternary))
     });
+    registry.add_quantizer("kmeans", |arguments, registry| Ok(Arc::new(kmeans(arguments, registry)?)));
+    registry.add_quantizer("product-quantization", |arguments, _| Ok(Arc::new(product(arguments)?)));
+
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;
         Ok(Arc::new(Sign))
@@ -281,6 +284,43 @@ fn block_search(mut arguments: Arguments<'_>) -> Result<BlockSearch, ParseError>
     }
     arguments.finish()?;
     Ok(search)
+}
+
+fn kmeans(mut arguments: Arguments<'_>, registry: &Registry) -> Result<KMeans, ParseError> {
+    let mut kmeans = KMeans::new(arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT));
+    if let Some(storage) = arguments.parse("levels")? {
+        kmeans = kmeans.levels(storage);
+    }
+    if let Some(text) = arguments.optional("shared")
+        && number("shared", text)?
+    {
+        kmeans = kmeans.shared();
+    }
+    if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+        kmeans = kmeans.scales(storage);
+    }
+    if let Some(text) = arguments.optional("calibration") {
+        kmeans = kmeans.calibration(registry.parse_calibration(text)?);
+    }
+    arguments.finish()?;
+    Ok(kmeans)
+}
+
+fn product(mut arguments: Arguments<'_>) -> Result<ProductQuantization, ParseError> {
+    let bits = arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT);
+    let dimension = number("dimension", arguments.required("dimension")?)?;
+    let mut product = ProductQuantization::new(bits, dimension)?;
+    if let Some(storage) = arguments.parse("vectors")? {
+        product = product.vectors(storage);
+    }
+    if let Some(text) = arguments.optional("seed") {
+        product = product.seed(number("seed", text)?);
+    }
+    if let Some(text) = arguments.optional("iterations") {
+        product = product.iterations(number("iterations", text)?);
+    }
+    arguments.finish()?;
+    Ok(product)
 }
 
 fn percentile(mut arguments: Arguments<'_>) -> Result<Percentile, ParseError> {

@@ -7,7 +7,6 @@ pub(crate) mod density;
 pub(crate) mod ecsq;
 pub(crate) mod empirical;
 pub(crate) mod entropy;
-#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
 pub(crate) mod kmeans;
 pub(crate) mod level_scale;
 pub(crate) mod lloyd_max;
@@ -21,5 +20,4 @@ pub(crate) mod scale;
 pub(crate) mod special;
 pub(crate) mod spread;
 pub(crate) mod ternary;
-#[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
 pub(crate) mod vector_kmeans;

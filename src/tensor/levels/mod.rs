@@ -226,6 +226,29 @@ impl LevelGrids {
         self.levels.as_ref()
     }
 
+    /// Replaces the levels that are stored with the tensor by `levels`, which ascend. Where there are fewer, the last
+    /// one is repeated.
+    pub(crate) fn set_levels(&mut self, levels: &[f64]) -> Result<(), DataError> {
+        let Some(stored) = &mut self.levels else { return Ok(()) };
+        let (count, storage) = (stored.len(), stored.storage());
+        let bad = |level: &f64| !storage.round(*level).is_finite();
+        let wrong =
+            levels.iter().position(bad).or((levels.is_empty() || levels.len() > count).then_some(count));
+        if let Some(code) = wrong {
+            let level = levels.get(code).copied().unwrap_or(f64::NAN);
+            return Err(DataError::Level { region: 0, code, level, storage });
+        }
+        stored.reset(storage);
+        let last = levels.last().copied().unwrap_or_default();
+        levels
+            .iter()
+            .copied()
+            .chain(core::iter::repeat(last))
+            .take(count)
+            .for_each(|level| stored.push(level));
+        Ok(())
+    }
+
     /// The value of each code for a scale of 1.
     pub(crate) fn values<'a>(&'a self, scheme: &'a LevelScheme) -> impl Iterator<Item = f64> + 'a {
         let stored = self.levels.iter().flat_map(FloatArray::iter);
