@@ -8,6 +8,7 @@ use lowbit::{BitWidth, Rounding};
 use regex::Regex;
 
 use crate::method::{self, Calibration, Granularity, Method};
+use crate::paths::same_file;
 
 /// Quantizes the weights of a network and says what it cost: size, and error of the restored tensors.
 ///
@@ -124,16 +125,4 @@ impl Arguments {
     pub(crate) const fn is_sample(&self) -> bool {
         self.file.is_none()
     }
-}
-
-/// Whether both paths lead to one file, whether it exists yet or not.
-fn same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| {
-        std::fs::canonicalize(path).ok().or_else(|| {
-            let folder =
-                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
-        })
-    };
-    a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }
