@@ -29,7 +29,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use measure::{Outcome, Source, measure};
+use measure::{Source, measure};
 use options::Options;
 use tensors::{Entry, TensorFile, with_array};
 

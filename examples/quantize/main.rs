@@ -58,6 +58,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
+    if let Some(notice) = arguments.notice() {
+        eprintln!("note: {notice}");
+    }
     interrupt::listen()?;
     let Some(path) = &arguments.file else {
         return run_on_sample(arguments);
