@@ -111,6 +111,9 @@ pub mod prelude {
     pub use crate::granularity::{Blocks, Granularity, PerChannel, PerGroup, PerLayer, PerSubChannel};
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;
+    pub use crate::quantizer::{
+        Apot, BitsandbytesFp4, DynamicMap, FloatingPoint, Inq, Log, Mx, NormalFloat, NvFp4,
+    };
     pub use crate::quantizer::{Codes, Quantizer, Sign, SymmetricRange, Uniform};
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};

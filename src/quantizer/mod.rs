@@ -70,7 +70,15 @@
 //! [`fit_calibrated`] and [`fit_all_calibrated`]. A method with a faster way through many regions overrides
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
+mod apot;
+mod bitsandbytes;
 mod calibrated;
+mod floating_point;
+mod inq;
+mod log;
+mod mx;
+mod normal_float;
+mod nvfp4;
 mod sign;
 mod uniform;
 
@@ -85,7 +93,15 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use apot::Apot;
+pub use bitsandbytes::{BitsandbytesFp4, DynamicMap};
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use floating_point::FloatingPoint;
+pub use inq::Inq;
+pub use log::Log;
+pub use mx::{Mx, MxElement};
+pub use normal_float::NormalFloat;
+pub use nvfp4::NvFp4;
 pub use sign::Sign;
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};

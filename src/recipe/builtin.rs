@@ -20,6 +20,8 @@ use crate::text::{Arguments, number};
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));
 
+    super::levels::register(registry);
+
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;
         Ok(Arc::new(Sign))

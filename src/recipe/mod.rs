@@ -27,6 +27,7 @@
 mod builtin;
 mod ext;
 mod frozen;
+mod levels;
 mod observe;
 mod registry;
 
