@@ -112,8 +112,9 @@ pub mod prelude {
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;
     pub use crate::quantizer::{
-        BinaryCode, BlockFormat, BlockSearch, Codes, Ecsq, KMeans, LloydMax, PiecewiseLinear,
-        ProductQuantization, Quantizer, Sign, SymmetricRange, Ternary, Uniform,
+        Apot, BinaryCode, BitsandbytesFp4, BlockFormat, BlockSearch, Codes, DynamicMap, Ecsq, FloatingPoint,
+        Inq, KMeans, LloydMax, Log, Mx, NormalFloat, NvFp4, PiecewiseLinear, ProductQuantization, Quantizer,
+        Sign, SymmetricRange, Ternary, Uniform,
     };
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};

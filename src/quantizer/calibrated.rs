@@ -38,3 +38,46 @@ pub fn fit_all_calibrated(
     notes.extend(found);
     Ok(())
 }
+
+/// [`Quantizer`](super::Quantizer) and the setter `calibration` of a method that is a calibrated range on a
+/// [`LevelScheme`](crate::tensor::LevelScheme): what its `level_scheme` says, with a field `calibration`.
+macro_rules! on_levels {
+    ($method:ident) => {
+        impl $method {
+            /// How ranges are found. The default is [`MinMax`](crate::calibration::MinMax).
+            pub fn calibration(
+                mut self,
+                calibration: impl $crate::calibration::Calibration + 'static,
+            ) -> Self {
+                self.calibration = std::sync::Arc::new(calibration);
+                self
+            }
+        }
+
+        impl $crate::quantizer::Quantizer for $method {
+            fn scheme(&self) -> $crate::error::Result<$crate::tensor::Scheme> {
+                Ok(self.level_scheme()?.into())
+            }
+
+            fn fit(
+                &self,
+                region: &$crate::calibration::Region<'_>,
+                scheme: &$crate::tensor::Scheme,
+            ) -> $crate::error::Result<$crate::quantizer::Fit> {
+                $crate::quantizer::fit_calibrated(&self.calibration, region, scheme)
+            }
+
+            fn fit_all(
+                &self,
+                regions: &$crate::calibration::Regions<'_, '_>,
+                scheme: &$crate::tensor::Scheme,
+                grids: &mut $crate::tensor::Grids,
+                notes: &mut $crate::tensor::Notes,
+            ) -> $crate::error::Result<()> {
+                $crate::quantizer::fit_all_calibrated(&self.calibration, regions, scheme, grids, notes)
+            }
+        }
+    };
+}
+
+pub(super) use on_levels;

@@ -70,14 +70,22 @@
 //! [`fit_calibrated`] and [`fit_all_calibrated`]. A method with a faster way through many regions overrides
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
+mod apot;
 mod binary_code;
+mod bitsandbytes;
 mod block_format;
 mod block_search;
 mod calibrated;
 mod ecsq;
 mod evidence;
+mod floating_point;
+mod inq;
 mod kmeans;
 mod lloyd_max;
+mod log;
+mod mx;
+mod normal_float;
+mod nvfp4;
 mod piecewise;
 mod product;
 mod sign;
@@ -96,13 +104,21 @@ use crate::tensor::{
 };
 
 pub use crate::solve::kmeans::Clusters;
+pub use apot::Apot;
 pub use binary_code::BinaryCode;
+pub use bitsandbytes::{BitsandbytesFp4, DynamicMap};
 pub use block_format::BlockFormat;
 pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
 pub use ecsq::Ecsq;
+pub use floating_point::FloatingPoint;
+pub use inq::Inq;
 pub use kmeans::KMeans;
 pub use lloyd_max::LloydMax;
+pub use log::Log;
+pub use mx::{Mx, MxElement};
+pub use normal_float::NormalFloat;
+pub use nvfp4::NvFp4;
 pub use piecewise::{BreakPoint, PiecewiseLinear};
 pub use product::ProductQuantization;
 pub use sign::Sign;

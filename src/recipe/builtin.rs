@@ -39,6 +39,7 @@ pub(super) fn register(registry: &mut Registry) {
     });
     registry.add_quantizer("kmeans", |arguments, registry| Ok(Arc::new(kmeans(arguments, registry)?)));
     registry.add_quantizer("product-quantization", |arguments, _| Ok(Arc::new(product(arguments)?)));
+    super::levels::register(registry);
 
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;

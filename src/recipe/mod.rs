@@ -28,6 +28,7 @@ mod block_format;
 mod builtin;
 mod ext;
 mod frozen;
+mod levels;
 mod observe;
 mod registry;
 

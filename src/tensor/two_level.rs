@@ -27,7 +27,8 @@ use super::view::TensorView;
 /// How two-level scales are stored: codes for the scales, in blocks that share an outer scale.
 ///
 /// The scales of all regions, in order, are a tensor of one axis; it is cut into blocks, and each block is quantized
-/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros.
+/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros. In a floating-point
+/// format a scale that is not zero gets the smallest positive number at least.
 ///
 /// ```
 /// use lowbit::prelude::*;
@@ -169,6 +170,16 @@ impl TwoLevel {
         Ok(scheme.grid(ClippingRange::new(-largest, largest)?, block)?)
     }
 
+    /// The smallest scale that is not zero under an outer scale, of codes that can tell it from zero.
+    fn least(self, outer: &Grid) -> Option<f32> {
+        match (self.codes, outer) {
+            (ScaleCodes::Minifloat(format), Grid::Levels(outer)) if !self.centered => {
+                Some((outer.scale * format.min_positive()) as f32)
+            }
+            _ => None,
+        }
+    }
+
     /// How `count` scales are cut into blocks.
     pub(crate) fn tiling(self, count: usize) -> Result<Tiling> {
         Tiling::new(&[count], vec![AxisGroup { axes: vec![0], block: self.block }])
@@ -234,11 +245,14 @@ pub struct TwoLevelScales {
     quantized: Option<Box<QuantizedTensor>>,
     /// The scales as wanted before, and as decoded after that. Not stored.
     values: Vec<f32>,
+    /// The largest magnitude of a scale of each block before it was rounded, so that the outer scale is rounded once.
+    /// Only until all scales are known.
+    largest: Vec<f64>,
 }
 
 impl TwoLevelScales {
     pub(super) const fn new(rule: TwoLevel) -> Self {
-        Self { rule, mean: 0.0, quantized: None, values: Vec::new() }
+        Self { rule, mean: 0.0, quantized: None, values: Vec::new(), largest: Vec::new() }
     }
 
     /// Scales from their codes: a tensor of one axis in the scheme and the blocks of `rule`.
@@ -260,7 +274,8 @@ impl TwoLevelScales {
                 ConfigError::Scale { index: 0, scale: mean.into(), rule: "the mean of the scales" }.into()
             );
         }
-        let mut scales = Self { rule, mean, quantized: Some(Box::new(quantized)), values: Vec::new() };
+        let quantized = Some(Box::new(quantized));
+        let mut scales = Self { rule, mean, quantized, values: Vec::new(), largest: Vec::new() };
         scales.decode();
         scales.check()?;
         Ok(scales)
@@ -294,8 +309,13 @@ impl TwoLevelScales {
             .map_or(0, |codes| codes.codes().as_bytes().len() as u64 * 8 + codes.grids().bits())
     }
 
-    pub(super) fn push(&mut self, scale: f32) {
-        self.values.push(scale);
+    pub(super) fn push(&mut self, scale: f64) {
+        let block = self.rule.block.map_or(0, |block| self.values.len() / block);
+        match self.largest.get_mut(block) {
+            Some(largest) => *largest = largest.max(scale.abs()),
+            None => self.largest.push(scale.abs()),
+        }
+        self.values.push(scale as f32);
         self.quantized = None;
     }
 
@@ -317,10 +337,23 @@ impl TwoLevelScales {
         let mut grids = Grids::new(&scheme);
         for block in 0..tiling.regions() {
             let runs = tiling.region_runs(block);
-            let scales = runs.into_iter().flat_map(|run| self.values.get(run).unwrap_or_default());
-            let largest = scales.fold(0.0f32, |largest, scale| largest.max(scale.abs()));
-            grids.push(self.rule.outer_grid(&scheme, largest.into(), block)?)?;
+            let largest = match self.largest.get(block) {
+                Some(&largest) if !self.rule.centered => largest,
+                _ => {
+                    let scales = runs.iter().flat_map(|run| self.values.get(run.clone()).unwrap_or_default());
+                    scales.fold(0.0f32, |largest, scale| largest.max(scale.abs())).into()
+                }
+            };
+            let outer = self.rule.outer_grid(&scheme, largest, block)?;
+            if let Some(least) = self.rule.least(&outer) {
+                for run in runs {
+                    let scales = self.values.get_mut(run).unwrap_or_default().iter_mut();
+                    scales.filter(|scale| **scale > 0.0).for_each(|scale| *scale = scale.max(least));
+                }
+            }
+            grids.push(outer)?;
         }
+        self.largest = Vec::new();
         let mut quantized = QuantizedTensor::empty(scheme.clone());
         quantized.refill(&scheme, tiling, FloatType::F32, None);
         *quantized.parts().grids = grids;

@@ -8,7 +8,7 @@ use crate::bits::BitWidth;
 use crate::element::{FloatType, Real};
 use crate::error::{ConfigError, ParseError};
 use crate::kernel::levels::{Boundary, LevelMaps, Ties};
-use crate::minifloat::Minifloat;
+use crate::minifloat::{BlockElement, Minifloat};
 use crate::names;
 use crate::solve::special::normal_quantile;
 use crate::tables::{self, Levels, Threshold, additive_powers, fp4, normal_float, powers};
@@ -41,16 +41,24 @@ struct Table {
     levels: Levels,
     top: f64,
     bottom: f64,
+    nan: Option<u16>,
+    /// What MX blocks of these levels need to know.
+    element: Option<BlockElement>,
 }
 
 impl LevelTable {
     /// A table under a name that [`FromStr`] reads; at least one value is finite and not zero.
     fn named(name: String, levels: Levels) -> Self {
+        Self::with_specials(name, levels, None, None)
+    }
+
+    /// As [`named`](Self::named), with a code of NaN and as an element of MX blocks.
+    fn with_specials(name: String, levels: Levels, nan: Option<u16>, element: Option<BlockElement>) -> Self {
         let ends = [levels.order.first(), levels.order.last()];
         let [bottom, top] = ends.map(|code| {
             code.and_then(|&code| levels.values.get(usize::from(code))).copied().unwrap_or_default()
         });
-        Self(Arc::new(Table { name, levels, top, bottom }))
+        Self(Arc::new(Table { name, levels, top, bottom, nan, element }))
     }
 
     /// The levels −1, 0 and 1. A value half way goes away from zero.
@@ -84,11 +92,12 @@ impl LevelTable {
     /// The values of a floating-point format, in the order of its codes: to the nearest, ties to the even mantissa,
     /// saturated.
     pub fn minifloat(format: Minifloat) -> Self {
-        Self::named(format.to_string(), tables::minifloat::minifloat(format))
+        let levels = tables::minifloat::minifloat(format);
+        Self::with_specials(format.to_string(), levels, format.nan(), Some(format.into()))
     }
 
     /// The elements of MXINT8: multiples of 1/64 from −127/64 to 127/64, in the order of two's complement. Ties go to
-    /// the even multiple.
+    /// the even multiple. The code of −2 decodes, but encoding does not produce it, so that levels are symmetric.
     pub fn mx_int8() -> Self {
         let value = |code: u16| f64::from(code as u8 as i8) / 64.0;
         let order: Vec<u16> = (129..256).chain(0..128).collect();
@@ -100,9 +109,9 @@ impl LevelTable {
             _ => Threshold::From(0.0),
         };
         let thresholds = order.windows(2).map(threshold).collect();
-        // −2 is no code of this table, as microxcaling has it; its place keeps the codes those of the bytes.
-        let values = (0..256).map(|code| if code == 128 { f64::NAN } else { value(code) }).collect();
-        Self::named("mxint8".to_owned(), Levels { values, order, thresholds })
+        let values = (0..256).map(value).collect();
+        let levels = Levels { values, order, thresholds };
+        Self::with_specials("mxint8".to_owned(), levels, None, Some(BlockElement::INT8))
     }
 
     /// Powers of a base with either sign (if `signed`) and zero, the largest 1 (Miyashita et al. 2016). One code is
@@ -219,9 +228,19 @@ impl LevelTable {
         self.0.top.abs().max(self.0.bottom.abs())
     }
 
-    /// The first code whose value is NaN, if there is one.
+    /// The code for NaN, if there is one.
     pub fn nan(&self) -> Option<u16> {
-        self.0.levels.values.iter().position(|value| value.is_nan()).map(|code| code as u16)
+        self.0.nan
+    }
+
+    /// What MX blocks of these levels need to know, if they are those of a format that has such blocks.
+    pub(crate) fn element(&self) -> Option<BlockElement> {
+        self.0.element
+    }
+
+    /// The smallest value of each level but the lowest, by the table's own rule.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.levels.thresholds.iter().map(|threshold| threshold.cut_f64())
     }
 
     /// Appends levels, cuts and codes for a rounding. [`Rounding::NearestEven`] is the table's own rule.
