@@ -80,6 +80,8 @@ mod mx;
 mod normal_float;
 mod nvfp4;
 mod sign;
+#[cfg(test)]
+mod testing;
 mod uniform;
 
 use core::fmt;
