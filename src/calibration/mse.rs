@@ -75,7 +75,11 @@ impl Mse {
         let (levels, cuts): (Vec<f64>, Vec<f64>) = (table.chosen().collect(), table.cuts().collect());
         let cells = Cells { levels: &levels, cuts: &cuts };
         let known = scheme.grid(full, region.index()).ok().map(|grid| grid.scale);
-        let round = |scale: f64| scheme.scales().store(scale);
+        // The outermost level may lie beyond the values, but not beyond what they can be.
+        let limit = scheme.scales().arithmetic().max_value();
+        let most = scheme.scales().at_most(limit / table.magnitude());
+        let most = if full.magnitude() <= limit { most } else { f64::INFINITY };
+        let round = |scale: f64| scheme.scales().store(scale).min(most);
         let best = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {
                 level_scale::best_level_scale(values, None, cells, known, &round)

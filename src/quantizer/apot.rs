@@ -89,3 +89,61 @@ impl fmt::Display for Apot {
         write!(f, ", scales={scales}, calibration={calibration})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Ix1};
+
+    use super::*;
+    use crate::calibration::Mse;
+    use crate::metrics::sqnr;
+    use crate::quantizer::{Log, Quantizer, Uniform};
+    use crate::recipe::QuantizerExt;
+    use crate::solve::samples::SplitMix64;
+
+    fn width(bits: u32) -> BitWidth {
+        BitWidth::new(bits).unwrap()
+    }
+
+    #[test]
+    fn levels_are_those_of_the_paper() {
+        // Section 2.2: 4 bits, k = 2, unsigned: γ {0, 2^0, 2^−2, 2^−4} + γ {0, 2^−1, 2^−3, 2^−5}, γ = 1/1.5 here.
+        let mut sums: Vec<f32> = Vec::new();
+        for a in [0.0, 1.0, 0.25, 0.0625] {
+            sums.extend([0.0, 0.5, 0.125, 0.03125].map(|b| a + b));
+        }
+        let x = Array1::from_vec(sums);
+        let q = Apot::new(width(4)).unsigned().quantize(&x).unwrap();
+        assert_eq!(q.dequantize::<f32, Ix1>().unwrap(), x);
+        assert!(q.codes().iter().eq([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]));
+    }
+
+    #[test]
+    fn no_gap_below_the_largest() {
+        // The paper's point: at 5 bits powers of two leave half the range to their two largest levels.
+        let mut random = SplitMix64(30);
+        let x = Array1::from_shape_fn(20_000, |_| random.normal() as f32);
+        let figure = |method: &dyn Quantizer| {
+            sqnr(&x, &method.quantize(&x).unwrap().dequantize::<f32, Ix1>().unwrap()).unwrap()
+        };
+        let apot = figure(&Apot::new(width(5)).calibration(Mse));
+        let log = figure(&Log::new(width(5)).rounding(crate::tensor::LogRounding::Level).calibration(Mse));
+        assert!(apot > log + 6.0, "{apot} {log}");
+        // Terms of one bit are evenly spaced.
+        let even = figure(&Apot::new(width(5)).term_bits(1));
+        let uniform = figure(&Uniform::symmetric(width(5)));
+        assert!((even - uniform).abs() < 1e-3, "{even} {uniform}");
+    }
+
+    #[test]
+    fn bad_input() {
+        assert!(Apot::new(width(1)).scheme().is_err());
+        assert!(Apot::new(width(4)).term_bits(0).scheme().is_err());
+        assert!(Apot::new(width(5)).term_bits(3).scheme().is_err());
+        assert!(Apot::new(width(4)).term_bits(3).scheme().is_ok());
+        let zeros = Apot::new(width(4)).quantize(&Array1::<f32>::zeros(3)).unwrap();
+        assert_eq!(zeros.dequantize::<f32, Ix1>().unwrap().to_vec(), [0.0; 3]);
+        let back = Apot::new(width(4)).quantize(&Array1::from_vec(vec![f32::MAX, -f32::MAX])).unwrap();
+        assert_eq!(back.dequantize::<f32, Ix1>().unwrap().to_vec(), [f32::MAX, -f32::MAX]);
+    }
+}

@@ -168,3 +168,83 @@ impl fmt::Display for DynamicMap {
         write!(f, "dynamic(signed={signed}, scales={scales}, calibration={calibration})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, Ix1, Ix2};
+
+    use super::*;
+    use crate::metrics::sqnr;
+    use crate::quantizer::{FloatingPoint, Uniform};
+    use crate::recipe::QuantizerExt;
+    use crate::solve::samples::SplitMix64;
+    use crate::tensor::Dialect;
+
+    #[test]
+    fn fp4_codes_are_those_of_bitsandbytes() {
+        // dQuantizeFP4 of bitsandbytes 0.50.2, by magnitude: thresholds and the codes above them; the sign is bit 3.
+        let thresholds = [
+            (0.002_604_17_f32, 1),
+            (0.085_937_5, 6),
+            (0.208_333_33, 7),
+            (0.291_666_67, 4),
+            (0.416_666_7, 5),
+            (0.583_333, 2),
+            (0.833_333_3, 3),
+        ];
+        let around = thresholds.iter().flat_map(|(at, _)| [at.next_down(), *at, at.next_up()]);
+        let magnitudes: Vec<f32> = around.chain([1.0, 1e-9]).collect();
+        let x: Vec<f32> = magnitudes.iter().flat_map(|&x| [2.0 * x, -2.0 * x]).collect();
+        let expected: Vec<i32> = x
+            .iter()
+            .map(|x| {
+                let code =
+                    thresholds.iter().rev().find(|(at, _)| x.abs() / 2.0 > *at).map_or(0, |&(_, code)| code);
+                code | if *x < 0.0 { 8 } else { 0 }
+            })
+            .collect();
+        for dialect in [Dialect::Onnx, Dialect::Torch] {
+            let q = BitsandbytesFp4::new().dialect(dialect).quantize(&Array1::from_vec(x.clone())).unwrap();
+            assert_eq!(q.codes().unpack(), expected, "{dialect}");
+        }
+    }
+
+    #[test]
+    fn it_is_not_e2m1() {
+        let x = Array1::from_vec(vec![1.0f32, 0.006, -0.09]);
+        let ours = BitsandbytesFp4::new().quantize(&x).unwrap().dequantize::<f32, Ix1>().unwrap();
+        let ocp = FloatingPoint::e2m1().quantize(&x).unwrap().dequantize::<f32, Ix1>().unwrap();
+        assert!((ours[1] - 1.0 / 192.0).abs() < 1e-8 && ocp[1] == 0.0);
+        assert!((ours[2] + 1.0 / 6.0).abs() < 1e-7 && (ocp[2] + 1.0 / 12.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn the_dynamic_map_keeps_small_values() {
+        // Magnitudes over six decades, as in the second moment of Adam.
+        let mut random = SplitMix64(9);
+        let x = Array2::from_shape_fn((8, 256), |_| 10f32.powf(-6.0 * random.uniform() as f32));
+        let relative = |y: &Array2<f32>| {
+            let log = x.mapv(f32::ln);
+            sqnr(&log, &y.mapv(|y| y.max(1e-9).ln())).unwrap()
+        };
+        let back = |recipe: crate::Recipe| recipe.quantize(&x).unwrap().dequantize::<f32, Ix2>().unwrap();
+        let unsigned = relative(&back(DynamicMap::unsigned().granularity(DynamicMap::blocks())));
+        let signed = relative(&back(DynamicMap::signed().granularity(DynamicMap::blocks())));
+        let uniform = relative(&back(Uniform::asymmetric(BitWidth::EIGHT).granularity(DynamicMap::blocks())));
+        assert!(unsigned > signed && signed > uniform + 10.0, "{unsigned} {signed} {uniform}");
+    }
+
+    #[test]
+    fn zeros_and_signs() {
+        for method in [DynamicMap::signed(), DynamicMap::unsigned()] {
+            let q = method.quantize(&Array1::from_vec(vec![0.0f32, -0.0])).unwrap();
+            assert_eq!(q.dequantize::<f32, Ix1>().unwrap().to_vec(), [0.0, 0.0]);
+            assert_eq!(method.bits().get(), 8);
+        }
+        // absmax is the scale, whatever its sign, and −1 is not in the map.
+        let back = DynamicMap::signed().quantize(&Array1::from_vec(vec![-2.0f32, 1.0])).unwrap();
+        assert!((back.dequantize::<f32, Ix1>().unwrap()[0] + 2.0 * 0.992_968_74).abs() < 1e-6);
+        let back = DynamicMap::unsigned().quantize(&Array1::from_vec(vec![-2.0f32, 1.0])).unwrap();
+        assert_eq!(back.dequantize::<f32, Ix1>().unwrap().to_vec(), [0.0, 1.0]);
+    }
+}

@@ -168,3 +168,119 @@ impl fmt::Display for NoRange {
         f.write_str("none")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Ix1};
+
+    use super::super::testing::{blocks, fnv, hash_of};
+    use super::*;
+    use crate::calibration::Mse;
+    use crate::error::{DataError, Error};
+    use crate::quantizer::Quantizer;
+    use crate::recipe::QuantizerExt;
+    use crate::tensor::{NonFinite, Rounding};
+
+    #[test]
+    fn casts_are_those_of_ml_dtypes() {
+        // ml_dtypes 0.6.0, `astype` of values clipped to the largest: the hash of the codes.
+        let x = blocks(64, 64, 3, 100, 40);
+        assert_eq!(hash_of(&x), 0x9062f57989a862ae);
+        for (name, expected) in [
+            ("e4m3fn", 0x998a62a78069c810),
+            ("e4m3fnuz", 0x684a7a40eb834ba1),
+            ("e5m2", 0x7c856ac1b4296a53),
+            ("e5m2fnuz", 0x01e7e517a05d25b3),
+            ("e3m2", 0x94243688b05946a3),
+            ("e2m3", 0x3a9ad9bc633adff5),
+            ("e2m1", 0x1d8f2e93190dca1b),
+            ("e3m4", 0x317afa298003aee8),
+        ] {
+            let method = FloatingPoint::new(name.parse().unwrap()).unscaled();
+            let q = method.quantize(&x).unwrap();
+            assert_eq!(fnv(q.codes().iter().map(|code| code as u8)), expected, "{name}");
+            let q = method.quantize(&x.mapv(f64::from)).unwrap();
+            assert_eq!(fnv(q.codes().iter().map(|code| code as u8)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_magnitude_is_the_largest_number() {
+        let x = Array1::from_vec(vec![-1.75f32, 0.4, 1.0]);
+        for (method, max) in [
+            (FloatingPoint::e4m3(), 448.0),
+            (FloatingPoint::e5m2(), 57344.0),
+            (FloatingPoint::e3m2(), 28.0),
+            (FloatingPoint::e2m3(), 7.5),
+            (FloatingPoint::e2m1(), 6.0),
+        ] {
+            let q = method.quantize(&x).unwrap();
+            assert_eq!(
+                q.grid(0),
+                Some(crate::tensor::LevelGrid { scale: f64::from((1.75 / max) as f32) }.into())
+            );
+            let code = q.code(0).unwrap() as u16;
+            assert_eq!(method.format.decode(code), -max);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite() {
+        let x = Array1::from_vec(vec![f32::INFINITY, f32::NAN, f32::NEG_INFINITY, 1.0]);
+        for (method, nan, max) in [(FloatingPoint::e4m3(), 0x7F, 0x7E), (FloatingPoint::e5m2(), 0x7E, 0x7B)] {
+            let cast = method.clone().unscaled();
+            let q = cast.clone().non_finite(NonFinite::Propagate).quantize(&x).unwrap();
+            assert_eq!(q.codes().unpack()[..3], [max, nan, max | 0x80]);
+            assert!(q.dequantize::<f32, Ix1>().unwrap()[1].is_nan());
+            assert!(
+                matches!(cast.quantize(&x), Err(Error::Data(DataError::NotANumber { index })) if index == [1])
+            );
+            let zero = cast.non_finite(NonFinite::NanToZero).quantize(&x).unwrap();
+            assert_eq!(zero.code(1), Some(0));
+            // Where a range is sought, the infinities are skipped; they saturate.
+            let q = method.non_finite(NonFinite::Propagate).quantize(&x).unwrap();
+            assert_eq!(q.codes().unpack(), [max, nan, max | 0x80, max]);
+        }
+        let fnuz = FloatingPoint::new(Minifloat::E4M3FNUZ).unscaled().non_finite(NonFinite::Propagate);
+        assert_eq!(fnuz.quantize(&x).unwrap().code(1), Some(0x80));
+        let finite = FloatingPoint::e2m1().unscaled().non_finite(NonFinite::Propagate);
+        assert!(matches!(finite.quantize(&x), Err(Error::Config(ConfigError::Conflict { .. }))));
+    }
+
+    #[test]
+    fn settings_that_exclude_each_other() {
+        let conflict = |method: FloatingPoint| {
+            assert!(matches!(method.scheme(), Err(Error::Config(ConfigError::Conflict { .. }))), "{method}");
+            // The text tells of it.
+            assert!(matches!(
+                method.to_string().parse::<crate::Recipe>(),
+                Err(crate::ParseError::Config(ConfigError::Conflict { .. }))
+            ));
+        };
+        conflict(FloatingPoint::e4m3().unscaled().calibration(Mse));
+        conflict(FloatingPoint::e4m3().unscaled().scales(FloatType::F16));
+        let wide = FloatingPoint::new(Minifloat::new(10, 3).unwrap());
+        assert!(matches!(
+            wide.scheme(),
+            Err(Error::Config(ConfigError::Minifloat { exponent_bits: 10, .. }))
+        ));
+        let q = wide.scales(FloatType::F64).unscaled();
+        assert!(q.scheme().is_err());
+        let scaled = FloatingPoint::new(Minifloat::new(10, 3).unwrap()).scales(FloatType::F64);
+        let back = scaled.quantize(&Array1::from_vec(vec![1e200f64, -1e-90])).unwrap();
+        let back = back.dequantize::<f64, Ix1>().unwrap();
+        assert!((back[0] / 1e200 - 1.0).abs() < 1e-15 && (back[1] / -1e-90 - 1.0).abs() <= 1.0 / 16.0);
+        assert!(FloatingPoint::new(Minifloat::new(8, 7).unwrap()).scheme().is_ok());
+    }
+
+    #[test]
+    fn stochastic_rounding_is_between_neighbours() {
+        let x = Array1::<f32>::from_elem(4000, 2.25);
+        let cast = FloatingPoint::e2m1().unscaled().rounding(Rounding::Stochastic { seed: 5 });
+        let back = cast.quantize(&x).unwrap().dequantize::<f32, Ix1>().unwrap();
+        let up = back.iter().filter(|&&value| value == 3.0).count();
+        assert!(back.iter().all(|&value| value == 2.0 || value == 3.0));
+        // A quarter of them, within five standard deviations.
+        assert!((up as f64 - 1000.0).abs() < 5.0 * (4000.0f64 * 0.25 * 0.75).sqrt(), "{up}");
+    }
+}

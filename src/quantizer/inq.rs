@@ -71,3 +71,65 @@ impl fmt::Display for Inq {
         write!(f, "inq(bits={bits}, scales={scales}, calibration={calibration})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Ix1};
+
+    use super::*;
+    use crate::error::{DataError, Error};
+    use crate::quantizer::{Log, Quantizer};
+    use crate::recipe::QuantizerExt;
+    use crate::tensor::{Grid, LevelGrid};
+
+    fn width(bits: u32) -> BitWidth {
+        BitWidth::new(bits).unwrap()
+    }
+
+    #[test]
+    fn the_top_exponent_is_that_of_the_paper() {
+        for s in [1e-30f32, 0.01, 0.7, 0.749, 0.75, 1.0, 1.49, 1.5, 2.9, 3.0, 1e30] {
+            let q = Inq::new(width(5)).quantize(&Array1::from_vec(vec![-s, s / 3.0])).unwrap();
+            let n1 = (4.0 * f64::from(s) / 3.0).log2().floor();
+            assert_eq!(q.grid(0), Some(LevelGrid { scale: n1.exp2() }.into()), "{s}");
+        }
+        // In the logarithmic domain 1.45 is nearer to 2.
+        let x = Array1::from_vec(vec![1.45f32]);
+        let scale = |q: crate::QuantizedTensor| match q.grid(0) {
+            Some(Grid::Levels(grid)) => grid.scale,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(scale(Inq::new(width(4)).quantize(&x).unwrap()), 1.0);
+        assert_eq!(scale(Log::new(width(4)).quantize(&x).unwrap()), 2.0);
+        assert_eq!(scale(Inq::new(width(4)).scales(crate::FloatType::F16).quantize(&x).unwrap()), 1.0);
+    }
+
+    #[test]
+    fn levels_and_boundaries_are_those_of_the_paper() {
+        // b = 5, s = 1: n1 = 0, n2 = 1 − 16/2 = −7. Equation 4: β for (α + β)/2 ≤ |w| < 3β/2.
+        let quantize = |x: Vec<f32>| {
+            let whole: Vec<f32> = x.into_iter().chain([1.0]).collect();
+            Inq::new(width(5)).quantize(&Array1::from_vec(whole)).unwrap().dequantize::<f32, Ix1>().unwrap()
+        };
+        for exponent in -7..=0 {
+            let beta = 2f32.powi(exponent);
+            let alpha = if exponent == -7 { 0.0 } else { beta / 2.0 };
+            let (from, to) = ((alpha + beta) / 2.0, (1.5 * beta).min(1.0));
+            let back = quantize(vec![from, -from, from.next_down(), to.next_down()]);
+            assert_eq!(back.to_vec()[..4], [beta, -beta, alpha, beta]);
+        }
+    }
+
+    #[test]
+    fn bad_input() {
+        let zeros = Inq::new(width(4)).quantize(&Array1::<f32>::zeros(3)).unwrap();
+        assert_eq!(zeros.dequantize::<f32, Ix1>().unwrap().to_vec(), [0.0; 3]);
+        for x in [f32::MAX, f32::MIN_POSITIVE, 1e-45] {
+            let back = Inq::new(width(4)).quantize(&Array1::from_vec(vec![x])).unwrap();
+            assert!(back.dequantize::<f32, Ix1>().unwrap()[0].is_finite());
+        }
+        let beyond = Inq::new(width(4)).quantize(&Array1::from_vec(vec![1e300f64]));
+        assert!(matches!(beyond, Err(Error::Data(DataError::ScaleStorage { .. }))));
+        assert!(Inq::new(width(1)).scheme().is_err());
+    }
+}

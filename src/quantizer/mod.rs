@@ -90,6 +90,8 @@ mod piecewise;
 mod product;
 mod sign;
 mod ternary;
+#[cfg(test)]
+mod testing;
 mod uniform;
 
 use core::fmt;

@@ -42,8 +42,7 @@ pub(super) fn register(registry: &mut Registry) {
         finish(apot, arguments, registry, Some(Apot::scales), Apot::calibration)
     });
     registry.add_quantizer("normal-float", |mut arguments, registry| {
-        let normal_float =
-            arguments.parse("bits")?.map_or_else(NormalFloat::nf4, |bits| NormalFloat::new(bits));
+        let normal_float = arguments.parse("bits")?.map_or_else(NormalFloat::nf4, NormalFloat::new);
         finish(normal_float, arguments, registry, Some(NormalFloat::scales), NormalFloat::calibration)
     });
     registry.add_quantizer("bitsandbytes-fp4", |arguments, registry| {

@@ -152,15 +152,20 @@ impl LevelScheme {
         };
         let top = bottom.abs().max(top.abs());
         let element = self.table().and_then(LevelTable::element);
-        let Some(scale) = self.rule.scale(magnitude, top, element) else {
+        let Some(mut scale) = self.rule.scale(magnitude, top, element) else {
             return Ok(LevelGrid { scale: self.scales.of_zeros() });
         };
+        let limit = self.scales.arithmetic().max_value();
+        let limited = magnitude <= limit && self.rule != ScaleRule::One;
+        if limited && self.rule != ScaleRule::EndOfRange && scale * top > limit {
+            // Scales of these rules are powers of two.
+            scale /= 2.0;
+        }
         let mut stored = self.scales.store(scale);
         if !(stored > 0.0 && stored.is_finite()) {
             return Err(DataError::ScaleStorage { region, scale, stored, storage: self.scales });
         }
-        let limit = self.scales.arithmetic().max_value();
-        if magnitude <= limit && self.rule != ScaleRule::One {
+        if limited {
             stored = stored.min(self.scales.at_most(limit / top));
         }
         Ok(LevelGrid { scale: stored })

@@ -73,3 +73,81 @@ impl fmt::Display for ScaleRule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LevelGrid, LevelScheme, LevelTable};
+    use super::*;
+    use crate::element::FloatType;
+    use crate::minifloat::Minifloat;
+    use crate::tensor::{ClippingRange, ScaleStorage};
+
+    const MODES: [ScaleMode; 4] = [ScaleMode::Floor, ScaleMode::Ceil, ScaleMode::RoundUp, ScaleMode::Even];
+
+    fn elements() -> Vec<LevelTable> {
+        let formats = [Minifloat::E4M3FN, Minifloat::E5M2, Minifloat::E3M2, Minifloat::E2M3, Minifloat::E2M1];
+        formats.map(LevelTable::minifloat).into_iter().chain([LevelTable::mx_int8()]).collect()
+    }
+
+    #[test]
+    fn a_range_of_a_scale_has_that_scale() {
+        for table in elements() {
+            for mode in MODES {
+                let scheme = LevelScheme::new(table.clone()).with_scales(Minifloat::E8M0.into());
+                let scheme = scheme.with_rule(ScaleRule::SharedExponent(mode)).unwrap();
+                for exponent in [-127, -126, -1, 0, 5, 100] {
+                    let scale = power_of_two(exponent);
+                    let range = scheme.range_of_scale(scale);
+                    assert_eq!(scheme.grid(range, 0), Ok(LevelGrid { scale }), "{scheme} {exponent}");
+                }
+            }
+        }
+        let nearest =
+            LevelScheme::new(LevelTable::ternary()).with_rule(ScaleRule::NearestPowerOfTwo).unwrap();
+        assert_eq!(nearest.grid(nearest.range_of_scale(0.25), 0), Ok(LevelGrid { scale: 0.25 }));
+        let one =
+            LevelScheme::new(LevelTable::minifloat(Minifloat::E4M3FN)).with_rule(ScaleRule::One).unwrap();
+        for end in [0.0, 1e-3, 1e30] {
+            let range = ClippingRange::new(-end, end).unwrap();
+            assert_eq!(one.grid(range, 0), Ok(LevelGrid { scale: 1.0 }));
+        }
+    }
+
+    #[test]
+    fn rules_that_levels_do_not_have() {
+        let ternary = LevelScheme::new(LevelTable::ternary());
+        assert!(ternary.with_rule(ScaleRule::SharedExponent(ScaleMode::Floor)).is_err());
+        let learned = LevelScheme::learned(crate::BitWidth::EIGHT, FloatType::F32);
+        assert!(learned.clone().with_rule(ScaleRule::One).is_err());
+        assert!(learned.with_rule(ScaleRule::EndOfRange).is_ok());
+    }
+
+    #[test]
+    fn zeros_do_not_count_among_scales_that_are_quantized() {
+        let scheme = LevelScheme::new(LevelTable::ternary());
+        assert_eq!(scheme.grid(ClippingRange::ZERO, 0), Ok(LevelGrid { scale: 1.0 }));
+        let two_level = scheme.with_scales(crate::tensor::TwoLevel::unsigned(crate::BitWidth::EIGHT).into());
+        assert_eq!(two_level.grid(ClippingRange::ZERO, 0), Ok(LevelGrid { scale: 0.0 }));
+        assert!(matches!(two_level.scales(), ScaleStorage::TwoLevel(_)));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_rule_is_stored_where_it_is_not_the_default() {
+        let scheme =
+            LevelScheme::new(LevelTable::minifloat(Minifloat::E2M1)).with_scales(Minifloat::E8M0.into());
+        let json = serde_json::to_string(&scheme).unwrap();
+        assert_eq!(json, r#"{"bits":4,"levels":{"table":"e2m1"},"scales":"e8m0"}"#);
+        assert_eq!(serde_json::from_str::<LevelScheme>(&json).unwrap(), scheme);
+        for rule in
+            [ScaleRule::SharedExponent(ScaleMode::RoundUp), ScaleRule::NearestPowerOfTwo, ScaleRule::One]
+        {
+            let scheme = scheme.clone().with_rule(rule).unwrap();
+            let json = serde_json::to_string(&scheme).unwrap();
+            assert_eq!(serde_json::from_str::<LevelScheme>(&json).unwrap(), scheme, "{json}");
+        }
+        let wrong =
+            r#"{"bits":4,"levels":{"table":"nf4"},"scales":"e8m0","rule":{"shared-exponent":"floor"}}"#;
+        assert!(serde_json::from_str::<LevelScheme>(wrong).is_err());
+    }
+}
