@@ -11,6 +11,7 @@ pub(crate) mod ecsq;
 #[allow(dead_code, reason = "for the quantizers to come")]
 pub(crate) mod empirical;
 pub(crate) mod entropy;
+pub(crate) mod exact_sum;
 #[cfg_attr(not(test), expect(dead_code, reason = "for methods to come"))]
 pub(crate) mod kmeans;
 pub(crate) mod level_scale;

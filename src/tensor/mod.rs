@@ -47,3 +47,4 @@ pub use view::TensorView;
 pub(crate) use encode::Uniforms;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};
+pub(crate) use view::unravel;

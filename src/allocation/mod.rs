@@ -1,0 +1,1 @@
+//! Bits for channels and layers.
