@@ -71,6 +71,7 @@
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
 mod calibrated;
+mod hqq;
 mod sign;
 mod uniform;
 
@@ -86,6 +87,7 @@ use crate::tensor::{
 };
 
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use hqq::Hqq;
 pub use sign::Sign;
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};

@@ -11,7 +11,7 @@ use crate::calibration::{
 };
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
-use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
+use crate::quantizer::{Codes, Hqq, Sign, SymmetricRange, Symmetry, Uniform};
 use crate::tensor::CodeRange;
 
 use super::Registry;
@@ -24,6 +24,8 @@ pub(super) fn register(registry: &mut Registry) {
         arguments.finish()?;
         Ok(Arc::new(Sign))
     });
+
+    registry.add_quantizer("hqq", |arguments, _| Ok(Arc::new(Hqq::read(arguments)?)));
 
     registry.add_calibration("minmax", |arguments, _| {
         arguments.finish()?;
