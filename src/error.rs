@@ -192,6 +192,14 @@ pub enum ConfigError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A budget that not even the smallest form of everything fits into.
+    #[error("a budget of {budget} bits is too small: the least possible is {least}")]
+    Budget {
+        /// The budget in bits.
+        budget: u64,
+        /// The smallest size in bits.
+        least: u64,
+    },
     /// A name that the text form cannot hold, or that is taken.
     #[error("{name:?} cannot be registered: names are lower-case words joined by hyphens, each used once")]
     Name {

@@ -96,6 +96,7 @@ mod solve;
 mod tables;
 mod text;
 
+pub mod allocation;
 pub mod calibration;
 pub mod granularity;
 pub mod integer;
@@ -110,6 +111,7 @@ pub mod random;
 pub mod recipe;
 pub mod report;
 pub mod tensor;
+pub mod transform;
 
 pub use bits::BitWidth;
 pub use calibration::{Calibration, Evidence, Region, Regions, Values};

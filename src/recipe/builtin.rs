@@ -12,7 +12,7 @@ use crate::calibration::{
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
 use crate::quantizer::{
-    BinaryCode, BlockSearch, Codes, Ecsq, KMeans, LloydMax, PiecewiseLinear, ProductQuantization, Sign,
+    BinaryCode, BlockSearch, Codes, Ecsq, Hqq, KMeans, LloydMax, PiecewiseLinear, ProductQuantization, Sign,
     SymmetricRange, Symmetry, Ternary, Uniform,
 };
 use crate::tensor::{CodeRange, LevelTable, ScaleStorage};
@@ -47,6 +47,7 @@ pub(super) fn register(registry: &mut Registry) {
     });
 
     registry.add_quantizer("block-search", |arguments, _| Ok(Arc::new(block_search(arguments)?)));
+    registry.add_quantizer("hqq", |arguments, _| Ok(Arc::new(Hqq::read(arguments)?)));
 
     registry.add_calibration("minmax", |arguments, _| {
         arguments.finish()?;

@@ -7,6 +7,7 @@ pub(crate) mod density;
 pub(crate) mod ecsq;
 pub(crate) mod empirical;
 pub(crate) mod entropy;
+pub(crate) mod exact_sum;
 pub(crate) mod kmeans;
 pub(crate) mod level_scale;
 pub(crate) mod lloyd_max;

@@ -50,3 +50,4 @@ pub(crate) use encode::Uniforms;
 pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};
+pub(crate) use view::unravel;
