@@ -55,7 +55,7 @@ use super::{Fit, Quantizer, fit_all_calibrated};
 ///
 /// # Cost
 ///
-/// Regions of up to 65536 values are sorted: about a microsecond for each value, whatever the number of levels. Of more
+/// Regions of up to 65536 values are sorted: 0.1 to 1 µs for each value, whatever the number of levels. Of more
 /// values, 1 ns for each and some milliseconds for the whole; 5 ns with importance. See [`KMeans::clusters`] for the
 /// search alone. Regions are shared out to threads.
 ///
