@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use lowbit::Registry;
+use lowbit::calibration::KlVariant;
 use lowbit::prelude::*;
 
 use crate::paths::same_file;
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     bits: Vec<BitWidth>,
 
     /// A calibration to judge, in the text form of recipes; may be repeated [default: minmax, percentile(99.99), kl,
-    /// mse, aciq]
+    /// kl(variant=nvidia), mse, aciq]
     #[arg(long = "calibration", value_name = "RULE", value_parser = rule, help_heading = "Quantization")]
     calibrations: Vec<Rule>,
 
@@ -99,10 +100,12 @@ impl Options {
         if !self.calibrations.is_empty() {
             return Ok(self.calibrations.clone());
         }
-        let rules: [Arc<dyn Calibration>; 5] = [
+        let rules: [Arc<dyn Calibration>; 6] = [
             Arc::new(MinMax),
             Arc::new(Percentile::new(99.99)?),
+            // After a ReLU half of the values are zero. One variant leaves them out, and the others clip too much.
             Arc::new(Kl::default()),
+            Arc::new(Kl::default().variant(KlVariant::Nvidia)),
             Arc::new(Mse),
             Arc::new(Aciq::default()),
         ];
@@ -136,13 +139,13 @@ impl Options {
     }
 }
 
-/// `aciq gaussian table` of `aciq(density=gaussian, estimator=moments, optimum=table)`.
+/// `aciq gaussian` of `aciq(density=gaussian, estimator=moments, optimum=automatic)`.
 pub(crate) fn short(text: &str) -> String {
     let Some((name, arguments)) = text.split_once('(') else { return text.to_owned() };
     let mut short = name.to_owned();
     for argument in arguments.trim_end_matches(')').split(", ") {
         let (key, value) = argument.split_once('=').unwrap_or(("", argument));
-        if !["bins", "levels", "estimator"].contains(&key) {
+        if !["bins", "levels", "estimator"].contains(&key) && value != "automatic" {
             short = format!("{short} {value}");
         }
     }

@@ -119,7 +119,7 @@ pub(crate) fn report(recordings: &Spectrograms, options: &Options) -> Result<Str
             row.push(format!("{range} ± {:.1} %{settled}", 100.0 * found.deviation));
             let frozen = rule.recipe(bits, PerLayer).freeze(&observer)?;
             let sums = sums(recordings.some(size..all), |recording| frozen.quantize(recording))?;
-            figure.push(sums.map_or("none left".to_owned(), |sums| format!("{:.2}", sums.sqnr())));
+            figure.push(sums.map_or("-".to_owned(), |sums| format!("{:.2}", sums.sqnr())));
         }
         ranges.add_row(row);
         figures.add_row(figure);
@@ -138,9 +138,9 @@ pub(crate) fn report(recordings: &Spectrograms, options: &Options) -> Result<Str
     let title = format!("{name}, {all} recordings");
     let comparisons = vec![(bits, Comparison::of_all(&compare::histogram(&observer)?, &scheme)?)];
     Ok(format!(
-        "{}\n{title}: how many are needed? Ranges at {bits} bits after so many, and how far another sample of the same \
-         size would move them (!: more than {} %)\n{ranges}\n\n{title}: SQNR in dB at {bits} bits of the recordings that \
-         were not among them\n{figures}\n",
+        "{}\n{title}: how many are needed? Ranges at {bits} bits after so many,\n\
+         and how far another sample of as many values would move them (!: more than {} %)\n{ranges}\n\n\
+         {title}: SQNR in dB at {bits} bits of those that were not among them\n{figures}\n",
         compare::tables(&title, &comparisons),
         100.0 * SETTLED
     ))

@@ -42,9 +42,9 @@ impl<'n> Stream<'n> {
         let first = start.images;
         let end = self.batches.checked_mul(BATCH).and_then(|images| first.checked_add(images));
         let end = end.context("no images are left after so many")?;
-        // A quarter is kept for after the reloading.
-        let each = (self.batches - self.batches / 4).div_ceil(2);
-        let (middle, reload) = (first + each * BATCH, (first + 2 * each * BATCH).min(end));
+        // About a quarter is kept for after the reloading.
+        let each = (self.batches - self.batches / 4) / 2;
+        let (middle, reload) = (first + each * BATCH, first + 2 * each * BATCH);
         let progress = Progress::new("observing", 2 * self.batches);
 
         // Two threads stand for two machines.
@@ -75,8 +75,8 @@ impl<'n> Stream<'n> {
         let batches = |range: Range<u64>| (range.end - range.start) / BATCH;
         writeln!(
             told,
-            "Observed {} images: {} batches in one place, {} in another; merged, written as JSON ({}), read back, \
-             {} more.",
+            "Observed {} images in batches of {BATCH}: {} in one place, {} in another; merged, written as JSON ({}), \
+             read back; {} more.",
             end - first,
             batches(first..middle),
             batches(middle..reload),

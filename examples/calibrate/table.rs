@@ -46,8 +46,8 @@ pub(crate) fn judged(judged: &Judged) -> String {
             ]);
         }
         text += &format!(
-            "\nAll activations at {bits} bits, {} images that the network has not seen; {:.2} % read right without \
-             quantization. A row is an image, ms/batch the time to quantize.\n{table}\n",
+            "\nAll activations at {bits} bits, {} images that the network has not seen: {:.2} % right without quantization.\n\
+             A row is an image; ms/batch is the time to quantize, without the network.\n{table}\n",
             judged.images,
             100.0 * judged.accuracy
         );

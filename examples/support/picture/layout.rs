@@ -8,6 +8,8 @@ pub(super) const HEADER: i32 = 84;
 pub(super) const HEADING: i32 = 28;
 /// One calibration.
 pub(super) const ROW: i32 = 20;
+/// Between the rows and the histogram, for the label of its highest tick.
+pub(super) const ABOVE_PLOT: i32 = 8;
 /// The histogram without its labels.
 pub(super) const PLOT: i32 = 170;
 /// The labels below it.
@@ -44,7 +46,7 @@ impl Columns {
 }
 
 pub(super) const fn panel_height(rows: usize) -> i32 {
-    HEADING + rows as i32 * ROW + PLOT + X_LABELS + GAP
+    HEADING + rows as i32 * ROW + ABOVE_PLOT + PLOT + X_LABELS + GAP
 }
 
 pub(super) const INK: RGBColor = RGBColor(33, 37, 41);

@@ -17,8 +17,8 @@ use crate::numbers::range_text;
 
 pub(crate) use axis::{Histogram, XAxis, x_axis};
 use layout::{
-    BAR, BEST, COLOURS, Columns, GRID, HEADER, HEADING, INK, MUTED, PLOT, ROW, STRIPE, X_LABELS, Y_LABELS,
-    panel_height,
+    ABOVE_PLOT, BAR, BEST, COLOURS, Columns, GRID, HEADER, HEADING, INK, MUTED, PLOT, ROW, STRIPE, X_LABELS,
+    Y_LABELS, panel_height,
 };
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -82,7 +82,8 @@ fn draw_panel(
 ) -> Result<()> {
     let rows_top = top + HEADING;
     let rows = i32::try_from(panel.rows.len()).unwrap_or_default();
-    let (plot_top, plot_bottom) = (rows_top + rows * ROW, rows_top + rows * ROW + PLOT);
+    let plot_top = rows_top + rows * ROW + ABOVE_PLOT;
+    let plot_bottom = plot_top + PLOT;
     text(root, &panel.heading, (10, top), 20, INK, HPos::Left)?;
     let column = |label: &str, x| text(root, label, (x, top + 5), 13, MUTED, HPos::Right);
     column(panel.ranges, columns.range)?;
