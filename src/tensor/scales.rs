@@ -520,8 +520,8 @@ mod tests {
             assert_eq!(PowerBase::SQRT_2.nearest_exponent(PowerBase::SQRT_2.power(exponent)), exponent);
         }
         // The boundary in the logarithmic domain: √2 · 2^k.
-        assert_eq!(PowerBase::TWO.nearest_exponent(1.4142), 0);
-        assert_eq!(PowerBase::TWO.nearest_exponent(1.4143), 1);
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.414), 0);
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.415), 1);
         assert_eq!(PowerBase::TWO.nearest_exponent(f64::MIN_POSITIVE), -126);
         assert!(PowerBase::new(1.0).is_err() && PowerBase::new(f64::NAN).is_err());
     }
