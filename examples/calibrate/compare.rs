@@ -87,7 +87,7 @@ pub(crate) fn convergence(
             [a, b] => (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) / found.range.magnitude(),
             _ => f64::NAN,
         };
-        let settled = found.has_converged(SETTLED) && !(apart > SETTLED);
+        let settled = found.has_converged(SETTLED) && (apart.is_nan() || apart <= SETTLED);
         table.add_row([
             short(&calibration.to_string()),
             range_text(found.range.low(), found.range.high()),

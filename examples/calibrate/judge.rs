@@ -89,7 +89,7 @@ impl Sums {
 /// How one activation is quantized.
 enum Quantizes {
     /// With the ranges that were observed.
-    Static(Frozen),
+    Static(Box<Frozen>),
     /// With the range of what is at hand.
     Dynamic(Recipe),
 }
@@ -143,10 +143,10 @@ fn prepare(rule: &Rule, bits: BitWidth, way: Way, observers: &Observers) -> Resu
         .map(|activation| {
             Ok(match way {
                 Way::StaticTensor => {
-                    Quantizes::Static(rule.recipe(bits, PerLayer).freeze(&activation.layer)?)
+                    Quantizes::Static(Box::new(rule.recipe(bits, PerLayer).freeze(&activation.layer)?))
                 }
                 Way::StaticChannel => {
-                    Quantizes::Static(rule.recipe(bits, channels).freeze(&activation.channel)?)
+                    Quantizes::Static(Box::new(rule.recipe(bits, channels).freeze(&activation.channel)?))
                 }
                 Way::DynamicTensor => Quantizes::Dynamic(rule.recipe(bits, PerLayer)),
                 Way::DynamicRow => Quantizes::Dynamic(rule.recipe(bits, rows)),

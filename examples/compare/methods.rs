@@ -83,7 +83,7 @@ const METHODS: &[Method] = &[
     format("dynamic map", "dynamic", 8, Some(256)),
     format("MXFP4", "mx(e2m1)", 4, Some(32)),
     format("MXFP6 E2M3", "mx(e2m3)", 6, Some(32)),
-    format("MXFP8 E4M3", "mx(e4m3fn)", 8, Some(32)),
+    format("MXFP8 E4M3", "mx(e4m3)", 8, Some(32)),
     format("MXINT8", "mx(int8)", 8, Some(32)),
     format("NVFP4", "nvfp4", 4, Some(16)),
     searched("block2", "block-search(bits=2, scale-bits=4, table=levels(-2, -1, 0, 1))", 2, 8),

@@ -24,11 +24,18 @@ const COLOURS: [RGBColor; 7] = [
 
 /// The picture as the text of an SVG file.
 pub(crate) fn draw(title: &str, source: &Source, outcomes: &[Outcome]) -> Result<String> {
-    let drawn: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.sqnr.is_finite()).collect();
-    let most = |of: fn(&Outcome) -> f64, least: f64| drawn.iter().map(|o| of(o)).fold(least, f64::max);
-    let rate = (most(|o| o.bits_per_element, 1.0) + 0.5).ceil().min(20.0);
-    let lowest = drawn.iter().map(|o| o.sqnr).fold(0.0, f64::min);
-    let highest = most(|o| o.sqnr, 1.0).max(source.bound(rate).min(most(|o| o.sqnr, 1.0) + 12.0));
+    // Codebooks of small regions may take many times the bits of the codes; they would leave no room for the others.
+    let width = outcomes.iter().map(|outcome| outcome.candidate.bits.get()).max().unwrap_or(1);
+    let rate = f64::from(width) + 2.0;
+    let (drawn, beyond): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|outcome| outcome.sqnr.is_finite() && outcome.bits_per_element <= rate);
+    let lowest = drawn.iter().map(|outcome| outcome.sqnr).fold(0.0, f64::min);
+    let highest = drawn.iter().map(|outcome| outcome.sqnr).fold(1.0, f64::max).max(source.bound(rate));
+    let title = match beyond.len() {
+        0 => title.to_owned(),
+        1 => format!("{title}; 1 method is beyond the picture"),
+        count => format!("{title}; {count} methods are beyond the picture"),
+    };
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();

@@ -90,7 +90,7 @@ const METHODS: &[Method] = &[
     fixed("mxfp4", "mx(e2m1", 4, Block::Own(32)),
     fixed("mxfp6", "mx(e2m3", 6, Block::Own(32)),
     fixed("mxfp6-e3m2", "mx(e3m2", 6, Block::Own(32)),
-    fixed("mxfp8", "mx(e4m3fn", 8, Block::Own(32)),
+    fixed("mxfp8", "mx(e4m3", 8, Block::Own(32)),
     fixed("mxfp8-e5m2", "mx(e5m2", 8, Block::Own(32)),
     fixed("mxint8", "mx(int8", 8, Block::Own(32)),
     fixed("nvfp4", "nvfp4(", 4, Block::Own(16)),

@@ -81,11 +81,11 @@ impl TwoTerms {
             let rest = left_by::<A>(&tensor, &again)?;
             let next = Self { second: second.quantize(&rest)?, first: again };
             let error = next.squared_error(&tensor)?;
-            // Written so that NaN stops.
-            if !(error < least) {
+            if error < least {
+                (best, least) = (next, error);
+            } else {
                 break;
             }
-            (best, least) = (next, error);
         }
         Ok(best)
     }
