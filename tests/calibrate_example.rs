@@ -10,7 +10,7 @@ use ndarray::Array4;
 use tempfile::TempDir;
 
 /// What makes a run short.
-const SHORT: [&str; 8] = ["--batches", "2", "--images", "64", "--bits", "4", "--calibration", "minmax"];
+const SHORT: [&str; 8] = ["--batches", "2", "--images", "16", "--bits", "4", "--calibration", "minmax"];
 
 fn example() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;

@@ -84,16 +84,18 @@ pub(crate) fn convergence(
             }
         }
         let apart = match *ends {
-            [a, b] => (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) / found.range.magnitude(),
-            _ => f64::NAN,
+            [a, b] if found.range.magnitude() > 0.0 => {
+                Some((a[0] - b[0]).abs().max((a[1] - b[1]).abs()) / found.range.magnitude())
+            }
+            _ => None,
         };
-        let settled = found.has_converged(SETTLED) && (apart.is_nan() || apart <= SETTLED);
+        let settled = found.has_converged(SETTLED) && apart.is_none_or(|apart| apart <= SETTLED);
         table.add_row([
             short(&calibration.to_string()),
             range_text(found.range.low(), found.range.high()),
             format!("± {}", percent(found.deviation)),
             format!("± {}", percent(found.loss)),
-            if apart.is_nan() { "only one".to_owned() } else { percent(apart) },
+            apart.map_or("-".to_owned(), percent),
             (if settled { "no" } else { "yes" }).to_owned(),
         ]);
     }

@@ -139,7 +139,8 @@ pub(crate) fn report(recordings: &Spectrograms, options: &Options) -> Result<Str
     let comparisons = vec![(bits, Comparison::of_all(&compare::histogram(&observer)?, &scheme)?)];
     Ok(format!(
         "{}\n{title}: how many are needed? Ranges at {bits} bits after so many,\n\
-         and how far another sample of as many values would move them (!: more than {} %)\n{ranges}\n\n\
+         and how far another sample of as many values would move them (!: more than {} %).\n\
+         Values of one recording resemble each other: look at what the next row does, too.\n{ranges}\n\n\
          {title}: SQNR in dB at {bits} bits of those that were not among them\n{figures}\n",
         compare::tables(&title, &comparisons),
         100.0 * SETTLED

@@ -47,7 +47,7 @@ pub(crate) fn judged(judged: &Judged) -> String {
         }
         text += &format!(
             "\nAll activations at {bits} bits, {} images that the network has not seen: {:.2} % right without quantization.\n\
-             A row is an image; ms/batch is the time to quantize, without the network.\n{table}\n",
+             A row is an image; ms/batch is the time to quantize the fastest batch, without the network.\n{table}\n",
             judged.images,
             100.0 * judged.accuracy
         );

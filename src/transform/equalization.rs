@@ -449,7 +449,10 @@ mod tests {
     }
 
     /// A convolution, a depthwise or grouped one and a pointwise one, with channels of very different ranges.
-    fn convolutions(seed: u64, groups: usize) -> ([(Array4<f32>, Array1<f32>); 3], Array2<f64>) {
+    /// Weights and biases of three layers.
+    type Convolutions = [(Array4<f32>, Array1<f32>); 3];
+
+    fn convolutions(seed: u64, groups: usize) -> (Convolutions, Array2<f64>) {
         let mut random = SplitMix64(seed);
         let shapes = [(6, 2, 1, 3), (6, 6 / groups, 1, 3), (4, 6, 1, 1)];
         let layers = shapes.map(|shape| {
