@@ -104,10 +104,10 @@ impl<T: Real> Least<T> {
     /// Takes the distances of the next block. NaN is no distance.
     #[inline(always)]
     fn take(&mut self, distance: &[T; LANES]) {
-        for lane in 0..LANES {
-            let better = distance[lane] < self.distance[lane];
-            self.distance[lane] = if better { distance[lane] } else { self.distance[lane] };
-            self.block[lane] = if better { self.next } else { self.block[lane] };
+        for ((&distance, least), block) in distance.iter().zip(&mut self.distance).zip(&mut self.block) {
+            let better = distance < *least;
+            *least = if better { distance } else { *least };
+            *block = if better { self.next } else { *block };
         }
         self.next += T::one();
     }
@@ -135,8 +135,8 @@ impl<T: Real> Least<T> {
             half /= 2;
         }
         let least = distance[0];
-        for lane in 0..LANES {
-            place[lane] = if self.distance[lane] == least { place[lane] } else { T::infinity() };
+        for (place, &distance) in place.iter_mut().zip(&self.distance) {
+            *place = if distance == least { *place } else { T::infinity() };
         }
         let mut half = LANES / 2;
         while half > 0 {
