@@ -42,14 +42,16 @@ use super::{Fit, Quantizer, fit_all_calibrated};
 /// ```
 /// use lowbit::prelude::*;
 ///
-/// let weights = ndarray::array![[0.1f32, 0.12, 0.9, 0.92], [-3.0, 5.0, -3.0, 5.0]];
+/// let weights = ndarray::array![[0.0f32, 0.25, 1.0, 1.25], [-3.0, 5.0, -3.0, 5.0]];
 /// let recipe = KMeans::new(BitWidth::new(1)?).granularity(PerChannel::new(Axis(0)));
 /// let restored = recipe.quantize(&weights)?.dequantize::<f32, ndarray::Ix2>()?;
-/// assert_eq!(restored, ndarray::array![[0.11f32, 0.11, 0.91, 0.91], [-3.0, 5.0, -3.0, 5.0]]);
+/// assert_eq!(restored, ndarray::array![[0.125f32, 0.125, 1.125, 1.125], [-3.0, 5.0, -3.0, 5.0]]);
 ///
-/// // One codebook under a scale for each row: 32 bits for each row instead of 2 · 32.
+/// // A codebook of two levels costs each row 64 bits. One for all 16 rows costs 64 bits, and each row 32 for its scale.
+/// let weights = ndarray::Array2::from_shape_fn((16, 64), |(i, j)| ((64 * i + j) as f32).sin());
+/// assert_eq!(recipe.quantize(&weights)?.bits_per_element(), 1.0 + 64.0 / 64.0);
 /// let shared = KMeans::new(BitWidth::new(1)?).shared().granularity(PerChannel::new(Axis(0)));
-/// assert!(shared.quantize(&weights)?.bits_per_element() < recipe.quantize(&weights)?.bits_per_element() + 1.0);
+/// assert_eq!(shared.quantize(&weights)?.bits_per_element(), 1.0 + 32.0 / 64.0 + 64.0 / 1024.0);
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 ///

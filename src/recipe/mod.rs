@@ -200,12 +200,15 @@ impl Recipe {
     /// ```
     /// use lowbit::prelude::*;
     ///
-    /// let weights = ndarray::array![0.0f32, 1.0, 2.0, 3.0];
+    /// let weights = ndarray::array![0.0f32, 1.0, 2.0, 3.5];
     /// let importance = ndarray::array![1.0f32, 1.0, 1.0, 1e6];
     /// let recipe = Recipe::new(KMeans::new(BitWidth::new(1)?));
     /// let q = recipe.quantize_weighted(&weights, &importance)?;
     /// // The value that matters has a level to itself.
-    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![1.0, 1.0, 1.0, 3.0]);
+    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![1.0, 1.0, 1.0, 3.5]);
+    /// // Without importance the pairs are nearer.
+    /// let q = recipe.quantize(&weights)?;
+    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![0.5, 0.5, 2.75, 2.75]);
     /// # Ok::<(), lowbit::Error>(())
     /// ```
     ///
