@@ -41,7 +41,10 @@ fn nan_is_an_error_that_names_its_index() {
             recipe.quantize(&cast::<f16, _, _>(&x)).unwrap_err(),
             recipe.quantize(&cast::<bf16, _, _>(&x)).unwrap_err(),
         ] {
-            assert!(matches!(&error, Error::Data(DataError::NotANumber { index }) if *index == [1, 33]), "{text}: {error}");
+            assert!(
+                matches!(&error, Error::Data(DataError::NotANumber { index }) if *index == [1, 33]),
+                "{text}: {error}"
+            );
         }
     }
 }
@@ -62,7 +65,8 @@ fn nan_by_policy_is_zero_the_lowest_or_nan() {
         let zero = frozen.quantize(&Array2::<f32>::zeros((3, 48))).unwrap();
         let skipped = Note::SkippedNonFinite { count: 1 };
         if !reads_nothing(&text) {
-            let notes: Vec<_> = q.notes().iter().filter(|(_, note)| *note == skipped).map(|(at, _)| *at).collect();
+            let notes: Vec<_> =
+                q.notes().iter().filter(|(_, note)| *note == skipped).map(|(at, _)| *at).collect();
             assert_eq!(notes, [0, 3, 5], "{text}");
         }
         assert!(restored(&q).iter().all(|value| value.is_finite()), "{text}");
@@ -105,7 +109,8 @@ fn infinities_are_an_error_while_calibrating_and_saturate_on_given_grids() {
         let mut x = clean.clone();
         (x[[0, 5]], x[[1, 40]]) = (f32::INFINITY, f32::NEG_INFINITY);
         let recipe = recipe(&text, BLOCKS);
-        let finite = |q: &QuantizedTensor| assert!(restored(q).iter().all(|value| value.is_finite()), "{text}");
+        let finite =
+            |q: &QuantizedTensor| assert!(restored(q).iter().all(|value| value.is_finite()), "{text}");
         if reads_nothing(&text) {
             finite(&recipe.quantize(&x).unwrap());
         } else {
@@ -115,7 +120,11 @@ fn infinities_are_an_error_while_calibrating_and_saturate_on_given_grids() {
             let q = skip.quantize(&x).unwrap();
             finite(&q);
             // The grids are those of the other values.
-            let notes: Vec<_> = q.notes().iter().filter(|(_, note)| matches!(note, Note::SkippedNonFinite { count: 1 })).collect();
+            let notes: Vec<_> = q
+                .notes()
+                .iter()
+                .filter(|(_, note)| matches!(note, Note::SkippedNonFinite { count: 1 }))
+                .collect();
             assert_eq!(notes.len(), 2, "{text}: {notes:?}");
         }
         let frozen = recipe.freeze_from(&clean).unwrap();
@@ -150,7 +159,9 @@ fn zeros_come_back_as_zeros() {
     let mut wrong = Vec::new();
     for text in methods::all() {
         let recipe = recipe(&text, BLOCKS);
-        let q = recipe.quantize(&ArrayD::<f32>::zeros(IxDyn(&[2, 48]))).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let q = recipe
+            .quantize(&ArrayD::<f32>::zeros(IxDyn(&[2, 48])))
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
         let mut all = restored(&q);
         all.extend(restored(&recipe.quantize(&minus).unwrap()));
         // Regions of zeros beside others.
@@ -158,7 +169,13 @@ fn zeros_come_back_as_zeros() {
         all.extend(restored(&recipe.quantize(&cast::<f64, _, _>(&minus)).unwrap()));
         let largest = all.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         // Without a level at zero, one as near as scales allow.
-        let most = if text == "sign" { 1.0 } else if has_zero(&text) { 0.0 } else { 2e-38 };
+        let most = if text == "sign" {
+            1.0
+        } else if has_zero(&text) {
+            0.0
+        } else {
+            2e-38
+        };
         if largest > most {
             wrong.push(format!("{text}: {largest:e}"));
         }
@@ -186,13 +203,17 @@ fn a_constant_comes_back_near() {
                 Ok(q) => q,
                 // Storages of a small range say so.
                 Err(Error::Data(DataError::ScaleStorage { region: 0, storage, .. })) => {
-                    assert!(storage != lowbit::FloatType::F32 && !(0.01..10.0).contains(&c.abs()), "{text} {c}");
+                    assert!(
+                        storage != lowbit::FloatType::F32 && !(0.01..10.0).contains(&c.abs()),
+                        "{text} {c}"
+                    );
                     continue;
                 }
                 Err(error) => panic!("{text} {c}: {error}"),
             };
             let all = restored(&q);
-            let off = all.iter().fold(0.0f64, |off, back| off.max((back - f64::from(c)).abs())) / f64::from(c.abs());
+            let off = all.iter().fold(0.0f64, |off, back| off.max((back - f64::from(c)).abs()))
+                / f64::from(c.abs());
             let exact = text.starts_with("kmeans(bits") && !text.contains("shared") && !text.contains("bf16")
                 || text.starts_with("product") && !text.contains("f16");
             let allowed = if exact { 0.0 } else { share_of_constant(&text) };
@@ -229,7 +250,9 @@ fn subnormal_and_huge_values_give_finite_numbers_or_errors_that_name_the_region(
         for factor in [1e300, 5e307, 1e-300, 1e-320] {
             let x = cast::<f64, _, _>(&base).mapv(|x| x * factor);
             match recipe.quantize(&x) {
-                Ok(q) => assert!(restored(&q).iter().all(|value| value.is_finite()), "{text} {factor}: {q:?}"),
+                Ok(q) => {
+                    assert!(restored(&q).iter().all(|value| value.is_finite()), "{text} {factor}: {q:?}")
+                }
                 Err(Error::Data(DataError::ScaleStorage { region, .. })) => {
                     assert!(region < 4);
                     count += 1;
@@ -241,7 +264,10 @@ fn subnormal_and_huge_values_give_finite_numbers_or_errors_that_name_the_region(
         for value in [f32::MAX, f32::MIN_POSITIVE, 1e-45] {
             let x = arr1(&[value, -value, 0.0, value / 2.0]);
             match methods::recipe(&text, "layer").quantize(&x) {
-                Ok(q) => assert!(q.dequantize::<f32, Ix1>().unwrap().iter().all(|x| x.is_finite()), "{text} {value:e}: {q:?}"),
+                Ok(q) => assert!(
+                    q.dequantize::<f32, Ix1>().unwrap().iter().all(|x| x.is_finite()),
+                    "{text} {value:e}: {q:?}"
+                ),
                 Err(Error::Data(DataError::ScaleStorage { region: 0, .. })) => {}
                 Err(error) => panic!("{text} {value}: {error}"),
             }
@@ -257,14 +283,17 @@ fn empty_and_tiny_tensors_work() {
             let x = ArrayD::<f32>::zeros(IxDyn(shape));
             for granularity in ["layer", "channel(axis=0)", BLOCKS] {
                 let recipe = recipe(&text, granularity);
-                let q = recipe.quantize(&x).unwrap_or_else(|error| panic!("{text} {shape:?} {granularity}: {error}"));
+                let q = recipe
+                    .quantize(&x)
+                    .unwrap_or_else(|error| panic!("{text} {shape:?} {granularity}: {error}"));
                 assert!(q.is_empty() && q.shape() == shape && q.dequantize::<f32, IxDyn>().unwrap() == x);
                 assert_error!(recipe.freeze_from(&x), Error::Data(DataError::NoData { .. }));
             }
         }
         let layer = recipe(&text, "layer");
         for value in [0.7f32, -2.5, 0.0] {
-            let scalar = layer.quantize(&arr0(value)).unwrap_or_else(|error| panic!("{text} {value}: {error}"));
+            let scalar =
+                layer.quantize(&arr0(value)).unwrap_or_else(|error| panic!("{text} {value}: {error}"));
             let one = layer.quantize(&arr1(&[value])).unwrap();
             let square = recipe(&text, BLOCKS).quantize(&ndarray::arr2(&[[value]])).unwrap();
             assert_eq!(restored(&scalar), restored(&one), "{text}");
@@ -292,7 +321,11 @@ fn the_last_block_is_short() {
         if methods::is_local(&text) {
             // Its grid is that of its values alone.
             let tail = recipe(&text, "layer").quantize(&x.slice(s![2, 32..])).unwrap();
-            assert_eq!(q.dequantize_region::<f32>(5).unwrap(), tail.dequantize::<f32, Ix1>().unwrap(), "{text}");
+            assert_eq!(
+                q.dequantize_region::<f32>(5).unwrap(),
+                tail.dequantize::<f32, Ix1>().unwrap(),
+                "{text}"
+            );
         }
     }
     // Lines that no whole vectors fill.
@@ -329,7 +362,10 @@ fn fewer_distinct_values_than_levels_are_kept() {
 #[test]
 fn regions_alone_say_what_they_cannot_do() {
     let x = [0.5f32, -1.0, 2.0];
-    for text in methods::all().into_iter().filter(|text| !fits_alone(text) && (text.contains("shared") || text.contains("learned"))) {
+    for text in methods::all()
+        .into_iter()
+        .filter(|text| !fits_alone(text) && (text.contains("shared") || text.contains("learned")))
+    {
         let quantizer = recipe(&text, "layer").quantizer().clone();
         let region = lowbit::Region::new(0, lowbit::Evidence::from(&x[..]));
         let fit = quantizer.fit(&region, &quantizer.scheme().unwrap());
@@ -379,7 +415,12 @@ mod damaged {
     fn look(q: &QuantizedTensor) {
         let all = q.dequantize::<f32, IxDyn>().unwrap();
         let _ = (q.to_string(), format!("{q:?}"), q.clipping_range(0), q.codes_used(), q.entropy());
-        let _ = (q.errors_against(&all), q.clipped_share(&all), q.dequantize_region::<f64>(0), q.bits_per_element());
+        let _ = (
+            q.errors_against(&all),
+            q.clipped_share(&all),
+            q.dequantize_region::<f64>(0),
+            q.bits_per_element(),
+        );
     }
 
     /// Reads a file as far as it goes. Errors are those of a format.
@@ -418,7 +459,9 @@ mod damaged {
             let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let header = String::from_utf8(bytes[8..8 + header_len].to_vec()).unwrap();
             for (at, _) in header.char_indices().filter(|(_, c)| c.is_ascii_digit()) {
-                for digits in ["0", "1", "9", "65", "1099511627776", "18446744073709551615", "-1", "1e9", "null"] {
+                for digits in
+                    ["0", "1", "9", "65", "1099511627776", "18446744073709551615", "-1", "1e9", "null"]
+                {
                     let header = [&header[..at], digits, &header[at + 1..]].concat();
                     let len = (header.len() as u64).to_le_bytes();
                     read(text, &[&len[..], header.as_bytes(), &bytes[8 + header_len..]].concat());
@@ -431,7 +474,19 @@ mod damaged {
     fn changed(json: &str, mut look: impl FnMut(&str)) {
         for (at, c) in json.char_indices() {
             if c.is_ascii_digit() {
-                for digits in ["0", "7", "99", "4294967296", "18446744073709551615", "-3", "1e300", "1e999", "null", "\"x\"", "[]"] {
+                for digits in [
+                    "0",
+                    "7",
+                    "99",
+                    "4294967296",
+                    "18446744073709551615",
+                    "-3",
+                    "1e300",
+                    "1e999",
+                    "null",
+                    "\"x\"",
+                    "[]",
+                ] {
                     look(&[&json[..at], digits, &json[at + 1..]].concat());
                 }
             }

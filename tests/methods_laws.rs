@@ -80,7 +80,8 @@ fn element_types_have_the_codes_of_their_copies() {
     let x = tensor();
     let (half, brain) = (cast::<f16, _, _>(&x), cast::<bf16, _, _>(&x));
     let (from_half, from_brain) = (cast::<f32, _, _>(&half), cast::<f32, _, _>(&brain));
-    let (half_t, brain_t) = (half.t().as_standard_layout().into_owned(), brain.t().as_standard_layout().into_owned());
+    let (half_t, brain_t) =
+        (half.t().as_standard_layout().into_owned(), brain.t().as_standard_layout().into_owned());
     let wide = cast::<f64, _, _>(&x);
     let wide_t = wide.t().as_standard_layout().into_owned();
     for text in methods::of_widths(3..=4) {
@@ -269,9 +270,14 @@ fn everything_comes_back_from_json() {
         assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap().to_string(), recipe.to_string());
         let q = recipe.quantize(&x).unwrap();
         let json = serde_json::to_string(&q).unwrap();
-        let again: QuantizedTensor = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let again: QuantizedTensor =
+            serde_json::from_str(&json).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(again == q, "{text}");
-        assert_eq!(again.dequantize::<f32, IxDyn>().unwrap(), q.dequantize::<f32, IxDyn>().unwrap(), "{text}");
+        assert_eq!(
+            again.dequantize::<f32, IxDyn>().unwrap(),
+            q.dequantize::<f32, IxDyn>().unwrap(),
+            "{text}"
+        );
         let frozen = recipe.freeze_from(&x).unwrap();
         let json = serde_json::to_string(&frozen).unwrap();
         let again: Frozen = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -302,7 +308,11 @@ fn everything_comes_back_from_files_as_planned() {
     for (text, recipe, q) in &all {
         let again = file.quantized(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(again == *q, "{text}");
-        assert_eq!(again.dequantize::<f32, IxDyn>().unwrap(), q.dequantize::<f32, IxDyn>().unwrap(), "{text}");
+        assert_eq!(
+            again.dequantize::<f32, IxDyn>().unwrap(),
+            q.dequantize::<f32, IxDyn>().unwrap(),
+            "{text}"
+        );
         let planned = QuantizedInfo::planned(recipe, x.shape(), FloatType::F32).unwrap();
         assert_eq!(file.info(text).unwrap(), planned, "{text}");
         assert_eq!(QuantizedInfo::of(q), planned, "{text}");

@@ -119,7 +119,7 @@ pub struct AwqScaling {
 /// });
 /// let magnitudes: Vec<f64> = (0..64).map(|j| inputs.column(j).mapv(f64::abs).mean().unwrap_or(0.0)).collect();
 ///
-/// let recipe = Uniform::asymmetric(BitWidth::new(3)?).granularity(PerSubChannel::new(Axis(1), 16)?);
+/// let recipe = Uniform::asymmetric(BitWidth::new(3)?).granularity(PerSubChannel::new(Axis(0), 16)?);
 /// let layer = LayerMut::new(&mut weights, LayerChannels::DEFAULT)?;
 /// let scaling =
 ///     Awq::default().scale(layer, &recipe, &magnitudes, &InputStatistics::Samples(inputs.view()))?;
@@ -200,8 +200,8 @@ impl Awq {
             }
             let loss = inputs.loss(&rows);
             tried.push((exponent, loss));
-            // The first of equals, so that without need nothing is scaled.
-            if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+            // Better by more than sums are rounded, so that without need nothing is scaled.
+            if best.as_ref().is_none_or(|(least, _)| loss < least * (1.0 - 1e-9)) {
                 let losses = (tried.first().map_or(loss, |first| first.1), loss);
                 best = Some((loss, AwqScaling { factors, exponent, losses, tried: Vec::new() }));
             }
@@ -266,7 +266,7 @@ mod tests {
 
     fn recipe() -> Recipe {
         let uniform = Uniform::asymmetric(BitWidth::new(3).unwrap()).scales(crate::FloatType::F64);
-        uniform.granularity(PerSubChannel::new(Axis(1), 16).unwrap())
+        uniform.granularity(PerSubChannel::new(Axis(0), 16).unwrap())
     }
 
     #[test]

@@ -40,9 +40,28 @@ use super::bias_correction::same_shape;
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "TwoTermsParts"))]
 pub struct TwoTerms {
     first: QuantizedTensor,
     second: QuantizedTensor,
+}
+
+/// The fields of [`TwoTerms`] before they are validated.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct TwoTermsParts {
+    first: QuantizedTensor,
+    second: QuantizedTensor,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<TwoTermsParts> for TwoTerms {
+    type Error = ShapeError;
+
+    fn try_from(TwoTermsParts { first, second }: TwoTermsParts) -> Result<Self, ShapeError> {
+        Self::new(first, second)
+    }
 }
 
 impl TwoTerms {
@@ -81,11 +100,10 @@ impl TwoTerms {
             let rest = left_by::<A>(&tensor, &again)?;
             let next = Self { second: second.quantize(&rest)?, first: again };
             let error = next.squared_error(&tensor)?;
-            if error < least {
-                (best, least) = (next, error);
-            } else {
+            if error >= least || error.is_nan() {
                 break;
             }
+            (best, least) = (next, error);
         }
         Ok(best)
     }

@@ -142,7 +142,10 @@ pub fn recipe(text: &str, granularity: &str) -> Recipe {
 
 /// Whether the grid of a region depends on that region alone.
 pub fn is_local(text: &str) -> bool {
-    !text.contains("shared=true") && !text.contains("two-level") && !text.starts_with("block-search") && !text.starts_with("nvfp4")
+    !text.contains("shared=true")
+        && !text.contains("two-level")
+        && !text.starts_with("block-search")
+        && !text.starts_with("nvfp4")
 }
 
 /// Whether a single region can be fitted: not where regions share levels that are found in them.
