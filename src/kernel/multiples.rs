@@ -64,7 +64,8 @@ impl<T: Real> Multiples<'_, T> {
         let (bottom, top) = self.ends();
         let outermost = f64::from(self.outer) * Element::to_f64(bottom.abs().max(top.abs()));
         // What is decoded must be finite.
-        let finite = (Element::to_f64(T::max_value()) / outermost * (1.0 - 1e-6)).min(f64::from(self.largest));
+        let finite =
+            (Element::to_f64(T::max_value()) / outermost * (1.0 - 1e-6)).min(f64::from(self.largest));
         let wanted = self.reach * Element::to_f64(magnitude) / outermost;
         // Where not even the smallest scale is within reach, all are tried.
         let last = if wanted >= 1.0 { wanted.min(finite) } else { finite };
@@ -312,7 +313,9 @@ mod tests {
     #[test]
     fn no_multiple_within_reach_is_better() {
         let wide: Vec<f64> = (0..256).map(|i| (f64::from(i) / 90.0 - 1.4).powi(3) / 3.0).collect();
-        for levels in [&[-2.0, -1.0, 0.0, 1.0][..], &[-1.0, 0.0, 0.4, 1.0], &[-0.5, 1.0], &[0.0, 1.0, 3.0], &wide] {
+        for levels in
+            [&[-2.0, -1.0, 0.0, 1.0][..], &[-1.0, 0.0, 0.4, 1.0], &[-0.5, 1.0], &[0.0, 1.0, 3.0], &wide]
+        {
             let maps = maps::<f32>(levels);
             let magnitude = levels.iter().fold(0.0f64, |most, level| most.max(level.abs()));
             for (largest, len, seed) in [(7, 8, 1), (31, 5, 2), (63, 33, 3), (1, 16, 4), (12, 70, 5)] {
@@ -323,7 +326,9 @@ mod tests {
                 let found = agreed(|| {
                     let mut found = vec![Found::default(); 20];
                     let total = search(&x, &ends, &common, &mut found);
-                    assert!((total - found.iter().map(|found| found.error).sum::<f64>()).abs() <= 1e-12 * total);
+                    assert!(
+                        (total - found.iter().map(|found| found.error).sum::<f64>()).abs() <= 1e-12 * total
+                    );
                     found
                 });
                 for (block, found) in found.iter().enumerate() {

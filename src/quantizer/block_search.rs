@@ -43,8 +43,9 @@ use super::{Fit, Quantizer};
 /// names combinations that do well at their size.
 ///
 /// The scales of all blocks are fitted together, for rounding to the nearest with exact division (the default encoding).
-/// Under another rounding or dialect the scales are the same and the codes follow from them. The scale of a block
-/// never loses to the one that maps its largest value to the outermost level and is then rounded to the same storage.
+/// Under another rounding or dialect the scales are the same and the codes follow from them. The squared error of a
+/// tensor is never more than with scales that map the largest value of each block to the outermost level, rounded to
+/// the same storage.
 ///
 /// ```
 /// use lowbit::prelude::*;
@@ -167,7 +168,10 @@ impl BlockSearch {
         if self.outer_scales > 1 {
             let mut last = best.clone();
             for _ in 0..REFINEMENTS {
-                let Some(outer) = fit.sums(&last).outer(&last.levels) else { break };
+                // The largest scale must stay finite.
+                let most = f64::from(f32::MAX) / fit.multiples() * (1.0 - f64::from(f32::EPSILON));
+                let outer = fit.sums(&last).outer(&last.levels).filter(|&outer| outer <= most);
+                let Some(outer) = outer else { break };
                 last = fit.at(outer, levels.clone())?;
                 if last.error >= best.error {
                     break;
@@ -211,7 +215,9 @@ impl Quantizer for BlockSearch {
             }
             Some(_) => {
                 let setting = "learning";
-                return Err(ConfigError::Conflict { setting, to: "a table without a level for each code" }.into());
+                return Err(
+                    ConfigError::Conflict { setting, to: "a table without a level for each code" }.into()
+                );
             }
         };
         Ok(scheme.with_scales(scales).into())
@@ -419,10 +425,16 @@ impl<T: Real> Search<'_, T> {
         let per_chunk = self.blocks.per_chunk();
         let mut found = vec![Found::default(); self.blocks.ends.len()];
         let elements = self.blocks.values.len();
-        let errors = parallel::map_chunks(&mut found, per_chunk, elements, || (), |(), chunk, found| {
-            let (values, ends) = self.blocks.part(chunk * per_chunk, found.len());
-            multiples::search(values, &ends, &common, found)
-        });
+        let errors = parallel::map_chunks(
+            &mut found,
+            per_chunk,
+            elements,
+            || (),
+            |(), chunk, found| {
+                let (values, ends) = self.blocks.part(chunk * per_chunk, found.len());
+                multiples::search(values, &ends, &common, found)
+            },
+        );
         Ok(State { outer: stored, levels, found, error: errors.iter().sum() })
     }
 
@@ -432,14 +444,19 @@ impl<T: Real> Search<'_, T> {
         let common = self.common(state.outer, &maps);
         let per_chunk = self.blocks.per_chunk();
         let chunks = self.blocks.ends.len().div_ceil(per_chunk);
-        let parts = parallel::map_indices(chunks, self.blocks.values.len(), || (), |(), chunk| {
-            let first = chunk * per_chunk;
-            let found = state.found.get(first..).unwrap_or_default();
-            let (values, ends) = self.blocks.part(first, per_chunk.min(found.len()));
-            let mut sums = LevelSums::new(maps.levels.len());
-            multiples::add_to_levels(values, &ends, &common, found, &mut sums);
-            sums
-        });
+        let parts = parallel::map_indices(
+            chunks,
+            self.blocks.values.len(),
+            || (),
+            |(), chunk| {
+                let first = chunk * per_chunk;
+                let found = state.found.get(first..).unwrap_or_default();
+                let (values, ends) = self.blocks.part(first, per_chunk.min(found.len()));
+                let mut sums = LevelSums::new(maps.levels.len());
+                multiples::add_to_levels(values, &ends, &common, found, &mut sums);
+                sums
+            },
+        );
         let mut all = LevelSums::new(maps.levels.len());
         parts.iter().for_each(|part| all.merge(part));
         all
@@ -488,3 +505,6 @@ impl fmt::Display for BlockSearch {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests;

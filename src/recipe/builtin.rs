@@ -180,7 +180,9 @@ fn block_search(mut arguments: Arguments<'_>) -> Result<BlockSearch, ParseError>
         (None, None) => return Err(arguments.problem("table", "missing")),
     };
     if bits.is_some_and(|bits| bits != table.bits()) {
-        return Err(ConfigError::Conflict { setting: "another width of codes", to: "this level table" }.into());
+        return Err(
+            ConfigError::Conflict { setting: "another width of codes", to: "this level table" }.into()
+        );
     }
     let mut search = BlockSearch::new(table, arguments.required("scale-bits")?.parse()?)?;
     if let Some(count) = arguments.optional("outer-scales") {
