@@ -43,8 +43,9 @@ use super::{Fit, Quantizer};
 /// names combinations that do well at their size.
 ///
 /// The scales of all blocks are fitted together, for rounding to the nearest with exact division (the default encoding).
-/// Under another rounding or dialect the scales are the same and the codes follow from them. The scale of a block
-/// never loses to the one that maps its largest value to the outermost level and is then rounded to the same storage.
+/// Under another rounding or dialect the scales are the same and the codes follow from them. The squared error of a
+/// tensor is never more than with scales that map the largest value of each block to the outermost level, rounded to
+/// the same storage.
 ///
 /// ```
 /// use lowbit::prelude::*;
@@ -167,7 +168,10 @@ impl BlockSearch {
         if self.outer_scales > 1 {
             let mut last = best.clone();
             for _ in 0..REFINEMENTS {
-                let Some(outer) = fit.sums(&last).outer(&last.levels) else { break };
+                // The largest scale must stay finite.
+                let most = f64::from(f32::MAX) / fit.multiples() * (1.0 - f64::from(f32::EPSILON));
+                let outer = fit.sums(&last).outer(&last.levels).filter(|&outer| outer <= most);
+                let Some(outer) = outer else { break };
                 last = fit.at(outer, levels.clone())?;
                 if last.error >= best.error {
                     break;
@@ -501,3 +505,6 @@ impl fmt::Display for BlockSearch {
         f.write_str(")")
     }
 }
+
+#[cfg(test)]
+mod tests;
