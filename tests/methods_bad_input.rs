@@ -54,8 +54,6 @@ fn nan_by_policy_is_zero_the_lowest_or_nan() {
     for text in methods::all() {
         let mut x = normal_tensor(&[3, 48], 1);
         let recipe = recipe(&text, BLOCKS);
-        let zeros = recipe.freeze_from(&x);
-        drop(zeros);
         for at in [[0, 0], [1, 33], [2, 47]] {
             x[at] = f32::NAN;
         }
@@ -146,11 +144,6 @@ fn infinities_are_an_error_while_calibrating_and_saturate_on_given_grids() {
     }
 }
 
-/// Methods without a level at zero, but for what they do with zeros.
-fn has_zero(text: &str) -> bool {
-    !text.contains("mid-rise") && text != "sign"
-}
-
 #[test]
 fn zeros_come_back_as_zeros() {
     let mut mixed = normal_tensor(&[4, 48], 3);
@@ -167,15 +160,18 @@ fn zeros_come_back_as_zeros() {
         // Regions of zeros beside others.
         all.extend(&restored(&recipe.quantize(&mixed).unwrap())[48..3 * 48]);
         all.extend(restored(&recipe.quantize(&cast::<f64, _, _>(&minus)).unwrap()));
-        let largest = all.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         // Without a level at zero, one as near as scales allow.
-        let most = if text == "sign" {
-            1.0
-        } else if has_zero(&text) {
-            0.0
-        } else {
-            2e-38
+        let most = match recipe.scheme().unwrap() {
+            _ if text == "sign" => 1.0,
+            _ if text.contains("mid-rise") => 2e-38,
+            lowbit::tensor::Scheme::Levels(scheme)
+                if scheme.table().is_some_and(|table| !table.values().contains(&0.0)) =>
+            {
+                scheme.scales().min_scale()
+            }
+            _ => 0.0,
         };
+        let largest = all.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         if largest > most {
             wrong.push(format!("{text}: {largest:e}"));
         }
@@ -209,6 +205,10 @@ fn a_constant_comes_back_near() {
                     );
                     continue;
                 }
+                Err(Error::Data(DataError::Level { region: 0, storage, .. })) => {
+                    assert!(storage == lowbit::FloatType::F16 && c == 1e30, "{text} {c}");
+                    continue;
+                }
                 Err(error) => panic!("{text} {c}: {error}"),
             };
             let all = restored(&q);
@@ -240,7 +240,9 @@ fn subnormal_and_huge_values_give_finite_numbers_or_errors_that_name_the_region(
                     let narrow = q.dequantize::<f32, IxDyn>().unwrap();
                     assert!(narrow.iter().all(|value| value.is_finite()), "{text} {factor}: {q:?}");
                 }
-                Err(Error::Data(DataError::ScaleStorage { region, .. })) => {
+                Err(Error::Data(
+                    DataError::ScaleStorage { region, .. } | DataError::Level { region, .. },
+                )) => {
                     assert!(region < 4);
                     count += 1;
                 }
@@ -248,12 +250,14 @@ fn subnormal_and_huge_values_give_finite_numbers_or_errors_that_name_the_region(
             }
         }
         for factor in [1e300, 5e307, 1e-300, 1e-320] {
-            let x = cast::<f64, _, _>(&base).mapv(|x| x * factor);
+            let x = cast::<f64, _, _>(&base).mapv(|x| (x * factor).clamp(-f64::MAX, f64::MAX));
             match recipe.quantize(&x) {
                 Ok(q) => {
                     assert!(restored(&q).iter().all(|value| value.is_finite()), "{text} {factor}: {q:?}")
                 }
-                Err(Error::Data(DataError::ScaleStorage { region, .. })) => {
+                Err(Error::Data(
+                    DataError::ScaleStorage { region, .. } | DataError::Level { region, .. },
+                )) => {
                     assert!(region < 4);
                     count += 1;
                 }
@@ -268,7 +272,9 @@ fn subnormal_and_huge_values_give_finite_numbers_or_errors_that_name_the_region(
                     q.dequantize::<f32, Ix1>().unwrap().iter().all(|x| x.is_finite()),
                     "{text} {value:e}: {q:?}"
                 ),
-                Err(Error::Data(DataError::ScaleStorage { region: 0, .. })) => {}
+                Err(Error::Data(
+                    DataError::ScaleStorage { region: 0, .. } | DataError::Level { region: 0, .. },
+                )) => {}
                 Err(error) => panic!("{text} {value}: {error}"),
             }
         }
@@ -281,7 +287,9 @@ fn empty_and_tiny_tensors_work() {
     for text in methods::all() {
         for shape in [&[0][..], &[3, 0, 2], &[0, 0]] {
             let x = ArrayD::<f32>::zeros(IxDyn(shape));
-            for granularity in ["layer", "channel(axis=0)", BLOCKS] {
+            // Blocks of 32 in lines of 2 do not hold whole vectors of more.
+            let granularities = ["layer", "channel(axis=0)", BLOCKS];
+            for granularity in &granularities[..if of_vectors(&text) { 2 } else { 3 }] {
                 let recipe = recipe(&text, granularity);
                 let q = recipe
                     .quantize(&x)
@@ -331,7 +339,9 @@ fn the_last_block_is_short() {
     // Lines that no whole vectors fill.
     let odd: Array2<f32> = normal_tensor(&[5, 7], 4).into_dimensionality().unwrap();
     let q = recipe("product-quantization(bits=8, dimension=2)", "layer").quantize(&odd).unwrap();
-    assert_eq!(q.dequantize::<f32, Ix2>().unwrap(), odd);
+    // A vector each, but for the rounding of the search about the mean.
+    let back = q.dequantize::<f32, Ix2>().unwrap();
+    assert!(odd.iter().zip(&back).all(|(a, b)| (a - b).abs() <= 2e-6), "{back}");
     assert_error!(
         recipe("product-quantization(bits=2, dimension=2)", "subchannel(3, axis=0)").quantize(&odd),
         Error::Shape(lowbit::ShapeError::Vectors { .. })

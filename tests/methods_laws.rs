@@ -237,7 +237,6 @@ fn one_thread_and_many_give_the_same_bits() {
         if !of_vectors(&text) && i % 2 == 0 {
             recipe = recipe.rounding(Rounding::Stochastic { seed: i as u64 });
         }
-        let start = std::time::Instant::now();
         let mut first = None;
         for pool in &pools {
             let found = pool.install(|| {
@@ -250,7 +249,6 @@ fn one_thread_and_many_give_the_same_bits() {
                 Some(first) => assert!(*first == found, "{recipe}"),
             }
         }
-        println!("{:?} {recipe}", start.elapsed());
         // Of one layout the other way round, on two threads.
         if i % 8 == 0 && !of_vectors(&text) {
             let copy = turned.as_standard_layout().into_owned();

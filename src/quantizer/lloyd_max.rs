@@ -18,7 +18,8 @@ use crate::element::FloatType;
 use crate::error::{ConfigError, Result};
 use crate::solve::lloyd_max::lloyd_max_empirical;
 use crate::tensor::{
-    CodebookGrid, CodebookScheme, LevelDensity, LevelGrid, LevelScheme, LevelTable, ScaleStorage, Scheme,
+    ClippingRange, CodebookGrid, CodebookScheme, LevelDensity, LevelGrid, LevelScheme, LevelTable,
+    ScaleStorage, Scheme,
 };
 
 use super::evidence::empirical;
@@ -131,8 +132,10 @@ impl Quantizer for LloydMax {
             (Source::Density { .. }, Scheme::Levels(levels)) => {
                 let power = region.evidence().moments().map_or(0.0, |moments| moments.root_mean_square);
                 // Zeros, and values whose squares vanish, get the scale of a range of zero.
-                let scale = if power > 0.0 { levels.scales().store(power) } else { 1.0 };
-                Ok(LevelGrid { scale }.into())
+                if power == 0.0 {
+                    return Ok(levels.grid(ClippingRange::ZERO, region.index())?.into());
+                }
+                Ok(LevelGrid { scale: levels.scales().store(power) }.into())
             }
             (Source::Empirical { iterations, .. }, Scheme::Codebook(codebook)) => {
                 let count = codebook.bits().levels() as usize;

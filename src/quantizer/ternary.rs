@@ -12,12 +12,12 @@
 
 use core::fmt;
 
-use crate::calibration::Region;
+use crate::calibration::{Region, Regions};
 use crate::element::FloatType;
 use crate::error::Result;
 use crate::names::named;
 use crate::solve::ternary;
-use crate::tensor::{ClippingRange, LevelGrid, LevelScheme, LevelTable, ScaleStorage, Scheme};
+use crate::tensor::{ClippingRange, Grids, LevelGrid, LevelScheme, LevelTable, Notes, ScaleStorage, Scheme};
 
 use super::evidence::magnitudes;
 use super::{Fit, Quantizer};
@@ -116,6 +116,24 @@ impl Quantizer for Ternary {
         // The outermost level is the end of the range.
         let alpha = found.map_or(0.0, |found| found.scale);
         Ok(scheme.grid(ClippingRange::new(-alpha, alpha)?, region.index())?.into())
+    }
+
+    fn fit_all(
+        &self,
+        regions: &Regions<'_, '_>,
+        scheme: &Scheme,
+        grids: &mut Grids,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        if self.scale == TernaryScale::Unit {
+            // Nothing of the data is read, so that infinities saturate.
+            return (0..regions.len()).try_for_each(|_| grids.push(LevelGrid { scale: 1.0 }.into()));
+        }
+        for (region, fit) in regions.map(|region| self.fit(region, scheme))?.into_iter().enumerate() {
+            grids.push(fit.grid)?;
+            notes.extend(fit.note.map(|note| (region, note)));
+        }
+        Ok(())
     }
 }
 

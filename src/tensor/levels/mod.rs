@@ -38,8 +38,8 @@ pub enum Levels {
 ///
 /// Codes count from 0 in the order of the table. The range `[α, β]` has the scale `max(|α|, |β|) / top`, where `top` is
 /// the largest magnitude of a level, so that the outermost level is the end of the range; or that of another
-/// [`ScaleRule`]. A range of zero has the scale 1, and 0 where scales are quantized themselves, so that it does not
-/// count among these.
+/// [`ScaleRule`]. A range of zero has the scale 1, or the smallest one where no level is zero; and 0 where scales are
+/// quantized themselves, so that it does not count among these.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "LevelSchemeParts", into = "LevelSchemeParts"))]
@@ -153,7 +153,7 @@ impl LevelScheme {
         let top = bottom.abs().max(top.abs());
         let element = self.table().and_then(LevelTable::element);
         let Some(mut scale) = self.rule.scale(magnitude, top, element) else {
-            return Ok(LevelGrid { scale: self.scales.of_zeros() });
+            return Ok(LevelGrid { scale: self.scale_of_zeros() });
         };
         let limit = self.scales.arithmetic().max_value();
         let limited = magnitude <= limit && self.rule != ScaleRule::One;
@@ -169,6 +169,14 @@ impl LevelScheme {
             stored = stored.min(self.scales.at_most(limit / top));
         }
         Ok(LevelGrid { scale: stored })
+    }
+
+    /// The scale of a region of zeros: that of the storage, but the smallest one where no level is zero, so that zeros
+    /// come back as near to it as scales allow.
+    fn scale_of_zeros(&self) -> f64 {
+        let scale = self.scales.of_zeros();
+        let holds_zero = |table: &LevelTable| table.chosen().any(|level| level == 0.0);
+        if self.table().is_none_or(holds_zero) { scale } else { scale.min(self.scales.min_scale()) }
     }
 
     /// Checks a scale that the user gives for region `index`.
