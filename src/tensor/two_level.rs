@@ -10,7 +10,7 @@ use ndarray::ArrayView1;
 
 use crate::bits::BitWidth;
 use crate::element::{Element, FloatType};
-use crate::error::{ConfigError, Error, ParseError, Result};
+use crate::error::{ConfigError, ParseError, Result};
 use crate::granularity::{AxisGroup, Tiling};
 use crate::minifloat::Minifloat;
 use crate::text::{self, Arguments};
@@ -408,7 +408,7 @@ impl From<TwoLevelScales> for Parts {
 
 #[cfg(feature = "serde")]
 impl TryFrom<Parts> for TwoLevelScales {
-    type Error = Error;
+    type Error = crate::Error;
 
     fn try_from(parts: Parts) -> Result<Self> {
         let arguments = text::call(&parts.rule)?;
