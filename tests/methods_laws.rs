@@ -7,7 +7,9 @@ mod common;
 use std::fmt;
 use std::sync::Arc;
 
-use common::methods::{self, fits_alone, of_vectors, recipe};
+#[cfg(feature = "rayon")]
+use common::methods::of_vectors;
+use common::methods::{self, fits_alone, recipe};
 use common::{cast, normal_tensor};
 use half::{bf16, f16};
 use lowbit::prelude::*;

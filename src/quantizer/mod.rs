@@ -166,7 +166,7 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`](crate::ConfigError) for a configuration that cannot work.
+    /// [`ConfigError`] for a configuration that cannot work.
     fn scheme(&self) -> Result<Scheme>;
 
     /// Whether [`fit`](Self::fit) heeds [`Region::importance`]. Importance is an error for methods that do not.
