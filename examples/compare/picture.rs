@@ -83,7 +83,7 @@ pub(crate) fn draw(title: &str, source: &Source, outcomes: &[Outcome]) -> Result
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(SeriesLabelPosition::UpperLeft)
             .margin(14)
             .background_style(WHITE.mix(0.9))
             .border_style(GRID)

@@ -31,6 +31,8 @@ struct Method {
 enum Block {
     /// Any granularity; per channel unless asked otherwise.
     Any,
+    /// Any granularity; the whole tensor unless asked otherwise, as the parameters of a region take much room.
+    Whole,
     /// Any granularity; so many elements of a channel unless asked otherwise.
     Usual(usize),
     /// Blocks of the format's own.
@@ -43,7 +45,7 @@ const fn method(name: &'static str, form: &'static str, takes: &'static [&'stati
 
 /// A method with a number after its name: `ecsq=2.5`.
 const fn numbered(name: &'static str, form: &'static str, number: &'static str) -> Method {
-    Method { name, form, takes: &["bits"], number: Some(number), bits: None, block: Block::Any }
+    Method { name, form, takes: &["bits"], number: Some(number), bits: None, block: Block::Whole }
 }
 
 /// A method whose codes have a width of their own.
@@ -146,7 +148,7 @@ impl Choice {
                 "{} has blocks of {block} elements: --granularity {given} is ignored",
                 self.method.name
             )),
-            Block::Any | Block::Usual(_) => None,
+            Block::Any | Block::Whole | Block::Usual(_) => None,
         }
     }
 
@@ -155,6 +157,7 @@ impl Choice {
         match (self.method.block, given) {
             (Block::Own(block), _) | (Block::Usual(block), None) => Granularity::Subchannel(block),
             (_, Some(given)) => given,
+            (Block::Whole, None) => Granularity::Layer,
             (Block::Any, None) => Granularity::Channel,
         }
     }
