@@ -424,9 +424,9 @@ mod tests {
         let (w, restored) = (draw((3, 1, 2, 2)), draw((3, 1, 2, 2)));
         let shifts =
             BiasCorrection::from_mean_input(&w, &restored, LayerChannels::DEPTHWISE, &means).unwrap();
-        for channel in 0..3 {
+        for (channel, mean) in means.into_iter().enumerate() {
             let error = (&restored - &w).index_axis(Axis(0), channel).sum();
-            assert!((shifts.shifts()[channel] - error * means[channel]).abs() < 1e-12);
+            assert!((shifts.shifts()[channel] - error * mean).abs() < 1e-12);
         }
     }
 
