@@ -292,7 +292,8 @@ mod tests {
             assert!((grid.scale / (scale / 7.0) - 1.0).abs() < 1e-15);
             assert!((grid.zero_point - zero_point).abs() < 1e-12, "{turns}: {}", grid.zero_point);
             let found = objectives(&w, &hqq.granularity(PerLayer), 0.7)[0];
-            assert!((found / objective - 1.0).abs() < 1e-12, "{turns}: {found}");
+            // An error of 1e-15, where a value is on a level but for rounding, counts 3e-11.
+            assert!((found / objective - 1.0).abs() < 1e-11, "{turns}: {found}");
         }
     }
 

@@ -424,7 +424,7 @@ mod tests {
         let (w, restored) = (draw((3, 1, 2, 2)), draw((3, 1, 2, 2)));
         let shifts =
             BiasCorrection::from_mean_input(&w, &restored, LayerChannels::DEPTHWISE, &means).unwrap();
-        for (channel, mean) in means.iter().enumerate() {
+        for (channel, mean) in means.into_iter().enumerate() {
             let error = (&restored - &w).index_axis(Axis(0), channel).sum();
             assert!((shifts.shifts()[channel] - error * mean).abs() < 1e-12);
         }

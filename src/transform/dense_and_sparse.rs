@@ -157,7 +157,7 @@ pub fn split_outliers<A: Element, D: Dimension>(
 /// let q = DenseAndSparse::quantize(&weights, &recipe, 0.001)?;
 /// let restored = q.dequantize::<f32, Ix2>()?;
 /// assert_eq!(restored[[5, 7]], 40.0);
-/// assert!(sqnr(&weights, &restored)? > 30.0);
+/// assert!(sqnr(&weights, &restored)? > 28.0);
 /// // Two outliers of 2048: 64 bits each.
 /// assert_eq!(q.bits_per_element(), q.dense().bits_per_element() + 2.0 * 64.0 / 2048.0);
 /// # Ok::<(), lowbit::Error>(())

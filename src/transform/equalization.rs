@@ -448,11 +448,11 @@ mod tests {
         x.mapv(|x| x.max(0.0))
     }
 
-    /// A convolution, a depthwise or grouped one and a pointwise one, with channels of very different ranges.
-    /// Weights and biases of three layers.
-    type Convolutions = [(Array4<f32>, Array1<f32>); 3];
+    /// Weights and biases of three convolutions.
+    type Layers = [(Array4<f32>, Array1<f32>); 3];
 
-    fn convolutions(seed: u64, groups: usize) -> (Convolutions, Array2<f64>) {
+    /// A convolution, a depthwise or grouped one and a pointwise one, with channels of very different ranges.
+    fn convolutions(seed: u64, groups: usize) -> (Layers, Array2<f64>) {
         let mut random = SplitMix64(seed);
         let shapes = [(6, 2, 1, 3), (6, 6 / groups, 1, 3), (4, 6, 1, 1)];
         let layers = shapes.map(|shape| {
@@ -463,13 +463,13 @@ mod tests {
         (layers, Array2::from_shape_simple_fn((2, 30), || random.normal()))
     }
 
-    fn run(layers: &[(Array4<f32>, Array1<f32>); 3], x: &Array2<f64>, groups: usize) -> Array2<f64> {
+    fn run(layers: &Layers, x: &Array2<f64>, groups: usize) -> Array2<f64> {
         let [(w0, b0), (w1, b1), (w2, b2)] = layers;
         let hidden = relu(convolve(w1, b1, &relu(convolve(w0, b0, x, 1)), groups));
         convolve(w2, b2, &hidden, 1)
     }
 
-    fn layers_mut(layers: &mut [(Array4<f32>, Array1<f32>); 3], groups: usize) -> [LayerMut<'_, f32>; 3] {
+    fn layers_mut(layers: &mut Layers, groups: usize) -> [LayerMut<'_, f32>; 3] {
         let channels = [LayerChannels::DEFAULT, LayerChannels::grouped(groups), LayerChannels::DEFAULT];
         let mut channels = channels.into_iter();
         layers.each_mut().map(|(w, b)| {
