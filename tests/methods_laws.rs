@@ -233,7 +233,12 @@ fn one_thread_and_many_give_the_same_bits() {
     let turned = x.t();
     let pools: Vec<rayon::ThreadPool> =
         [1, 2, 8].iter().map(|&n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).collect();
-    for (i, text) in methods::some().into_iter().enumerate() {
+    // One way to store scales each, and one scale mode of each element.
+    let some = methods::some().into_iter().filter(|text| {
+        text.starts_with("uniform")
+            || !(text.contains("scales=") || text.contains("ceil") || text.contains("even"))
+    });
+    for (i, text) in some.enumerate() {
         let granularity = ["subchannel(64, axis=0)", "channel(axis=0)", "subchannel(1024, axis=0)"][i % 3];
         let mut recipe = recipe(&text, granularity);
         if !of_vectors(&text) && i % 2 == 0 {

@@ -135,7 +135,13 @@ impl Quantizer for LloydMax {
                 if power == 0.0 {
                     return Ok(levels.grid(ClippingRange::ZERO, region.index())?.into());
                 }
-                Ok(LevelGrid { scale: levels.scales().store(power) }.into())
+                let (storage, stored) = (levels.scales(), levels.scales().store(power));
+                // Where the root mean square is near the largest number, the outermost level stays a finite one.
+                // Scale and level are both rounded once more.
+                let limit = storage.arithmetic().max_value() * (1.0 - 2.0 * storage.arithmetic().epsilon());
+                let most = limit / levels.table().map_or(1.0, LevelTable::magnitude);
+                let beyond = stored.is_finite() && stored > most && power <= storage.arithmetic().max_value();
+                Ok(LevelGrid { scale: if beyond { storage.at_most(most) } else { stored } }.into())
             }
             (Source::Empirical { iterations, .. }, Scheme::Codebook(codebook)) => {
                 let count = codebook.bits().levels() as usize;
@@ -242,6 +248,13 @@ mod tests {
             let recipe: crate::Recipe = text.parse().unwrap();
             assert_eq!(recipe.quantizer().to_string(), text);
             assert_eq!(recipe.quantize(&array![0.0f32, 0.0]).unwrap().len(), 2);
+        }
+        // Zero is no level of most densities, and the outermost level may lie beyond the largest value.
+        for density in [LevelDensity::Gaussian, LevelDensity::Laplace, LevelDensity::Uniform] {
+            let method = LloydMax::of(density, BitWidth::new(3).unwrap());
+            let restored = |x: &Array1<f32>| method.quantize(x).unwrap().dequantize::<f32, Ix1>().unwrap();
+            assert!(restored(&array![0.0, -0.0]).iter().all(|x| x.abs() < 2e-38));
+            assert!(restored(&array![f32::MAX, -f32::MAX]).iter().all(|x| x.is_finite() && x.abs() > 3e38));
         }
         let q = LloydMax::empirical(BitWidth::new(4).unwrap()).quantize(&array![1.0f32, -2.0, 1.0]).unwrap();
         assert_eq!(q.dequantize::<f32, Ix1>().unwrap(), array![1.0, -2.0, 1.0]);

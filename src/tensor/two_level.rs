@@ -27,7 +27,8 @@ use super::view::TensorView;
 /// How two-level scales are stored: codes for the scales, in blocks that share an outer scale.
 ///
 /// The scales of all regions, in order, are a tensor of one axis; it is cut into blocks, and each block is quantized
-/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros. In a floating-point
+/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros. It may also become
+/// larger than it was, so that values next to the largest f32 may come back infinite. In a floating-point
 /// format a scale that is not zero gets the smallest positive number at least.
 ///
 /// ```
@@ -371,6 +372,8 @@ impl TwoLevelScales {
         if self.rule.centered {
             self.values.iter_mut().for_each(|scale| *scale += self.mean);
         }
+        // A code beside the largest scale may lead beyond what f32 holds.
+        self.values.iter_mut().for_each(|scale| *scale = scale.clamp(-f32::MAX, f32::MAX));
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {

@@ -3,7 +3,7 @@
 use lowbit::prelude::*;
 
 /// Text forms with `B` for the width, and the widths that they allow up to 8.
-const BY_WIDTH: [(&str, core::ops::RangeInclusive<u32>); 43] = [
+const BY_WIDTH: [(&str, core::ops::RangeInclusive<u32>); 44] = [
     ("uniform(bits=B)", 2..=8),
     ("uniform(bits=B, range=full)", 1..=8),
     ("uniform(bits=B, range=mid-rise)", 1..=8),
@@ -45,6 +45,7 @@ const BY_WIDTH: [(&str, core::ops::RangeInclusive<u32>); 43] = [
     ("piecewise-linear(bits=B)", 2..=8),
     ("piecewise-linear(bits=B, break-point=gaussian)", 2..=8),
     ("piecewise-linear(bits=B, break-point=laplace, parameters=f16)", 2..=8),
+    ("hqq(bits=B)", 2..=8),
     ("normal-float(bits=B)", 2..=8),
     ("block-search(bits=B, scale-bits=6)", 2..=5),
 ];
