@@ -63,8 +63,9 @@
 //! | [`BlockSearch`](quantizer::BlockSearch): searched scales of two levels, the [`BlockFormat`](quantizer::BlockFormat)s | shared levels under scales | |
 //!
 //! The result, [`QuantizedTensor`], is one concrete type whatever made it: packed codes, one grid per region, the
-//! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, [`qat`] to train
-//! with them, and `io::safetensors` (feature `safetensors`) puts it into files. [`minifloat`] has the number formats.
+//! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, [`transform`] makes
+//! weights easier to quantize, [`allocation`] finds widths under a budget, [`qat`] is for training, and
+//! `io::safetensors` (feature `safetensors`) puts the result into files. [`minifloat`] has the number formats.
 //!
 //! # Conventions
 //!
