@@ -86,7 +86,7 @@ const METHODS: &[Method] = &[
     format("MXFP8 E4M3", "mx(e4m3)", 8, Some(32)),
     format("MXINT8", "mx(int8)", 8, Some(32)),
     format("NVFP4", "nvfp4", 4, Some(16)),
-    searched("block2", "block-search(bits=2, scale-bits=4, table=levels(-2, -1, 0, 1))", 2, 8),
+    searched("block2", "block-search(bits=2, scale-bits=4, table=levels(-1, -0.34, 0.13, 0.68))", 2, 8),
     searched("block3", "block-search(bits=3, scale-bits=6)", 3, 16),
     searched("block4-small", "block-search(bits=4, scale-bits=7)", 4, 32),
     searched("block4", "block-search(bits=4, scale-bits=7)", 4, 16),

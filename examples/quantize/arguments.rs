@@ -52,8 +52,8 @@ pub(crate) struct Arguments {
     pub(crate) calibration: Option<Calibration>,
 
     /// What shares parameters: layer, group=N channels, channel, or subchannel=N elements of a channel; formats with
-    /// blocks of their own ignore it [default: channel; layer for ecsq and
-    /// product-quantization; subchannel=64 for nf2 to nf8 and bitsandbytes-fp4]
+    /// blocks of their own ignore it [default: channel; layer for ecsq and product-quantization; subchannel=64 for nf2 to
+    /// nf8 and bitsandbytes-fp4, 256 for dynamic]
     #[arg(long, value_name = "PART", help_heading = "Recipe")]
     granularity: Option<Granularity>,
 

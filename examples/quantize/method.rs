@@ -96,7 +96,7 @@ const METHODS: &[Method] = &[
     fixed("mxfp8-e5m2", "mx(e5m2", 8, Block::Own(32)),
     fixed("mxint8", "mx(int8", 8, Block::Own(32)),
     fixed("nvfp4", "nvfp4(", 4, Block::Own(16)),
-    searched("block2", "block-search(bits=2, scale-bits=4, table=levels(-2, -1, 0, 1)", 2, 8),
+    searched("block2", "block-search(bits=2, scale-bits=4, table=levels(-1, -0.34, 0.13, 0.68)", 2, 8),
     searched("block3", "block-search(bits=3, scale-bits=6", 3, 16),
     searched("block4-small", "block-search(bits=4, scale-bits=7", 4, 32),
     searched("block4", "block-search(bits=4, scale-bits=7", 4, 16),
