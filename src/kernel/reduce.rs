@@ -44,11 +44,22 @@ impl<T: Real, const N: usize> Lanes<T, N> {
         }
     }
 
-    /// Adds a step. Each loop becomes a few vector operations; one comparison tests two vectors for NaN.
+    /// Adds a step, whose halves may lie in two places. Each loop becomes a few vector operations; one comparison tests
+    /// two vectors for NaN.
     #[inline(always)]
-    pub(super) fn add(&mut self, x: &[T; N]) {
-        self.range(x);
-        let (x, y) = x.split_at(N / 2);
+    fn add(&mut self, x: &[T], y: &[T]) {
+        let (low, high) = self.min.split_at_mut(N / 2);
+        for (half, x) in [(low, x), (high, y)] {
+            for (min, x) in half.iter_mut().zip(x) {
+                *min = lesser(*min, *x);
+            }
+        }
+        let (low, high) = self.max.split_at_mut(N / 2);
+        for (half, x) in [(low, x), (high, y)] {
+            for (max, x) in half.iter_mut().zip(x) {
+                *max = greater(*max, *x);
+            }
+        }
         for ((nan, x), y) in self.nan.iter_mut().zip(x).zip(y) {
             *nan = if x.is_nan() | y.is_nan() { T::one() } else { *nan };
         }
@@ -87,9 +98,14 @@ impl<T: Real, const N: usize> Lanes<T, N> {
 #[inline(always)]
 fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
     let mut lanes = Lanes::<T, LANES>::new();
-    let (steps, rest) = x.as_chunks::<LANES>();
-    for x in steps {
-        lanes.add(x);
+    let (steps, rest) = x.as_chunks::<{ LANES / 2 }>();
+    // From two places at a time: memory answers two streams faster than one.
+    let (front, back) = steps.split_at(steps.len() / 2);
+    for (x, y) in front.iter().zip(back) {
+        lanes.add(x, y);
+    }
+    if let Some(last) = back.get(front.len()) {
+        lanes.add_difference(last);
     }
     lanes.add_difference(rest);
     let (low, high, finite) = lanes.finish();
