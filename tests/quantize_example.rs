@@ -1,105 +1,45 @@
-//! The behaviour of the example `quantize`, which `cargo test` builds. Where it is not built, because a single test
-//! target was asked for, the tests say so and pass.
+//! The behaviour of the example `quantize`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::fs;
+use std::path::Path;
+
+use common::example::Folder;
 use half::{bf16, f16};
 use lowbit::io::safetensors::{Dtype, File, RawTensor, Tensor, save};
 use lowbit::metrics::sqnr;
 use lowbit::prelude::*;
 use ndarray::{Array1, Array2, Ix1, Ix2};
 use serde_json::Value;
-use tempfile::TempDir;
-
-fn example() -> Option<PathBuf> {
-    let test = std::env::current_exe().ok()?;
-    let path =
-        test.parent()?.parent()?.join("examples").join(format!("quantize{}", std::env::consts::EXE_SUFFIX));
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is not built", path.display());
-    None
-}
 
 fn weights(rows: usize, columns: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| ((i * columns + j) as f32 * 0.7).sin() * (1.0 + i as f32))
 }
 
 /// A folder with a file of tensors of different kinds.
-struct Folder {
-    folder: TempDir,
-    example: PathBuf,
-}
-
-impl Folder {
-    fn new() -> Option<Self> {
-        let example = example()?;
-        let folder = tempfile::tempdir().unwrap();
-        let (a, b) = (weights(4, 40), weights(3, 5));
-        let (half, brain, double) = (b.mapv(f16::from_f32), b.mapv(bf16::from_f32), b.mapv(f64::from));
-        let bias = Array1::from_vec(vec![0.5f32, -1.0, f32::NAN]);
-        let steps = RawTensor::new(Dtype::I64, vec![1, 1], &[7, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        let tensors: [(&str, Tensor<'_>); 6] = [
-            ("a.weight", (&*a).into()),
-            ("b.half", (&*half).into()),
-            ("b.brain", (&*brain).into()),
-            ("b.double", (&*double).into()),
-            ("bias", (&*bias).into()),
-            ("steps", steps.into()),
-        ];
-        save(folder.path().join("model.safetensors"), tensors).unwrap();
-        Some(Self { folder, example })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(&self.example).args(arguments).current_dir(self.folder.path()).output().unwrap()
-    }
-
-    /// Standard output of a run that works.
-    fn works(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The one line of a run that does not.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let before = self.names();
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?}");
-        assert!(output.stdout.is_empty());
-        let errors = String::from_utf8(output.stderr).unwrap();
-        // Progress lines may come before it.
-        let last = errors.lines().last().unwrap_or_default().to_owned();
-        assert!(last.starts_with("error: "), "{arguments:?}: {errors}");
-        assert_eq!(errors.matches("error: ").count() - last["error: ".len()..].matches("error: ").count(), 1);
-        let words: Vec<&str> = last.split(": ").collect();
-        assert!(words.windows(2).all(|two| two[0] != two[1]), "said twice: {last}");
-        assert!(!errors.contains("panicked") && !errors.contains("backtrace"), "{errors}");
-        assert_eq!(self.names(), before, "{arguments:?} left a file");
-        last
-    }
-
-    fn names(&self) -> Vec<PathBuf> {
-        let mut names: Vec<PathBuf> =
-            fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        names.sort();
-        names
-    }
+fn folder() -> Option<Folder> {
+    let folder = Folder::of("quantize")?;
+    let (a, b) = (weights(4, 40), weights(3, 5));
+    let (half, brain, double) = (b.mapv(f16::from_f32), b.mapv(bf16::from_f32), b.mapv(f64::from));
+    let bias = Array1::from_vec(vec![0.5f32, -1.0, f32::NAN]);
+    let steps = RawTensor::new(Dtype::I64, vec![1, 1], &[7, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let tensors: [(&str, Tensor<'_>); 6] = [
+        ("a.weight", (&*a).into()),
+        ("b.half", (&*half).into()),
+        ("b.brain", (&*brain).into()),
+        ("b.double", (&*double).into()),
+        ("bias", (&*bias).into()),
+        ("steps", steps.into()),
+    ];
+    save(folder.path("model.safetensors"), tensors).unwrap();
+    Some(folder)
 }
 
 #[test]
 fn without_arguments_the_sample_is_quantized() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let output = folder.works(&[]);
     for part in ["conv4.weight", "uniform 4-bit", "quantized", "dB", "% right before"] {
         assert!(output.contains(part), "{part} in {output}");
@@ -109,9 +49,8 @@ fn without_arguments_the_sample_is_quantized() {
 
 #[test]
 fn help_names_every_option() {
-    let Some(folder) = Folder::new() else { return };
-    let help = folder.works(&["--help"]);
-    for option in [
+    let Some(folder) = folder() else { return };
+    folder.help_names(&[
         "--method",
         "--bits",
         "--symmetry",
@@ -126,14 +65,12 @@ fn help_names_every_option() {
         "--dequantized",
         "--report",
         "--verify",
-    ] {
-        assert!(help.contains(option), "{option} in {help}");
-    }
+    ]);
 }
 
 #[test]
 fn wrong_arguments_are_one_line() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let file = "model.safetensors";
     for (arguments, part) in [
         (&["--bitz", "4"][..], "--bitz"),
@@ -167,7 +104,7 @@ fn wrong_arguments_are_one_line() {
 
 #[test]
 fn damaged_files_are_one_line() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let whole = fs::read(folder.path("model.safetensors")).unwrap();
     fs::write(folder.path("short.safetensors"), &whole[..whole.len() - 1]).unwrap();
     fs::write(folder.path("empty.safetensors"), []).unwrap();
@@ -182,7 +119,7 @@ fn damaged_files_are_one_line() {
 
 #[test]
 fn a_nan_is_named_and_the_old_output_stays() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let (good, mut bad) = (weights(4, 5), weights(4, 5));
     bad[[2, 3]] = f32::NAN;
     let tensors: [(&str, Tensor<'_>); 2] = [("a", (&*good).into()), ("b", (&*bad).into())];
@@ -199,7 +136,7 @@ fn a_nan_is_named_and_the_old_output_stays() {
 
 #[test]
 fn all_outputs_agree() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let table = folder.works(&[
         "model.safetensors",
         "--bits",
@@ -276,7 +213,7 @@ fn all_outputs_agree() {
 
 #[test]
 fn undefined_and_infinite_figures_are_null() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let (zeros, none) = (Array2::<f32>::zeros((2, 3)), Array2::<f32>::zeros((0, 3)));
     let tensors: [(&str, Tensor<'_>); 2] = [("none", (&*none).into()), ("zeros", (&*zeros).into())];
     save(folder.path("zeros.safetensors"), tensors).unwrap();
@@ -289,7 +226,7 @@ fn undefined_and_infinite_figures_are_null() {
 
 #[test]
 fn unaligned_tensors_are_read_as_well() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let weight = weights(4, 6);
     let data: Vec<u8> = weight.iter().flat_map(|value| value.to_le_bytes()).collect();
     let mut header = serde_json::json!({
@@ -309,7 +246,7 @@ fn unaligned_tensors_are_read_as_well() {
 
 #[test]
 fn npy_files_of_both_orders_are_read() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let weight = weights(4, 6);
     let check = |path: &Path| {
         folder.works(&[path.to_str().unwrap(), "--output", "q.safetensors", "--verify"]);
@@ -332,7 +269,7 @@ fn npy_files_of_both_orders_are_read() {
 
 #[test]
 fn a_tensor_that_is_quantized_already_is_refused() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     folder.works(&["model.safetensors", "--output", "q.safetensors"]);
     assert!(folder.fails(&["q.safetensors"]).contains("tensor a.weight is quantized already"));
     // Nor is the only copy of the weights replaced.

@@ -56,10 +56,8 @@ mod write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use clap::error::ErrorKind;
 
-use console::{causes, one_line, print};
+use console::print;
 use observers::Observers;
 use options::Options;
 use sample::{Info, Network};
@@ -67,23 +65,7 @@ use spectrograms::Recordings;
 use stream::Stream;
 
 fn main() -> ExitCode {
-    let result = match Options::try_parse() {
-        Ok(options) => run(&options),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
-            _ => {
-                eprintln!("{}", one_line(&error.to_string()));
-                return ExitCode::from(2);
-            }
-        },
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(&error));
-            ExitCode::FAILURE
-        }
-    }
+    console::run(run)
 }
 
 fn run(options: &Options) -> Result<()> {

@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example compare -- --help`
 
+#[path = "../support/console.rs"]
+mod console;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 mod measure;
@@ -25,28 +27,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
-use clap::Parser;
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use measure::{Source, measure};
 use options::Options;
-use tensors::{Entry, TensorFile, with_array};
+use tensors::{TensorFile, with_array};
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    console::run(run)
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -56,7 +45,7 @@ fn run(options: &Options) -> Result<()> {
         Some(path) => TensorFile::open(path)?,
         None => TensorFile::from_bytes("sample network", sample::embedded())?,
     };
-    let entry = choose(&file, options.tensor.as_deref())?.clone();
+    let entry = file.choose(options.tensor.as_deref())?.clone();
     ensure!(entry.len() > 1, "{}: tensor {} has fewer than two elements", file.label(), entry.name);
     let tensor = file.read(&entry)?;
     let source = with_array!(&tensor, array => Source::of(array))?;
@@ -100,21 +89,4 @@ fn run(options: &Options) -> Result<()> {
     write::write_whole(&options.output, svg.as_bytes())?;
     writeln!(out, "\npicture: {}", options.output.display())?;
     Ok(())
-}
-
-/// The tensor called `name`, or else the largest that can be quantized.
-fn choose<'f>(file: &'f TensorFile, name: Option<&str>) -> Result<&'f Entry> {
-    if let Some(name) = name {
-        return file.find(name);
-    }
-    let floats = file.entries().iter().filter(|entry| entry.float.is_some());
-    // The first of equal ones.
-    if let Some(entry) = floats.rev().max_by_key(|entry| entry.len()) {
-        return Ok(entry);
-    }
-    match file.entries() {
-        [] => bail!("{}: the file holds no tensors", file.label()),
-        // Reading it tells what is wrong with its type.
-        [entry, ..] => Ok(entry),
-    }
 }

@@ -3,8 +3,38 @@
 //! Included with `#[path = "../support/console.rs"] mod console;`.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// A whole program: its options, its work, and what becomes of an error: one line, and a failure.
+pub(crate) fn run<O: Parser>(work: impl FnOnce(&O) -> Result<()>) -> ExitCode {
+    let result = match O::try_parse() {
+        Ok(options) => work(&options),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
+            _ => {
+                eprintln!("{}", one_line(&error.to_string()));
+                return ExitCode::from(2);
+            }
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
 
 /// Writes to standard output, whose reader may have heard enough.
 pub(crate) fn print(text: &str) -> Result<()> {
@@ -28,7 +58,7 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
 }
 
 /// What is wrong with the arguments, without the reminder of how to get help.
-pub(crate) fn one_line(message: &str) -> String {
+fn one_line(message: &str) -> String {
     let told = message
         .lines()
         .map(str::trim)

@@ -125,6 +125,23 @@ impl TensorFile {
         })
     }
 
+    /// The tensor called `name`, or else the largest that can be quantized.
+    pub(crate) fn choose(&self, name: Option<&str>) -> Result<&Entry> {
+        if let Some(name) = name {
+            return self.find(name);
+        }
+        let floats = self.entries.iter().filter(|entry| entry.float.is_some());
+        // The first of equal ones.
+        if let Some(entry) = floats.rev().max_by_key(|entry| entry.len()) {
+            return Ok(entry);
+        }
+        match &*self.entries {
+            [] => bail!("{}: the file holds no tensors", self.label),
+            // Reading it tells what is wrong with its type.
+            [entry, ..] => Ok(entry),
+        }
+    }
+
     /// The values of a tensor.
     pub(crate) fn read(&mut self, entry: &Entry) -> Result<Tensor> {
         let label = || format!("{}: tensor {}", self.label, entry.name);
