@@ -85,6 +85,7 @@ pub mod granularity;
 pub mod integer;
 #[cfg(feature = "safetensors")]
 pub mod io;
+pub mod layer;
 pub mod metrics;
 pub mod minifloat;
 pub mod observer;
