@@ -50,6 +50,8 @@
 //! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, and
 //! `io::safetensors` (feature `safetensors`) puts it into files.
 //!
+//! Methods that look at what a layer does with its inputs, and not at its weights alone, are in [`layer`].
+//!
 //! # Conventions
 //!
 //! * `q = clamp(round(r / S) + Z, q_min, q_max)` and `r̃ = S · (q − Z)`, as in ONNX, PyTorch and TFLite. The survey

@@ -13,7 +13,7 @@ use super::statistics::Statistics;
 /// With fewer samples than inputs, or inputs that depend on each other, `XᵀX` is singular and cannot be factored as it
 /// is. Where the factorization fails, the damping is raised tenfold until it succeeds, and the report says so.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Damping(pub(super) f64);
+pub struct Damping(f64);
 
 impl Damping {
     /// This share of the mean of the diagonal.

@@ -155,9 +155,11 @@ fn check_refresh(order: Order, problem: &Problem<'_>) -> Result<(), ConfigError>
     let (tiling, inputs) = (problem.nearest().tiling(), problem.inputs());
     for from in (0..problem.outputs()).step_by(BUNDLE) {
         let columns = Columns::new(tiling, inputs, from..(from + BUNDLE).min(problem.outputs()));
-        let within = columns.spans.iter().zip(&columns.regions).all(|(span, regions)| {
-            regions.iter().all(|&region| tiling.region_len(region) == span.len())
-        });
+        let within = columns
+            .spans
+            .iter()
+            .zip(&columns.regions)
+            .all(|(span, regions)| regions.iter().all(|&region| tiling.region_len(region) == span.len()));
         if !within {
             return conflict("regions of more than one row");
         }

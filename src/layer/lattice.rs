@@ -18,10 +18,19 @@
 //! most, until none does. With `g = eH`, a change of e_j by δ changes the error by `2δg_j + δ²H_jj`.
 //!
 //! **When it overfits.** The closer to the best codes of the calibration data, the more these codes fit what is particular
-//! to it. On a layer of 64 inputs with 256 samples at 4 bits, a loss 20 % below that of GPTQ is one of 8 to 9 % below on
-//! other samples; with as few samples as inputs nothing remains of the gain or less. Samples guard against it best: ten
-//! for each input. Damping does too, as both search and descent see the damped error, which prefers small errors where
-//! the data says nothing. [`Problem::held_out`] tells.
+//! to it. On 64 correlated inputs with 256 samples at 4 bits (errors in units of 10⁻³):
+//!
+//! | codes | calibration | other samples |
+//! |---|---|---|
+//! | nearest | 9.65 | 9.72 |
+//! | GPTQ | 3.24 | 4.20 |
+//! | K = 16, damping 0.01 | 2.59 | 3.71 |
+//! | K = 256, damping 0.01 | 2.58 | 3.75 |
+//! | K = 256, damping 0.0001 | 2.58 | 3.83 |
+//!
+//! From K = 16 on, what is gained on the calibration data is lost on other samples. More samples guard against it best, ten
+//! or more for each input; damping does too, as search and descent see the damped error, which prefers small errors where
+//! the data says little. [`Problem::held_out`] tells.
 
 use core::fmt;
 
@@ -62,7 +71,7 @@ pub struct Lattice {
 }
 
 impl Lattice {
-    /// The `width` best partial solutions: K. In all four orders, with descent, and with a damping of 0.0001.
+    /// The `width` best partial solutions: K. In all four orders, with descent, and with a damping of 0.01.
     ///
     /// # Errors
     ///
@@ -75,7 +84,7 @@ impl Lattice {
         if width > MOST {
             return Err(ConfigError::TooLarge { what, value: width, max: MOST });
         }
-        Ok(Self { width, orders: 4, damping: Damping(1e-4), descent: true })
+        Ok(Self { width, orders: 4, damping: Damping::default(), descent: true })
     }
 
     /// In the first `orders` of four orders of the inputs: natural, by descending diagonal, and these backwards.
@@ -134,8 +143,11 @@ impl RowMethod for Lattice {
         by_use.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]));
         let backwards = |order: &[usize]| order.iter().rev().copied().collect::<Vec<_>>();
         let orders = [live.clone(), by_use.clone(), backwards(&live), backwards(&by_use)];
-        let factors: Option<Vec<Factor>> =
-            orders.into_iter().take(self.orders).map(|order| Factor::new(statistics, order, self.damping)).collect();
+        let factors: Option<Vec<Factor>> = orders
+            .into_iter()
+            .take(self.orders)
+            .map(|order| Factor::new(statistics, order, self.damping))
+            .collect();
         let factors = factors?;
         let added = factors.first().map_or(0.0, |factor| factor.added);
         let upper = statistics.upper();
@@ -191,8 +203,12 @@ impl Lattice {
         }
         let mut best: (f64, Vec<usize>) = (f64::INFINITY, Vec::new());
         let mut consider = |mut places: Vec<usize>| {
-            let mut errors: Vec<f64> =
-                places.iter().zip(&levels).zip(&targets).map(|((&place, levels), w)| w - level(levels, place)).collect();
+            let mut errors: Vec<f64> = places
+                .iter()
+                .zip(&levels)
+                .zip(&targets)
+                .map(|((&place, levels), w)| w - level(levels, place))
+                .collect();
             let mut gradient = vec![0.0; errors.len()];
             for (row, &error) in gram.rows().into_iter().zip(&errors) {
                 gradient.iter_mut().zip(row).for_each(|(g, h)| *g += error * h);
@@ -263,11 +279,14 @@ fn search(
         for (parent, path) in paths.iter().enumerate() {
             let target = weight + sums[[parent, k]] / pivot;
             let nearest = levels.nearest(target);
-            let branches = if width == 1 { 1 } else { BRANCHES };
-            // As many on the side of the target as fit.
-            let above = usize::from(level(levels, nearest) < target);
-            let first = (nearest + above).saturating_sub(branches / 2);
-            for place in first..(first + branches).min(levels.values.len()) {
+            let places = if width == 1 {
+                nearest..nearest + 1
+            } else {
+                // As many on either side of the target.
+                let above = nearest + usize::from(level(levels, nearest) < target);
+                above.saturating_sub(BRANCHES / 2)..(above + BRANCHES / 2).min(levels.values.len())
+            };
+            for place in places {
                 let component = pivot * (target - level(levels, place));
                 let cost = path.cost + component * component;
                 candidates.push(Path { cost, parent: parent as u32, place: place as u32 });

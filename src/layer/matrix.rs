@@ -15,12 +15,8 @@ const STRIP: usize = 256;
 const LEAF: usize = 32;
 
 /// `c += sign · a · b`, on several threads where the work is large.
-pub(super) fn add_product<T>(
-    sign: T,
-    a: ArrayView2<'_, T>,
-    b: ArrayView2<'_, T>,
-    mut c: ArrayViewMut2<'_, T>,
-) where
+pub(super) fn add_product<T>(sign: T, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>, mut c: ArrayViewMut2<'_, T>)
+where
     T: LinalgScalar + Send + Sync,
 {
     if c.is_empty() || a.ncols() == 0 {
@@ -28,25 +24,37 @@ pub(super) fn add_product<T>(
     }
     let work = c.len().saturating_mul(a.ncols()) / 64;
     let mut strips: Vec<_> = c.axis_chunks_iter_mut(Axis(0), STRIP).collect();
-    parallel::map_chunks(&mut strips, 1, work, || (), |(), index, strip| {
-        for c in strip {
-            let rows = index * STRIP..index * STRIP + c.nrows();
-            general_mat_mul(sign, &a.slice(s![rows, ..]), &b, T::one(), c);
-        }
-    });
+    parallel::map_chunks(
+        &mut strips,
+        1,
+        work,
+        || (),
+        |(), index, strip| {
+            for c in strip {
+                let rows = index * STRIP..index * STRIP + c.nrows();
+                general_mat_mul(sign, &a.slice(s![rows, ..]), &b, T::one(), c);
+            }
+        },
+    );
 }
 
 /// The lower triangle of `c -= a · aᵀ`; some of the upper one changes too.
 fn subtract_square(a: ArrayView2<'_, f64>, mut c: ArrayViewMut2<'_, f64>) {
     let work = c.len().saturating_mul(a.ncols()) / 128;
     let mut strips: Vec<_> = c.axis_chunks_iter_mut(Axis(0), STRIP).collect();
-    parallel::map_chunks(&mut strips, 1, work, || (), |(), index, strip| {
-        for c in strip {
-            let (from, to) = (index * STRIP, index * STRIP + c.nrows());
-            let mut c = c.slice_mut(s![.., ..to]);
-            general_mat_mul(-1.0, &a.slice(s![from..to, ..]), &a.slice(s![..to, ..]).t(), 1.0, &mut c);
-        }
-    });
+    parallel::map_chunks(
+        &mut strips,
+        1,
+        work,
+        || (),
+        |(), index, strip| {
+            for c in strip {
+                let (from, to) = (index * STRIP, index * STRIP + c.nrows());
+                let mut c = c.slice_mut(s![.., ..to]);
+                general_mat_mul(-1.0, &a.slice(s![from..to, ..]), &a.slice(s![..to, ..]).t(), 1.0, &mut c);
+            }
+        },
+    );
 }
 
 /// A matrix that is not positive definite, or not by enough.
@@ -105,9 +113,15 @@ fn divide(lower: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     if n <= LEAF {
         let work = x.len().saturating_mul(n) / 8;
         let mut strips: Vec<_> = x.axis_chunks_iter_mut(Axis(0), STRIP).collect();
-        parallel::map_chunks(&mut strips, 1, work, || (), |(), _, strip| {
-            strip.iter_mut().for_each(|x| divide_leaf(lower, x.view_mut()));
-        });
+        parallel::map_chunks(
+            &mut strips,
+            1,
+            work,
+            || (),
+            |(), _, strip| {
+                strip.iter_mut().for_each(|x| divide_leaf(lower, x.view_mut()));
+            },
+        );
         return;
     }
     let half = (n / 2).next_multiple_of(LEAF);

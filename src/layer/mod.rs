@@ -12,10 +12,10 @@
 //!
 //! # Overfitting
 //!
-//! Statistics of fewer than some ten samples per input describe those samples better than the layer's inputs, and the
-//! better a method solves the problem, the more it fits what is particular to them. [`Problem::held_out`] takes
-//! statistics of other samples, and every report then says what the solution is worth there. More samples help most; more
-//! damping helps with few.
+//! Statistics of a few samples per input describe those samples better than the layer's inputs, and the better a method
+//! solves the problem, the more it fits what is particular to them (see [`Lattice`] for figures). [`Problem::held_out`]
+//! takes statistics of other samples, and every report then says what the solution is worth there. More samples help
+//! most; more damping helps with few.
 //!
 //! # What is promised
 //!

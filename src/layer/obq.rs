@@ -83,11 +83,8 @@ impl Obq {
                 let input = factor.order.get(live).copied().unwrap_or_default();
                 levels.of(input).is_some_and(|levels| levels.is_beyond(weights[input]))
             };
-            let first_outlier = if self.outliers_first {
-                remaining.iter().position(|&live| is_outlier(live))
-            } else {
-                None
-            };
+            let first_outlier =
+                if self.outliers_first { remaining.iter().position(|&live| is_outlier(live)) } else { None };
             let cheapest = || {
                 let mut best = (0, f64::INFINITY);
                 for (place, &live) in remaining.iter().enumerate() {

@@ -136,7 +136,8 @@ impl Patches {
     fn places(&self, axis: usize, len: usize) -> Result<usize> {
         let (kernel, dilation) = (self.kernel[axis], self.dilation[axis]);
         let too_large = || ShapeError::TooLarge { shape: vec![len, kernel, dilation, self.padding[axis]] };
-        let reach = (kernel - 1).checked_mul(dilation).and_then(|n| n.checked_add(1)).ok_or_else(too_large)?;
+        let reach =
+            (kernel - 1).checked_mul(dilation).and_then(|n| n.checked_add(1)).ok_or_else(too_large)?;
         let padded =
             self.padding[axis].checked_mul(2).and_then(|n| n.checked_add(len)).ok_or_else(too_large)?;
         Ok(padded.checked_sub(reach).map_or(0, |rest| rest / self.stride[axis] + 1))
@@ -171,20 +172,27 @@ mod tests {
 
     #[test]
     fn products_with_patches_are_the_convolution() {
-        let image = Array4::from_shape_fn((2, 4, 7, 6), |(n, c, i, j)| ((n * 31 + c * 17 + i * 5 + j * 3) % 11) as f64);
+        let image = Array4::from_shape_fn((2, 4, 7, 6), |(n, c, i, j)| {
+            ((n * 31 + c * 17 + i * 5 + j * 3) % 11) as f64
+        });
         let patches = Patches::new([3, 2]).stride([2, 1]).padding([1, 2]).dilation([1, 3]).groups(2);
         let mut statistics = patches.statistics(4).unwrap();
         patches.observe(&image, &mut statistics).unwrap();
         // The definition: a sum over all places of products of two elements of a patch.
         let at = |n: usize, c: usize, i: isize, j: isize| {
-            if (0..7).contains(&i) && (0..6).contains(&j) { image[[n, c, i as usize, j as usize]] } else { 0.0 }
+            if (0..7).contains(&i) && (0..6).contains(&j) {
+                image[[n, c, i as usize, j as usize]]
+            } else {
+                0.0
+            }
         };
         for (group, statistics) in statistics.iter().enumerate() {
             assert_eq!(statistics.count(), 2 * 4 * 7);
             let gram = statistics.gram();
             for (a, b) in [(0, 0), (3, 8), (11, 2), (5, 5)] {
                 let mut sum = 0.0;
-                for (n, p, q) in (0..2).flat_map(|n| (0..4).flat_map(move |p| (0..7).map(move |q| (n, p, q)))) {
+                for (n, p, q) in (0..2).flat_map(|n| (0..4).flat_map(move |p| (0..7).map(move |q| (n, p, q))))
+                {
                     let element = |input: usize| {
                         let (c, e) = (2 * group + input / 6, input % 6);
                         at(n, c, 2 * p - 1 + (e / 2) as isize, q - 2 + 3 * (e % 2) as isize)

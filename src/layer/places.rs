@@ -7,7 +7,10 @@ use crate::granularity::{Segment, Tiling};
 /// The regions along row `row` of `inputs` elements; starts count from the beginning of the row.
 pub(super) fn row_segments(tiling: &Tiling, inputs: usize, row: usize) -> Vec<Segment> {
     let from = row * inputs;
-    tiling.segments(from..from + inputs).map(|segment| Segment { start: segment.start - from, ..segment }).collect()
+    tiling
+        .segments(from..from + inputs)
+        .map(|segment| Segment { start: segment.start - from, ..segment })
+        .collect()
 }
 
 /// The columns of some rows, cut into spans that have the same regions in each of their columns.

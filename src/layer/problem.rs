@@ -149,7 +149,8 @@ impl<'a> Problem<'a> {
         nearest: impl FnOnce(&TensorView<'_>) -> Result<QuantizedTensor>,
     ) -> Result<Self> {
         let outputs = *weights.shape().first().ok_or(ShapeError::Rank { found: 0, expected: 2 })?;
-        let inputs = weights.len().checked_div(outputs).unwrap_or(0);
+        let rest = weights.shape().iter().skip(1);
+        let inputs = rest.fold(1usize, |product, &len| product.saturating_mul(len));
         if !matches!(recipe.encoding().rounding, Rounding::NearestEven | Rounding::NearestAway) {
             let setting = "a rounding other than to the nearest";
             return Err(ConfigError::Conflict { setting, to: "codes fitted to a layer's data" }.into());

@@ -23,7 +23,7 @@ use super::{Run, Solution};
 
 /// Multiplications of one step, about: enough to keep threads busy, few enough to be interrupted soon.
 const STEP: usize = 1 << 35;
-/// Bundles of one step at least.
+/// Bundles of one step at least, and steps at least where there are many more bundles.
 const BUNDLES: usize = 8;
 
 /// A method that fits the rows of the weights independently of each other.
@@ -32,7 +32,12 @@ pub(super) trait RowMethod: Send + Sync {
     type System: Send + Sync;
 
     /// What the rows of a group of these statistics share. `live` are its inputs that are not always zero.
-    fn prepare(&self, problem: &Problem<'_>, statistics: &Statistics, live: Vec<usize>) -> Option<Self::System>;
+    fn prepare(
+        &self,
+        problem: &Problem<'_>,
+        statistics: &Statistics,
+        live: Vec<usize>,
+    ) -> Option<Self::System>;
 
     /// Damping of a system as a share, and how often it was raised.
     fn damping(system: &Self::System) -> (f64, usize);
@@ -91,7 +96,9 @@ pub(super) struct RowRun<'p, 'a, M: RowMethod> {
 /// A run of `method` on all rows of `problem`.
 pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) -> Result<Box<dyn Run + 'p>> {
     if matches!(problem.scheme(), Scheme::VectorCodebook(_)) {
-        return Err(ConfigError::Conflict { setting: "a choice of single codes", to: "codes of vectors" }.into());
+        return Err(
+            ConfigError::Conflict { setting: "a choice of single codes", to: "codes of vectors" }.into()
+        );
     }
     let groups = problem.groups();
     let lives: Vec<Vec<usize>> = groups.iter().map(live_inputs).collect();
@@ -100,10 +107,15 @@ pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) ->
         return Ok(Box::new(NearestRun { problem, stop: StopReason::NearestIsBest }));
     }
     let work = groups.len().saturating_mul(problem.inputs()).saturating_mul(problem.inputs());
-    let systems = parallel::map_indices(groups.len(), work, || (), |(), group| {
-        let live = lives.get(group).filter(|live| !live.is_empty())?;
-        method.prepare(problem, groups.get(group)?, live.clone())
-    });
+    let systems = parallel::map_indices(
+        groups.len(),
+        work,
+        || (),
+        |(), group| {
+            let live = lives.get(group).filter(|live| !live.is_empty())?;
+            method.prepare(problem, groups.get(group)?, live.clone())
+        },
+    );
     let per_group = problem.outputs_per_group();
     let mut bundles = Vec::new();
     for group in 0..groups.len() {
@@ -113,7 +125,8 @@ pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) ->
         }
     }
     let rows_per_step = STEP / method.cost(problem.inputs()).max(1);
-    let per_step = (rows_per_step / method.bundle().min(per_group).max(1)).max(BUNDLES);
+    let per_step = rows_per_step / method.bundle().min(per_group).max(1);
+    let per_step = per_step.min(bundles.len() / BUNDLES).max(BUNDLES);
     let codes = fields(problem.nearest().codes());
     Ok(Box::new(RowRun {
         problem,
@@ -187,7 +200,8 @@ impl<M: RowMethod> RowRun<'_, '_, M> {
             return Ok(None);
         }
         let nearest = self.problem.nearest();
-        let mut all: Vec<Option<Grid>> = (0..nearest.grids().len()).map(|region| nearest.grid(region)).collect();
+        let mut all: Vec<Option<Grid>> =
+            (0..nearest.grids().len()).map(|region| nearest.grid(region)).collect();
         for (region, grid) in &self.grids {
             if let Some(place) = all.get_mut(*region) {
                 *place = Some(grid.clone());
@@ -205,12 +219,18 @@ impl<M: RowMethod> Run for RowRun<'_, '_, M> {
         let (first, end) = (self.next, (self.next + self.per_step).min(self.bundles.len()));
         let (problem, inputs) = (self.problem, self.problem.inputs());
         let work = self.method.cost(inputs).saturating_mul(self.method.bundle()).saturating_mul(end - first);
-        let results = parallel::map_indices(end - first, work / 64, || (), |(), index| {
-            let (group, rows) = self.bundles.get(first + index)?;
-            let (system, statistics) = (self.systems.get(*group)?.as_ref()?, problem.groups().get(*group)?);
-            let nearest = self.codes.get(rows.start * inputs..rows.end * inputs)?;
-            Some(self.method.fit(&Job { problem, statistics, system, rows: rows.clone(), nearest }))
-        });
+        let results = parallel::map_indices(
+            end - first,
+            work / 64,
+            || (),
+            |(), index| {
+                let (group, rows) = self.bundles.get(first + index)?;
+                let (system, statistics) =
+                    (self.systems.get(*group)?.as_ref()?, problem.groups().get(*group)?);
+                let nearest = self.codes.get(rows.start * inputs..rows.end * inputs)?;
+                Some(self.method.fit(&Job { problem, statistics, system, rows: rows.clone(), nearest }))
+            },
+        );
         for (index, result) in results.into_iter().enumerate() {
             let Some(bundle) = self.bundles.get(first + index).cloned() else { continue };
             match result {

@@ -155,14 +155,20 @@ impl Statistics {
         }
         let Some(gram) = self.gram.as_slice_mut() else { return };
         let work = panel.len().saturating_mul(inputs) / 64;
-        parallel::map_chunks(gram, STRIP * inputs, work, || (), |(), index, strip| {
-            let (from, rows) = (index * STRIP, strip.len() / inputs.max(1));
-            if let Ok(mut strip) = ndarray::ArrayViewMut2::from_shape((rows, inputs), strip) {
-                let mut strip = strip.slice_mut(s![.., from..]);
-                let left = panel.slice(s![.., from..from + rows]);
-                general_mat_mul(1.0, &left.t(), &panel.slice(s![.., from..]), 1.0, &mut strip);
-            }
-        });
+        parallel::map_chunks(
+            gram,
+            STRIP * inputs,
+            work,
+            || (),
+            |(), index, strip| {
+                let (from, rows) = (index * STRIP, strip.len() / inputs.max(1));
+                if let Ok(mut strip) = ndarray::ArrayViewMut2::from_shape((rows, inputs), strip) {
+                    let mut strip = strip.slice_mut(s![.., from..]);
+                    let left = panel.slice(s![.., from..from + rows]);
+                    general_mat_mul(1.0, &left.t(), &panel.slice(s![.., from..]), 1.0, &mut strip);
+                }
+            },
+        );
     }
 
     /// Adds what `other` has seen.
@@ -333,7 +339,9 @@ mod tests {
         assert!(matches!(error, crate::Error::Data(DataError::NotANumber { ref index }) if *index == [2, 1]));
         bad[[2, 1]] = f32::INFINITY;
         let error = statistics.observe(&bad).unwrap_err();
-        assert!(matches!(error, crate::Error::Data(DataError::Infinite { ref index, .. }) if *index == [2, 1]));
+        assert!(
+            matches!(error, crate::Error::Data(DataError::Infinite { ref index, .. }) if *index == [2, 1])
+        );
         assert!(statistics.observe(&Array2::from_elem((1, 3), 1e200_f64)).is_err());
         for shape in [vec![4, 2], vec![3, 4], vec![]] {
             let batch = ndarray::ArrayD::<f32>::zeros(shape);

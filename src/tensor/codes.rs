@@ -103,8 +103,7 @@ impl PackedCodes {
         let all = if signed { CodeRange::signed(bits) } else { CodeRange::unsigned(bits) };
         let (low, high) = (codes.min().max(all.min()), codes.max().min(all.max()));
         let chosen = chosen.into_iter();
-        let mut bytes =
-            Vec::with_capacity(pack::packed_len(chosen.size_hint().0, width).unwrap_or_default());
+        let mut bytes = Vec::with_capacity(pack::packed_len(chosen.size_hint().0, width).unwrap_or_default());
         let (mut len, mut fields) = (0, [0u16; 256]);
         let mut flush = |fields: &[u16]| {
             let at = bytes.len();

@@ -114,7 +114,9 @@ impl<T: Real, E: Encoder<T>> Decide<T> for Spans<'_, T, E> {
     fn values(&self, span: usize, codes: &[u16], values: &mut [T]) {
         for Prepared { segment, decode, .. } in self.span(span) {
             let place = segment.start..segment.start + segment.len;
-            let (Some(codes), Some(values)) = (codes.get(place.clone()), values.get_mut(place)) else { continue };
+            let (Some(codes), Some(values)) = (codes.get(place.clone()), values.get_mut(place)) else {
+                continue;
+            };
             decode_segment(codes, &self.kind, self.grids, decode, segment, values);
         }
     }
