@@ -192,6 +192,14 @@ pub enum ConfigError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// A budget that not even the smallest form of everything fits into.
+    #[error("a budget of {budget} bits is too small: the least possible is {least}")]
+    Budget {
+        /// The budget in bits.
+        budget: u64,
+        /// The smallest size in bits.
+        least: u64,
+    },
     /// A name that the text form cannot hold, or that is taken.
     #[error("{name:?} cannot be registered: names are lower-case words joined by hyphens, each used once")]
     Name {
@@ -374,6 +382,14 @@ pub enum DataError {
         zero_point: f64,
         /// The storage type.
         storage: FloatType,
+    },
+    /// Statistics that memory cannot hold.
+    #[error("there is no memory for {bytes} bytes of {what}")]
+    Memory {
+        /// What was to be kept.
+        what: &'static str,
+        /// The size that was asked for.
+        bytes: usize,
     },
     /// An integer accumulator that could overflow.
     #[error("output {output}: the accumulator can reach {bound}, beyond {limit}: use 64-bit accumulators")]

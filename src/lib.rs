@@ -16,6 +16,12 @@
 //! println!("{:.2} bits/element, {:.1} dB", q.bits_per_element(), sqnr(&weights, &restored)?);
 //! # assert_eq!(q.bits_per_element(), 4.5);
 //!
+//! // Another method is another first line.
+//! let q = KMeans::new(BitWidth::new(4)?).granularity(PerChannel::new(Axis(0))).quantize(&weights)?;
+//!
+//! // Another method is another first line.
+//! let q = KMeans::new(BitWidth::new(4)?).granularity(PerChannel::new(Axis(0))).quantize(&weights)?;
+//!
 //! // Dynamic activations: a recipe finds the range of whatever it is given.
 //! let recipe = Uniform::asymmetric(BitWidth::new(8)?).calibration(Kl::default()).granularity(PerLayer);
 //! let x = Array2::from_shape_fn((4, 64), |(i, j)| ((i + 3 * j) as f32).cos().max(0.0));
@@ -41,14 +47,25 @@
 //! | decision | in | choices |
 //! |---|---|---|
 //! | which elements share parameters | [`granularity`] | per layer, group, channel, sub-channel; n-d blocks; your own |
-//! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, ACIQ, weighted entropy, the rules of other systems, given; your own |
+//! | which range the codes cover | [`calibration`] | minimum and maximum, percentile, KL, least squared error, ACIQ, standard deviations, weighted entropy, the rules of NVIDIA, ONNX Runtime and PyTorch, given; your own |
 //! | statistics of a stream | [`observer`] | one mergeable histogram for each region |
-//! | what is stored, and the grid of a region | [`quantizer`] | uniform: symmetric (restricted, full, mid-rise), asymmetric (integer or real zero point); your own |
-//! | how a value gets its code | [`Encoding`] | five roundings; seven numeric [dialects](Dialect); a policy for NaN and ±∞ |
+//! | what is stored, and the grid of a region | [`quantizer`] | see below; your own |
+//! | how a value gets its code | [`Encoding`] | five deterministic roundings and stochastic ones; seven numeric [dialects](Dialect); a policy for NaN and ±∞ |
+//!
+//! | methods | representation | survey |
+//! |---|---|---|
+//! | [`Uniform`](quantizer::Uniform): symmetric (restricted, full, mid-rise), asymmetric (integer or real zero point) | scale and zero point | III-B, C |
+//! | [`Log`](quantizer::Log), [`Inq`](quantizer::Inq), [`Apot`](quantizer::Apot): powers of two and their sums | shared levels under scales | III-F |
+//! | [`KMeans`](quantizer::KMeans), [`LloydMax`](quantizer::LloydMax), [`Ecsq`](quantizer::Ecsq), [`ProductQuantization`](quantizer::ProductQuantization) | codebooks | III-F |
+//! | [`BinaryCode`](quantizer::BinaryCode), [`Ternary`](quantizer::Ternary), [`Sign`](quantizer::Sign) | signed sums of coefficients | III-F, H |
+//! | [`PiecewiseLinear`](quantizer::PiecewiseLinear) | two uniform pieces | III-F |
+//! | [`NormalFloat`](quantizer::NormalFloat), [`FloatingPoint`](quantizer::FloatingPoint), [`Mx`](quantizer::Mx), [`NvFp4`](quantizer::NvFp4), [`BitsandbytesFp4`](quantizer::BitsandbytesFp4), [`DynamicMap`](quantizer::DynamicMap) | shared levels under scales | |
+//! | [`BlockSearch`](quantizer::BlockSearch): searched scales of two levels, the [`BlockFormat`](quantizer::BlockFormat)s | shared levels under scales | |
 //!
 //! The result, [`QuantizedTensor`], is one concrete type whatever made it: packed codes, one grid per region, the
-//! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, and
-//! `io::safetensors` (feature `safetensors`) puts it into files.
+//! tiling. [`metrics`] and [`report`] say what it cost, [`integer`] helps to compute with its codes, [`transform`] makes
+//! weights easier to quantize, [`allocation`] finds widths under a budget, [`qat`] is for training, and
+//! `io::safetensors` (feature `safetensors`) puts the result into files. [`minifloat`] has the number formats.
 //!
 //! Methods that look at what a layer does with its inputs, and not at its weights alone, are in [`layer`].
 //!
@@ -82,6 +99,7 @@ mod solve;
 mod tables;
 mod text;
 
+pub mod allocation;
 pub mod calibration;
 pub mod granularity;
 pub mod integer;
@@ -97,6 +115,7 @@ pub mod random;
 pub mod recipe;
 pub mod report;
 pub mod tensor;
+pub mod transform;
 
 pub use bits::BitWidth;
 pub use calibration::{Calibration, Evidence, Region, Regions, Values};
@@ -114,7 +133,11 @@ pub mod prelude {
     pub use crate::granularity::{Blocks, Granularity, PerChannel, PerGroup, PerLayer, PerSubChannel};
     pub use crate::metrics::sqnr;
     pub use crate::observer::Observer;
-    pub use crate::quantizer::{Codes, Quantizer, Sign, SymmetricRange, Uniform};
+    pub use crate::quantizer::{
+        Apot, BinaryCode, BitsandbytesFp4, BlockFormat, BlockSearch, Codes, DynamicMap, Ecsq, FloatingPoint,
+        Inq, KMeans, LloydMax, Log, Mx, NormalFloat, NvFp4, PiecewiseLinear, ProductQuantization, Quantizer,
+        Sign, SymmetricRange, Ternary, Uniform,
+    };
     pub use crate::recipe::{Frozen, QuantizerExt, Recipe};
     pub use crate::tensor::{Dialect, NonFinite, QuantizedTensor, Rounding};
     pub use ndarray::Axis;

@@ -40,6 +40,31 @@ fn the_comparison_knows_what_each_rule_costs() {
     }
 }
 
+#[test]
+fn what_a_grid_with_a_code_at_zero_covers_is_not_clipped() {
+    // As after a ReLU: half of the values are zero, which a percentile at both tails leaves out by the width of a bin.
+    let data: Vec<f64> =
+        data_a().into_iter().enumerate().map(|(i, x)| if i % 2 == 0 { 0.0 } else { x.abs() }).collect();
+    let mut observer = Observer::new(Arc::new(PerLayer), &[1], NonFinite::Error, 8192).unwrap();
+    observer.observe(&Array1::from_vec(data.clone())).unwrap();
+    let summary = observer.summaries()[0].to_histogram().unwrap();
+    for (uniform, from_zero) in [
+        (Uniform::asymmetric(BitWidth::new(4).unwrap()), true),
+        (Uniform::asymmetric_real(BitWidth::new(4).unwrap()), false),
+    ] {
+        let scheme = uniform.scheme().unwrap();
+        let range = summary.calibrate(&Percentile::new(99.0).unwrap(), &scheme).unwrap().range;
+        assert!(range.low() > 0.0, "{range}");
+        let low = if from_zero { 0.0 } else { range.low() };
+        let outside =
+            data.iter().filter(|&&x| x < low || x > range.high()).count() as f64 / data.len() as f64;
+        let predicted = summary.predict(range, &scheme).unwrap().clipped_share;
+        assert_eq!(outside > 0.4, !from_zero);
+        // Values are taken to lie evenly within their bins, of which the first holds half of all, at its lower end.
+        assert!((predicted - outside).abs() < 2e-3, "{predicted} {outside}");
+    }
+}
+
 /// The kernels of the networks beside the package; none, visibly, where they are absent.
 fn kernels() -> Vec<(String, ArrayD<f32>)> {
     let folder = std::env::var_os("LOWBIT_WEIGHTS")

@@ -10,6 +10,7 @@ use lowbit::{DataError, Element};
 use ndarray::ArrayD;
 
 use crate::options::Setup;
+use crate::picture;
 
 /// All calibrations at one bit width.
 pub(crate) struct Panel {
@@ -50,6 +51,26 @@ pub(crate) fn calibrations() -> Result<Vec<(String, Arc<dyn Calibration>)>> {
     }
     all.push(("mse".to_owned(), Arc::new(Mse)));
     Ok(all)
+}
+
+impl Panel {
+    /// What the picture shows of it.
+    pub(crate) fn drawn(&self) -> picture::Panel {
+        let regions = self.outcomes.first().map_or(1, |outcome| outcome.report.regions);
+        let row = |outcome: &Outcome| picture::Row {
+            name: outcome.name.clone(),
+            low: outcome.low,
+            high: outcome.high,
+            sqnr: outcome.report.errors.sqnr(),
+            clipped_share: outcome.report.clipped_share,
+            best: outcome.best,
+        };
+        picture::Panel {
+            heading: format!("{} bits", self.bits),
+            ranges: if regions == 1 { "range" } else { "median range" },
+            rows: self.outcomes.iter().map(row).collect(),
+        }
+    }
 }
 
 /// Quantizes `tensor` at `bits` with every calibration.

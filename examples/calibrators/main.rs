@@ -4,7 +4,12 @@
 //! `cargo run --release --example calibrators -- --help`
 
 mod compare;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod options;
+#[path = "../support/paths.rs"]
+mod paths;
+#[path = "../support/picture/mod.rs"]
 mod picture;
 mod table;
 #[path = "../support/tensors.rs"]
@@ -27,6 +32,7 @@ use clap::Parser;
 
 use compare::compare;
 use options::Options;
+use paths::same_file;
 use picture::Histogram;
 use tensors::{Entry, TensorFile, with_array};
 
@@ -74,7 +80,7 @@ fn run(options: &Options) -> Result<()> {
             .with_context(|| format!("{} at {bits} bits", entry.name))?;
         write!(out, "\n{}", table::text(&panel))?;
         out.flush()?;
-        panels.push(panel);
+        panels.push(panel.drawn());
     }
     let axis = with_array!(&tensor, array => picture::x_axis(array.iter().copied(), &panels));
     let histogram = with_array!(&tensor, array => Histogram::of(array.iter().copied(), &axis));
@@ -104,9 +110,4 @@ fn choose<'f>(file: &'f TensorFile, name: Option<&str>) -> Result<&'f Entry> {
 fn shape_text(shape: &[usize]) -> String {
     let lengths: Vec<String> = shape.iter().map(usize::to_string).collect();
     if lengths.is_empty() { "a scalar".to_owned() } else { lengths.join("×") }
-}
-
-/// Whether both paths are there and lead to one file.
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -9,11 +9,12 @@ use lowbit::prelude::*;
 use ndarray::{ArrayD, IxDyn, arr2};
 
 use crate::compare::{calibrations, compare};
+use crate::numbers::number;
 use crate::options::Options;
+use crate::paths::same_file;
 use crate::picture::{self, Histogram};
-use crate::table::number;
+use crate::run;
 use crate::tensors::{Tensor, TensorFile};
-use crate::{run, same_file};
 
 /// A `.npy` file of version 1.
 fn npy(descr: &str, fortran: &str, shape: &str, values: &[u8]) -> Vec<u8> {
@@ -122,7 +123,7 @@ fn every_tensor_that_can_be_compared_can_be_drawn() {
         vec![1000.0, 1000.5, 1001.0],
     ] {
         let tensor = ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.clone()).unwrap();
-        let panels = [compare(&tensor, BitWidth::new(4).unwrap(), &setup).unwrap()];
+        let panels = [compare(&tensor, BitWidth::new(4).unwrap(), &setup).unwrap().drawn()];
         let axis = picture::x_axis(tensor.iter().copied(), &panels);
         let histogram = Histogram::of(tensor.iter().copied(), &axis);
         let svg = picture::draw("title", "subtitle", &histogram, &axis, &panels).unwrap();

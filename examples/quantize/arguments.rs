@@ -7,7 +7,8 @@ use clap::{Parser, ValueEnum};
 use lowbit::{BitWidth, Rounding};
 use regex::Regex;
 
-use crate::method::{self, Calibration, Granularity, Method};
+use crate::method::{self, Calibration, Choice, Granularity};
+use crate::paths::same_file;
 
 /// Quantizes the weights of a network and says what it cost: size, and error of the restored tensors.
 ///
@@ -21,11 +22,20 @@ pub(crate) struct Arguments {
     /// The tensors: a .safetensors or .npy file [default: the sample network]
     pub(crate) file: Option<PathBuf>,
 
-    /// How levels are chosen
-    #[arg(long, default_value = "uniform", value_parser = method::find, help_heading = "Recipe")]
-    pub(crate) method: &'static Method,
+    /// How levels are chosen: uniform; log, inq, apot; kmeans, lloyd-max, lloyd-max-gaussian, ecsq=ENTROPY,
+    /// product-quantization=DIMENSION; binary-code, ternary, sign; piecewise-linear; nf2, nf3, nf4, nf8; e2m1, e3m2, e2m3,
+    /// e4m3, e4m3fnuz, e5m2, bitsandbytes-fp4, dynamic; mxfp4, mxfp6, mxfp6-e3m2, mxfp8, mxfp8-e5m2, mxint8, nvfp4; block2,
+    /// block3, block4-small, block4, block5, block6, block8
+    #[arg(
+        long,
+        value_name = "METHOD",
+        default_value = "uniform",
+        hide_default_value = false,
+        help_heading = "Recipe"
+    )]
+    pub(crate) method: Choice,
 
-    /// Bits of a code, 1 to 16 [default: 8, or 4 for the sample]
+    /// Bits of a code, 1 to 16, for methods without a width of their own [default: 8, or 4 for the sample]
     #[arg(long, help_heading = "Recipe")]
     pub(crate) bits: Option<BitWidth>,
 
@@ -41,15 +51,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RULE", help_heading = "Recipe")]
     pub(crate) calibration: Option<Calibration>,
 
-    /// What shares a scale: layer, group=N channels, channel, or subchannel=N elements of a channel
-    #[arg(long, value_name = "PART", default_value = "channel", help_heading = "Recipe")]
-    pub(crate) granularity: Granularity,
+    /// What shares parameters: layer, group=N channels, channel, or subchannel=N elements of a channel; formats with
+    /// blocks of their own ignore it [default: channel; layer for ecsq and product-quantization; subchannel=64 for nf2 to
+    /// nf8 and bitsandbytes-fp4, 256 for dynamic]
+    #[arg(long, value_name = "PART", help_heading = "Recipe")]
+    granularity: Option<Granularity>,
 
     /// The axis of the channels; -1 is the last one [default: 0]
     #[arg(long, allow_negative_numbers = true, help_heading = "Recipe")]
     pub(crate) axis: Option<isize>,
 
-    /// nearest-even, nearest-away, floor, ceil or toward-zero
+    /// nearest-even, nearest-away, floor, ceil, toward-zero, or at random by a seed: stochastic=SEED
     #[arg(long, default_value = "nearest-even", help_heading = "Recipe")]
     pub(crate) rounding: Rounding,
 
@@ -99,9 +111,9 @@ impl Arguments {
     /// What single arguments cannot know of each other.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(
-            self.axis.is_none() || self.granularity.has_axis(),
+            self.axis.is_none() || self.granularity().has_axis(),
             "--axis does not apply to --granularity {}",
-            self.granularity
+            self.granularity()
         );
         let outputs =
             [("--output", &self.output), ("--dequantized", &self.dequantized), ("--report", &self.report)];
@@ -120,20 +132,18 @@ impl Arguments {
         Ok(())
     }
 
+    /// How the elements of a tensor share parameters.
+    pub(crate) fn granularity(&self) -> Granularity {
+        self.method.granularity(self.granularity)
+    }
+
+    /// What the user should know before anything is done.
+    pub(crate) fn notice(&self) -> Option<String> {
+        self.method.ignores(self.granularity)
+    }
+
     /// Whether the network that comes with the example is meant.
     pub(crate) const fn is_sample(&self) -> bool {
         self.file.is_none()
     }
-}
-
-/// Whether both paths lead to one file, whether it exists yet or not.
-fn same_file(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| {
-        std::fs::canonicalize(path).ok().or_else(|| {
-            let folder =
-                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
-        })
-    };
-    a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }

@@ -15,14 +15,17 @@ mod output;
 mod pipeline;
 mod report;
 
+#[path = "../support/console.rs"]
+mod console;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 #[path = "../support/mmap.rs"]
 mod mmap;
+#[path = "../support/paths.rs"]
+mod paths;
 #[path = "../support/sample/mod.rs"]
 mod sample;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -30,6 +33,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use arguments::Arguments;
+use console::{causes, one_line, print};
 use input::Input;
 
 fn main() -> ExitCode {
@@ -54,6 +58,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
+    if let Some(notice) = arguments.notice() {
+        eprintln!("note: {notice}");
+    }
     interrupt::listen()?;
     let Some(path) = &arguments.file else {
         return run_on_sample(arguments);
@@ -84,34 +91,4 @@ fn run_on_sample(arguments: &Arguments) -> Result<()> {
         100.0 * before,
         100.0 * after
     ))
-}
-
-/// Writes to standard output, whose reader may have heard enough.
-fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// An error and what caused it, in one line. Some errors tell their cause themselves.
-fn causes(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text += if text.is_empty() { "" } else { ": " };
-            text += &cause.replace('\n', " ");
-        }
-    }
-    text
-}
-
-/// What is wrong with the arguments, without the reminder of how to get help.
-fn one_line(message: &str) -> String {
-    let told = message
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
-    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -60,7 +60,7 @@ pub(crate) fn run(
                 look(&tensor.name, out)?;
                 outputs.write(tensor, out)?;
                 let Tensor { name, dtype, shape, .. } = tensor;
-                let (name, shape, method) = (name.clone(), shape.clone(), arguments.method.name);
+                let (name, shape, method) = (name.clone(), shape.clone(), arguments.method.to_string());
                 let label = format!("{method} {}-bit", info.scheme.bits());
                 let recipe = recipe.to_string();
                 progress.step(tensor, || {

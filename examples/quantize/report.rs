@@ -25,7 +25,7 @@ pub(crate) struct Quantized {
     pub(crate) name: String,
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
-    pub(crate) method: &'static str,
+    pub(crate) method: String,
     /// The method with what distinguishes it, in a few words.
     pub(crate) label: String,
     /// The text form of the recipe.

@@ -1,5 +1,6 @@
 //! Maps files into memory, and reads numbers in place. The one place of the examples with unsafe code.
 #![allow(unsafe_code, reason = "mapping a file is a promise that nobody changes it meanwhile")]
+#![allow(dead_code, reason = "shared by several examples, each of which uses a part")]
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -125,6 +125,12 @@ impl<'a> Region<'a> {
     }
 }
 
+impl<'a> From<Values<'a>> for Evidence<'a> {
+    fn from(values: Values<'a>) -> Self {
+        Self::Values(values)
+    }
+}
+
 impl<'a> From<&'a [f32]> for Evidence<'a> {
     fn from(values: &'a [f32]) -> Self {
         Self::Values(Values::F32(values))

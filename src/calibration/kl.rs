@@ -68,6 +68,9 @@ named!(KlVariant, "variant of KL", [
 /// looks like a perfect one, and nearly everything would be clipped. A histogram from an observer is coarsened to as
 /// many.
 ///
+/// After a ReLU half of the values are exactly zero. The first bin then outweighs all others, and every variant but
+/// [`KlVariant::Nvidia`], which replaces its count, clips far too much.
+///
 /// By default at most 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels),
 /// memory O(bins) per region.
 ///

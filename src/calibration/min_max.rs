@@ -46,6 +46,10 @@ impl fmt::Display for MinMax {
 
 /// Elements that a thread reads before it looks for more work.
 const PART: usize = 1 << 18;
+
+/// Elements that are looked at together where they need no conversion.
+const BORROWED: usize = 1 << 16;
+
 /// Accumulates the extremes of all regions in the order of memory.
 fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
     let (tensor, tiling, count) = (regions.tensor(), regions.tiling(), regions.len());
@@ -59,8 +63,11 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
                 last = last.max(segment.region + (segment.blocks() - 1) * segment.stride);
             }
             let mut extremes = Extremes::<T>::new(first, last + 1 - first.min(last + 1));
-            for start in range.clone().step_by(tensor.chunk_len()) {
-                let chunk = start..(start + tensor.chunk_len()).min(range.end);
+            // What needs no conversion is borrowed, so that more at once costs nothing.
+            let step = if tensor.element_type() == T::TYPE { BORROWED } else { 0 };
+            let step = step.max(tensor.chunk_len());
+            for start in range.clone().step_by(step) {
+                let chunk = start..(start + step).min(range.end);
                 let x = tensor.chunk::<T>(chunk.clone(), scratch);
                 for segment in tiling.segments(chunk.clone()) {
                     let x =

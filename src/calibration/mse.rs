@@ -6,9 +6,9 @@
 use core::fmt;
 
 use crate::error::{DataError, Result};
-use crate::solve::level_scale;
+use crate::solve::level_scale::{self, Cells};
 use crate::solve::scale::{self, BestGrid, GridFamily, ZeroRule};
-use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, LevelGrid, LevelScheme, Scheme, ZeroPointRule};
+use crate::tensor::{AffineGrid, AffineScheme, ClippingRange, LevelScheme, Scheme, ZeroPointRule};
 
 use super::evidence::{Evidence, Values, each_value};
 use super::{Calibrated, Calibration, Region, min_max_of};
@@ -24,7 +24,8 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// never worse than minimum and maximum. On a histogram every value counts as the middle of its bin.
 ///
 /// On the levels of a table (NF4, minifloats, powers of two) the scale is searched: 160 scales, and from the best ones
-/// scale and codes in turns; within 1 % of a fine exhaustive search.
+/// scale and codes in turns; within 1 % of a fine exhaustive search. Values get the levels that encoding gives them,
+/// and only scales that can be stored are compared, all of these where they are powers of two.
 ///
 /// Cost: one sort or histogram of the region and a few hundred evaluations of O(levels). With symmetric grids and
 /// integer zero points about 50 ns per element at regions of 4096 values and 8 bits, and 25 to 45 ns for a whole tensor
@@ -71,19 +72,25 @@ impl Mse {
     fn on_levels(region: &Region<'_>, scheme: &LevelScheme) -> Result<Calibrated> {
         let full = min_max_of(region)?;
         let Some(table) = scheme.table() else { return Ok(full.into()) };
-        let levels: Vec<f64> = table.chosen().collect();
-        let round = |scale: f64| scheme.scales().store(scale);
+        let (levels, cuts): (Vec<f64>, Vec<f64>) = (table.chosen().collect(), table.cuts().collect());
+        let cells = Cells { levels: &levels, cuts: &cuts };
+        let known = scheme.grid(full, region.index()).ok().map(|grid| grid.scale);
+        // The outermost level may lie beyond the values, but not beyond what they can be.
+        let limit = scheme.scales().arithmetic().max_value();
+        let most = scheme.scales().at_most(limit / table.magnitude());
+        let most = if full.magnitude() <= limit { most } else { f64::INFINITY };
+        let round = |scale: f64| scheme.scales().store(scale).min(most);
         let best = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {
-                level_scale::best_level_scale(values, None, &levels, &round)
+                level_scale::best_level_scale(values, None, cells, known, &round)
             }),
             Evidence::Histogram(histogram) => {
                 let points = histogram.counts().iter().enumerate().filter(|&(_, &count)| count > 0);
                 let points = points.map(|(bin, &count)| (histogram.center(bin), count as f64)).collect();
-                level_scale::best_of_points(points, &levels, &round)
+                level_scale::best_of_points(points, cells, known, &round)
             }
         };
-        Ok(best.map_or(full, |best| scheme.range(LevelGrid { scale: best.scale })).into())
+        Ok(best.map_or(full, |best| scheme.range_of_scale(best.scale)).into())
     }
 }
 

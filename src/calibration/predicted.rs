@@ -2,7 +2,7 @@
 
 use crate::error::{ConfigError, DataError, Result};
 use crate::solve::spread::{Levels, Running};
-use crate::tensor::{ClippingRange, Grid, Scheme};
+use crate::tensor::{ClippingRange, Grid, Scheme, ZeroPointRule};
 
 use super::{Histogram, levels_of};
 
@@ -67,10 +67,14 @@ impl Histogram {
             }
         };
         let signal = bins.sums().square;
-        let (low, high) = if scheme.is_symmetric() {
-            (-range.magnitude(), range.magnitude())
-        } else {
-            (range.low(), range.high())
+        let (low, high) = match scheme {
+            _ if scheme.is_symmetric() => (-range.magnitude(), range.magnitude()),
+            // A code is at zero, whether the range holds it or not.
+            Scheme::Affine(affine) if affine.zero_point() == ZeroPointRule::Integer => {
+                let range = range.with_zero();
+                (range.low(), range.high())
+            }
+            _ => (range.low(), range.high()),
         };
         let sqnr = if noise > 0.0 { 10.0 * (signal / noise).log10() } else { f64::INFINITY };
         let clipped_share = bins.outside(low / unit, high / unit) / total;

@@ -212,13 +212,29 @@ impl<'a, 't> Regions<'a, 't> {
         gathered.resize(total, T::zero());
         for run in runs {
             let values = view.chunk::<T>(run.clone(), chunk);
-            for (region, piece) in self.tiling.segments(run.clone()).flat_map(|segment| segment.runs()) {
-                let values = values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
-                let Some(place) = places.get_mut((region - first) / stride) else { continue };
-                if let Some(to) = gathered.get_mut(place.end..place.end + values.len()) {
-                    to.copy_from_slice(values);
+            for segment in self.tiling.segments(run.clone()) {
+                let at = segment.start - run.start;
+                if segment.width == 1 && segment.stride == stride {
+                    // Single elements of neighbouring regions.
+                    let values = values.get(at..at + segment.len).unwrap_or_default();
+                    let places = places.get_mut((segment.region - first) / stride..).unwrap_or_default();
+                    for (value, place) in values.iter().zip(places) {
+                        if let Some(to) = gathered.get_mut(place.end) {
+                            *to = *value;
+                        }
+                        place.end += 1;
+                    }
+                    continue;
                 }
-                place.end += values.len();
+                for (region, piece) in segment.runs() {
+                    let values =
+                        values.get(piece.start - run.start..piece.end - run.start).unwrap_or_default();
+                    let Some(place) = places.get_mut((region - first) / stride) else { continue };
+                    if let Some(to) = gathered.get_mut(place.end..place.end + values.len()) {
+                        to.copy_from_slice(values);
+                    }
+                    place.end += values.len();
+                }
             }
         }
         (gathered, places)
@@ -275,7 +291,7 @@ impl<'a, 't> Regions<'a, 't> {
     }
 
     /// The error for the first non-finite value of the tensor, whichever region met one first.
-    pub(super) fn first_non_finite(&self) -> DataError {
+    pub(crate) fn first_non_finite(&self) -> DataError {
         let mut scratch = Vec::new();
         for start in (0..self.tensor.len()).step_by(BUNDLE) {
             let range = start..(start + BUNDLE).min(self.tensor.len());

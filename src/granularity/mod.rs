@@ -102,6 +102,11 @@ impl PerSubChannel {
     pub fn new(axis: Axis, elements: usize) -> Result<Self, ConfigError> {
         Ok(Self { axis: axis.index(), elements: at_least_one("elements per sub-channel", elements)? })
     }
+
+    /// As [`new`](Self::new), for a number of `elements` that is known not to be zero.
+    pub(crate) const fn runs(axis: Axis, elements: usize) -> Self {
+        Self { axis: axis.0, elements }
+    }
 }
 
 impl Blocks {

@@ -40,6 +40,60 @@ pub(crate) struct LevelMaps<T> {
     pub(crate) cuts: Vec<T>,
     pub(crate) codes: Vec<u16>,
     order: Vec<u16>,
+    /// Where the search in each map begins, if that is prepared.
+    starts: Vec<Starts<T>>,
+}
+
+/// Cells of equal width over the cuts of a map, that say where to begin to search.
+#[derive(Debug, Clone)]
+struct Starts<T> {
+    low: T,
+    /// Cells per unit.
+    density: T,
+    /// The number of cuts before each cell.
+    before: Box<[u16; CELLS]>,
+    /// The most cuts in a cell.
+    most: usize,
+}
+
+/// Cells for a map: as many as a few pages of the first-level cache hold.
+const CELLS: usize = 1024;
+
+impl<T: Real> Starts<T> {
+    /// `None` where the arithmetic cannot divide the cuts.
+    fn new(cuts: &[T]) -> Option<Self> {
+        let low = *cuts.first()?;
+        let high = *cuts.iter().rfind(|cut| cut.is_finite())?;
+        let density = <T as Element>::from_f64((CELLS - 1) as f64) / (high - low);
+        if !(high > low && density.is_normal() && (high - low).is_normal()) {
+            return None;
+        }
+        let mut starts = Self { low, density, before: Box::new([0; CELLS]), most: 0 };
+        let mut counts = [0u16; CELLS];
+        for &cut in cuts {
+            counts[starts.cell(cut)] += 1;
+        }
+        let mut before = 0;
+        for (cell, count) in counts.into_iter().enumerate() {
+            starts.before[cell] = before;
+            before += count;
+            starts.most = starts.most.max(usize::from(count));
+        }
+        Some(starts)
+    }
+
+    /// The cell of a value. It never decreases with the value, whatever the rounding, so that cuts in cells before it
+    /// are not above the value, and cuts in cells behind it are. A NaN is in the first.
+    #[inline(always)]
+    fn cell(&self, v: T) -> usize {
+        // Beyond this number the floats are the integers, and their last bits count them.
+        let unit = (1_u32 << 23) as f32;
+        let last = (CELLS - 1) as f32;
+        let place = Element::to_f32((v - self.low) * self.density);
+        let place = if place > 0.0 { place } else { 0.0 };
+        let place = if place < last { place } else { last };
+        (place + unit).to_bits() as usize % CELLS
+    }
 }
 
 impl<T: Real> LevelMaps<T> {
@@ -49,6 +103,18 @@ impl<T: Real> LevelMaps<T> {
         self.levels.clear();
         self.cuts.clear();
         self.codes.clear();
+        self.starts.clear();
+    }
+
+    /// Makes long searches faster in the maps at hand. It pays where each serves some hundreds of values.
+    pub(crate) fn prepare(&mut self) {
+        self.starts.clear();
+        let cuts = self.count.saturating_sub(1);
+        if cuts > LINEAR {
+            // All of them or none.
+            let starts: Option<Vec<_>> = self.cuts.chunks_exact(cuts).map(Starts::new).collect();
+            self.starts = starts.unwrap_or_default();
+        }
     }
 
     /// Appends the map of `values`, which are in the order of their codes. Codes of values that are not finite are
@@ -138,7 +204,7 @@ fn cut<T: Real>(low: T, high: T, boundary: Boundary) -> T {
 }
 
 /// The smallest number of `T` that is at least `bound`, or above it unless `included`.
-fn at_least<T: Real>(bound: f64, included: bool) -> T {
+pub(crate) fn at_least<T: Real>(bound: f64, included: bool) -> T {
     let nearest = <T as Element>::from_f64(bound);
     let back = Element::to_f64(nearest);
     if back < bound || (back == bound && !included) { next_up(nearest) } else { nearest }
@@ -197,10 +263,11 @@ dispatch! {
         let mut nan = false;
         for (entry, from, to) in runs(len, width, phase) {
             let (_, cuts, order) = params.maps.map(entry, params.shared);
+            let starts = params.maps.starts.get(if params.shared { 0 } else { entry });
             let Some(scale) = params.scale_of(entry) else { continue };
             for (x, codes) in x[from..to].chunks(STEP).zip(codes[from..to].chunks_mut(STEP)) {
                 let mut index = [0u32; STEP];
-                nan |= locate(x, scale, params.multiply, cuts, &mut index);
+                nan |= locate(x, scale, params.multiply, cuts, starts, &mut index);
                 for (code, &at) in codes.iter_mut().zip(&index) {
                     *code = C::from_u16(order.get(at as usize).copied().unwrap_or_default());
                 }
@@ -228,11 +295,12 @@ dispatch! {
         let mut nan = false;
         for (entry, from, to) in runs(len, width, phase) {
             let (levels, cuts, order) = params.maps.map(entry, params.shared);
+            let starts = params.maps.starts.get(if params.shared { 0 } else { entry });
             let Some(scale) = params.scale_of(entry) else { continue };
             let pieces = x[from..to].chunks(STEP).zip(uniforms[from..to].chunks(STEP));
             for ((x, uniforms), codes) in pieces.zip(codes[from..to].chunks_mut(STEP)) {
                 let mut index = [0u32; STEP];
-                nan |= locate(x, scale, params.multiply, cuts, &mut index);
+                nan |= locate(x, scale, params.multiply, cuts, starts, &mut index);
                 for (((code, &at), &x), &uniform) in codes.iter_mut().zip(&index).zip(x).zip(uniforms) {
                     let at = if sigmoid { 0 } else { at as usize };
                     let v = if params.multiply { x * scale } else { x / scale };
@@ -261,7 +329,14 @@ fn logistic<T: Real>(place: T) -> T {
 
 /// The number of cuts that are not above each scaled value, at most [`STEP`] of them. Whether one of these is NaN.
 #[inline(always)]
-fn locate<T: Real>(x: &[T], scale: T, multiply: bool, cuts: &[T], index: &mut [u32; STEP]) -> bool {
+fn locate<T: Real>(
+    x: &[T],
+    scale: T,
+    multiply: bool,
+    cuts: &[T],
+    starts: Option<&Starts<T>>,
+    index: &mut [u32; STEP],
+) -> bool {
     let mut v = [T::zero(); STEP];
     let mut nan = false;
     for (v, &x) in v.iter_mut().zip(x) {
@@ -276,17 +351,29 @@ fn locate<T: Real>(x: &[T], scale: T, multiply: bool, cuts: &[T], index: &mut [u
         }
         return nan;
     }
-    // A search that halves a range of `size` candidates without branches.
     let mut size = cuts.len();
+    if let Some(starts) = starts {
+        let mut cells = [0; STEP];
+        for (cell, &v) in cells.iter_mut().zip(&v) {
+            *cell = starts.cell(v) as u32;
+        }
+        for (index, cell) in index.iter_mut().zip(cells) {
+            *index = u32::from(starts.before[cell as usize % CELLS]);
+        }
+        size = starts.most;
+    }
+    // A search that halves a range of `size` candidates without branches. Candidates beyond the last cut count as that
+    // one: it is passed only where all are.
+    let last = cuts.len() - 1;
     while size > 0 {
         let half = size.div_ceil(2);
         for (index, &v) in index.iter_mut().zip(&v) {
-            let at = *index as usize + half - 1;
-            let passed = cuts.get(at).is_some_and(|&cut| v >= cut);
+            let passed = v >= cuts[(*index as usize + half - 1).min(last)];
             *index += u32::from(passed) * half as u32;
         }
         size -= half;
     }
+    index.iter_mut().for_each(|index| *index = (*index).min(cuts.len() as u32));
     nan
 }
 
@@ -387,6 +474,55 @@ mod tests {
         })
     }
 
+    /// Codes to the nearest, the search being prepared.
+    fn prepared<T: Real>(x: &[T], values: &[T]) -> Vec<u8> {
+        let mut maps = LevelMaps::default();
+        maps.reset(values.len());
+        maps.push(values, Boundary::Midpoint(Ties::Low));
+        maps.prepare();
+        let params = LevelParams { maps: &maps, shared: true, scale: &[], multiply: false };
+        agreed(|| {
+            let mut codes = vec![0u8; x.len()];
+            encode(x, usize::MAX, 0, &params, &mut codes);
+            codes
+        })
+    }
+
+    #[test]
+    fn a_prepared_search_gives_the_same() {
+        // Evenly spaced, crowded at zero, in two crowds far apart, of few distinct values, too large to be divided.
+        let tables: [fn(f64) -> f64; 6] = [
+            |u| u,
+            |u| u.powi(9),
+            |u| if u < 0.0 { u - 1e6 } else { u },
+            |u| (4.0 * u).round(),
+            |u| u * 3e38,
+            |u| u * 1e-44,
+        ];
+        for (table, count) in tables.iter().flat_map(|table| [(table, 34), (table, 100), (table, 256)]) {
+            let level = |i: usize| table(i as f64 / (count - 1) as f64 * 2.0 - 1.0);
+            let wide: Vec<f64> = (0..count).map(level).collect();
+            let narrow: Vec<f32> = wide.iter().map(|&level| level as f32).collect();
+            // Values near and at all levels and middles, and far from them.
+            let near = wide.windows(2).flat_map(|pair| [pair[0], 0.5 * pair[0] + 0.5 * pair[1], pair[1]]);
+            let mut x: Vec<f64> = near.flat_map(|x| [x, x.next_down(), x.next_up(), 1.5 * x]).collect();
+            x.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, 0.0]);
+            let narrow_x: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+            assert_eq!(
+                prepared(&narrow_x, &narrow),
+                codes_of(&narrow_x, &narrow, Boundary::Midpoint(Ties::Low))
+            );
+            let mut maps = LevelMaps::default();
+            maps.reset(count);
+            maps.push(&wide, Boundary::Midpoint(Ties::Low));
+            let cuts: Vec<f64> = maps.cuts.clone();
+            let codes = maps.codes.clone();
+            let expected: Vec<u8> =
+                x.iter().map(|&x| codes[cuts.iter().filter(|&&cut| x >= cut).count()] as u8).collect();
+            assert_eq!(prepared(&x, &wide), expected);
+        }
+    }
+
     #[test]
     fn every_boundary_is_where_its_rule_says() {
         let levels = [-2.0f32, -1.0, 0.0, 1.0, 2.0];
@@ -423,6 +559,7 @@ mod tests {
             };
             let expected: Vec<u8> = x.iter().map(|&x| nearest(x)).collect();
             assert_eq!(codes_of(&x, values, Boundary::Midpoint(Ties::Low)), expected, "{count}");
+            assert_eq!(prepared(&x, values), expected, "{count}");
         }
     }
 

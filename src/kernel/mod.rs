@@ -19,13 +19,14 @@ pub(crate) mod affine;
 pub(crate) mod bins;
 pub(crate) mod convert;
 pub(crate) mod gather;
+pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
+pub(crate) mod multiples;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;
-pub(crate) mod vectors;
 
 /// An instruction set that [`dispatch!`] compiles for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +140,22 @@ impl Code for u16 {
     fn to_u16(self) -> u16 {
         self
     }
+}
+
+/// Asks for the cache lines of `x`'s length that lie `distance` bytes beyond its beginning, so that a loop whose work
+/// on a line takes long does not wait for the next ones. Only a hint: no address is wrong.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn prefetch<T>(x: &[T], distance: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(x)).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let at = x.as_ptr().cast::<i8>().wrapping_add(distance + line);
+        // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, distance);
 }
 
 /// The runs of elements that share an entry: `(entry, first element, one past the last)`.

@@ -31,7 +31,7 @@ dispatch! {
 #[inline(always)]
 fn number<T: Real>(words: [u32; 4], index: usize) -> T {
     let word = words[index / 2 % 4];
-    let half = if index % 2 == 0 { word & 0xFFFF } else { word >> 16 };
+    let half = if index.is_multiple_of(2) { word & 0xFFFF } else { word >> 16 };
     // Exact: 17 bits.
     T::from_f32((half as f32 + 0.5) / 65536.0)
 }

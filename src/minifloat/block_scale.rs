@@ -46,6 +46,11 @@ impl BlockElement {
         self.max_value
     }
 
+    /// ⌊log2 max⌋, `emax` of the specification.
+    pub const fn max_exponent(self) -> i32 {
+        normalized(self.max_value).1
+    }
+
     /// Bits after the leading one of the largest value.
     pub const fn mantissa_bits(self) -> u32 {
         self.mantissa_bits

@@ -10,17 +10,21 @@
 //! [`Recipe::observer`]: crate::recipe::Recipe::observer
 //! [`Recipe::freeze`]: crate::recipe::Recipe::freeze
 
+mod counts;
+mod grid;
 mod moving_average;
+mod pass;
 mod summary;
+mod tally;
 
 use core::fmt;
 use std::sync::Arc;
 
 use ndarray::{ArrayRef, Dimension};
 
-use crate::calibration::{Evidence, Histogram, Regions, Values};
+use crate::calibration::{Histogram, Regions};
 use crate::element::Element;
-use crate::error::{ConfigError, Error, Result, ShapeError};
+use crate::error::{ConfigError, DataError, Error, Result, ShapeError};
 use crate::granularity::Granularity;
 use crate::tensor::{NonFinite, Scheme, TensorView};
 
@@ -29,8 +33,11 @@ pub use summary::Summary;
 
 /// Statistics of the tensors that it has seen, one summary for each region.
 ///
-/// Memory: at most `16 · bins` bytes for each region, whatever the number of values; while a tensor is observed as
-/// much again.
+/// Memory, whatever the number of values: for each region at most `2 · bins` counts of the narrowest of 1, 2, 4 or 8
+/// bytes that holds the largest count; or 8 bytes for each bin that is not empty, where that is less (so never more
+/// than 8 bytes for each value). [`bytes`](Self::bytes) says how much it is. While a tensor is observed or an observer
+/// merged, as much again, and for each thread `16 · bins` bytes or 0.6 MiB, if that is more. Where memory is refused,
+/// the observer stays as it was, and the error is [`DataError::Memory`].
 ///
 /// ```
 /// use lowbit::prelude::*;
@@ -142,15 +149,33 @@ impl Observer {
         &self.summaries
     }
 
-    /// Counts the values of `tensor`: any shape that is cut into as many regions.
-    ///
-    /// Time O(n), on several threads where the tensor is large. After an error nothing of the tensor is counted.
+    /// Bytes on the heap, but for the granularity.
+    pub fn bytes(&self) -> usize {
+        let list = self.summaries.capacity() * size_of::<Summary>();
+        self.summaries.iter().fold(list, |sum, summary| sum.saturating_add(summary.bytes()))
+    }
+
+    /// What calibrations read of each region, in the order of the tiling; one histogram is made at a time.
     ///
     /// # Errors
     ///
-    /// [`ShapeError::RegionCount`] for another number of regions;
-    /// [`DataError::NotANumber`](crate::DataError::NotANumber) and
-    /// [`DataError::Infinite`](crate::DataError::Infinite) unless the policy is to skip.
+    /// [`DataError::NoData`] for a region without values.
+    pub fn finish(&self) -> impl Iterator<Item = Result<Histogram, DataError>> + '_ {
+        let histogram =
+            |(region, summary): (usize, &Summary)| summary.to_histogram().ok_or(DataError::NoData { region });
+        self.summaries.iter().enumerate().map(histogram)
+    }
+
+    /// Counts the values of `tensor`: any shape that is cut into as many regions.
+    ///
+    /// Time O(n) and one pass over memory, on several threads where the tensor is large. After an error nothing of the
+    /// tensor is counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::RegionCount`] for another number of regions; [`DataError::NotANumber`] and
+    /// [`DataError::Infinite`], with the index of the first such value, unless the policy is to skip and count them;
+    /// [`DataError::Memory`] where memory cannot hold the counts.
     pub fn observe<A: Element, D: Dimension>(&mut self, tensor: &ArrayRef<A, D>) -> Result<()> {
         let tensor = TensorView::new(tensor);
         let tiling = self.granularity.tiling(tensor.shape())?;
@@ -159,24 +184,10 @@ impl Observer {
             return Ok(());
         }
         let regions = Regions::new(&tensor, &tiling, self.non_finite);
-        let seen = regions.map(|region| {
-            let mut summary = Summary::new(self.bins);
-            match region.evidence() {
-                Evidence::Values(Values::F32(values)) => {
-                    summary.observe(values.iter().map(|&x| f64::from(x)))
-                }
-                Evidence::Values(Values::F64(values)) => summary.observe(values.iter().copied()),
-                Evidence::Histogram(_) => {}
+        for (region, next) in pass::observe(&regions, &self.summaries, self.bins)? {
+            if let Some(summary) = self.summaries.get_mut(region) {
+                *summary = next;
             }
-            Ok(summary)
-        })?;
-        let mut skipped = vec![0; self.summaries.len()];
-        if self.non_finite != NonFinite::Error {
-            regions.count_skipped(&mut skipped);
-        }
-        for ((summary, seen), skipped) in self.summaries.iter_mut().zip(&seen).zip(skipped) {
-            summary.merge(seen);
-            summary.skip(skipped);
         }
         Ok(())
     }
@@ -186,7 +197,8 @@ impl Observer {
     /// # Errors
     ///
     /// [`ConfigError::Conflict`] for an observer of another granularity, policy or resolution;
-    /// [`ShapeError::RegionCount`] for one of another number of regions. Nothing is added then.
+    /// [`ShapeError::RegionCount`] for one of another number of regions; [`DataError::Memory`] where memory cannot hold
+    /// the counts. Nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.granularity.to_string() != other.granularity.to_string() {
             return Err(conflict("an observer of another granularity"));
@@ -198,27 +210,18 @@ impl Observer {
             return Err(conflict("an observer of another resolution"));
         }
         Scheme::check_regions(other.summaries.len(), self.summaries.len(), &[])?;
-        for (summary, other) in self.summaries.iter_mut().zip(&other.summaries) {
-            summary.merge(other);
+        let mut merged = counts::reserved(self.summaries.len())?;
+        let mut sum = Vec::new();
+        for (summary, other) in self.summaries.iter().zip(&other.summaries) {
+            merged.push(summary.merged(other, &mut sum)?);
         }
+        self.summaries = merged;
         Ok(())
     }
 }
 
 fn conflict(setting: &'static str) -> Error {
     ConfigError::Conflict { setting, to: "this observer" }.into()
-}
-
-impl Summary {
-    /// The summary as a calibration reads it; `None` if there are no values.
-    pub fn to_histogram(&self) -> Option<Histogram> {
-        let (min, max) = self.min_max()?;
-        let (low, counts) = self.histogram();
-        let high = (low + counts.len() as f64 * self.width()).min(f64::MAX);
-        let low = low.max(-f64::MAX);
-        let histogram = Histogram::new(low, high, counts.to_vec()).ok()?;
-        histogram.with_extremes(min, max).ok()
-    }
 }
 
 /// Same granularity, policy and resolution, and the same summaries.

@@ -4,29 +4,29 @@
 //! pairs, exactly. The exponent is a function of the smallest and the largest value alone. Observing and merging
 //! therefore commute: any split of the data, in any order, gives the same summary, bit for bit.
 
+use crate::calibration::{Evidence, Histogram, Moments};
+use crate::error::DataError;
+
+use super::counts::{Counts, reserve};
+use super::grid::{Span, shift_down};
+use super::tally::join;
+
 /// The exact extremes of a stream of values, and their counts in bins of a width of a power of two.
 ///
-/// Memory: at most `2 · bins` counts of 8 bytes, whatever the number of values.
+/// Memory, whatever the number of values: at most `2 · bins` counts of the narrowest of 1, 2, 4 or 8 bytes that holds
+/// the largest of them; or 8 bytes for each bin that is not empty, where that is less.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "Parts", into = "Parts"))]
 pub struct Summary {
     bins: usize,
-    /// The width of a bin is 2^exponent.
-    exponent: i32,
-    /// The number of the first bin: bin i holds the values from i · 2^exponent on.
-    first: i64,
-    counts: Vec<u64>,
+    span: Span,
+    counts: Counts,
     /// The extremes; in no order as long as there are no values.
     min: f64,
     max: f64,
     skipped: u64,
 }
-
-/// Bins are at least 2^-40 of the largest magnitude, so that their numbers are exact.
-const DIGITS: i32 = 40;
-/// The narrowest bins, whose reciprocal width is finite.
-const MIN_EXPONENT: i32 = -1000;
 
 impl Summary {
     /// A summary of no values that will have at least `bins` bins from the smallest to the largest value (fewer only
@@ -34,13 +34,32 @@ impl Summary {
     pub(super) const fn new(bins: usize) -> Self {
         Self {
             bins,
-            exponent: MIN_EXPONENT,
-            first: 0,
-            counts: Vec::new(),
+            span: Span::NONE,
+            counts: Counts::none(),
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             skipped: 0,
         }
+    }
+
+    /// The summary of values in `range` with `counts` in the bins of `span`, which is that of the range.
+    pub(super) const fn from_parts(bins: usize, range: (f64, f64), span: Span, counts: Counts) -> Self {
+        Self { bins, span, counts, min: range.0, max: range.1, skipped: 0 }
+    }
+
+    /// The same with other counts.
+    pub(super) const fn with_counts(&self, counts: Counts) -> Self {
+        Self { counts, ..*self }
+    }
+
+    /// The same with `skipped` values skipped.
+    pub(super) fn with_skipped(self, skipped: u64) -> Self {
+        Self { skipped, ..self }
+    }
+
+    /// A copy.
+    pub(super) fn try_clone(&self) -> Result<Self, DataError> {
+        Ok(self.with_counts(self.counts.try_clone()?))
     }
 
     /// The least number of bins over the range.
@@ -50,7 +69,9 @@ impl Summary {
 
     /// The number of values.
     pub fn count(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        let mut sum = 0u64;
+        self.counts.for_each(|_, count| sum = sum.saturating_add(count));
+        sum
     }
 
     /// The number of non-finite values that were skipped.
@@ -65,110 +86,107 @@ impl Summary {
 
     /// The width of a bin: a power of two.
     pub fn width(&self) -> f64 {
-        power_of_two(self.exponent)
+        self.span.width()
     }
 
-    /// The lower edge of the first bin, and the counts.
-    pub(super) fn histogram(&self) -> (f64, &[u64]) {
-        (self.first as f64 * self.width(), &self.counts)
+    /// The bytes that the counts take.
+    pub fn bytes(&self) -> usize {
+        self.counts.bytes()
     }
 
-    /// Counts `values`, of which those that are not finite are skipped.
-    pub(super) fn observe(&mut self, values: impl Iterator<Item = f64> + Clone) {
-        let (mut min, mut max) = (self.min, self.max);
-        for value in values.clone().filter(|value| value.is_finite()) {
-            // Zeros of both signs are one value.
-            min = min.min(value + 0.0);
-            max = max.max(value + 0.0);
+    pub(super) const fn span(&self) -> &Span {
+        &self.span
+    }
+
+    pub(super) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The summary as a calibration reads it: a count for each bin, and the exact extremes. `None` if there are no
+    /// values.
+    pub fn to_histogram(&self) -> Option<Histogram> {
+        let (min, max) = self.min_max()?;
+        let (first, width) = (self.span.first as f64, self.width());
+        let mut counts = vec![0; self.span.bins];
+        self.counts.add_to(&mut counts, 0, 0, 0);
+        let low = (first * width).max(-f64::MAX);
+        let high = ((first + self.span.bins as f64) * width).min(f64::MAX);
+        Histogram::new(low, high, counts).ok()?.with_extremes(min, max).ok()
+    }
+
+    /// The most bins of a histogram of magnitudes.
+    const MAX_MAGNITUDE_BINS: u64 = 1 << 16;
+
+    /// The histogram of the magnitudes, from zero on. `None` if there are no values.
+    ///
+    /// As bins are aligned at zero, each bin of negative values is the mirror image of one of positive ones: its count
+    /// is added there, and nothing is spread. Only a negative value exactly on an edge counts in the bin below that
+    /// edge, not above: the counts are those of |x| with every value in its closed bin. Merging summaries and taking
+    /// magnitudes commute.
+    ///
+    /// Bins are of the summary's width, or of the least power of two that needs no more than 65536.
+    pub fn magnitudes(&self) -> Option<Histogram> {
+        let (min, max) = self.min_max()?;
+        let last = self.span.first + self.span.bins as i64 - 1;
+        // The mirror image of bin i is bin -1 - i.
+        let mirrored = |bin: i64| if bin < 0 { !bin } else { bin };
+        let most = mirrored(self.span.first).max(mirrored(last)) as u64;
+        let mut shift = 0;
+        while most >> shift >= Self::MAX_MAGNITUDE_BINS {
+            shift += 1;
         }
-        self.widen(min, max);
-        let (scale, first) = (power_of_two(-self.exponent), self.first);
-        for value in values {
-            if !value.is_finite() {
-                self.skipped += 1;
-            } else if let Some(count) = self.counts.get_mut((bin_of(value, scale) - first) as usize) {
-                *count = count.saturating_add(1);
-            }
-        }
-    }
-
-    /// Counts `more` values as skipped.
-    pub(super) fn skip(&mut self, more: u64) {
-        self.skipped = self.skipped.saturating_add(more);
-    }
-
-    /// Adds what `other` has counted.
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.skipped = self.skipped.saturating_add(other.skipped);
-        let Some((min, max)) = other.min_max() else { return };
-        self.widen(self.min.min(min), self.max.max(max));
-        let shift = self.exponent - other.exponent;
-        for (bin, &count) in (other.first..).zip(&other.counts) {
-            let bin = shift_down(bin, shift) - self.first;
-            if let Some(into) = self.counts.get_mut(bin as usize) {
+        let mut counts = vec![0u64; (most >> shift) as usize + 1];
+        self.counts.for_each(|bin, count| {
+            let at = shift_down(mirrored(self.span.first + bin as i64), shift);
+            if let Some(into) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
                 *into = into.saturating_add(count);
             }
-        }
+        });
+        let width = self.width() * (1u64 << shift) as f64;
+        let high = (counts.len() as f64 * width).min(f64::MAX);
+        let least = if min <= 0.0 && max >= 0.0 { 0.0 } else { min.abs().min(max.abs()) };
+        Histogram::new(0.0, high, counts).ok()?.with_extremes(least, min.abs().max(max.abs())).ok()
     }
 
-    /// Makes room for the range `[min, max]`, which holds the present one: coarser bins if need be.
-    fn widen(&mut self, min: f64, max: f64) {
-        if min > max || (min == self.min && max == self.max) {
-            return;
+    /// Mean and spread of the values, from the counts of the bins: off by at most half a bin. `None` if there are none.
+    pub fn moments(&self) -> Option<Moments> {
+        Evidence::Histogram(&self.to_histogram()?).moments()
+    }
+
+    /// Adds the counts to `sum`, those of the bins of `span`.
+    pub(super) fn add_counts(&self, sum: &mut [u64], span: &Span) {
+        self.counts.add_to(sum, self.span.first, span.exponent - self.span.exponent, span.first);
+    }
+
+    /// This summary with what `other` has counted; `sum` is working memory.
+    pub(super) fn merged(&self, other: &Self, sum: &mut Vec<u64>) -> Result<Self, DataError> {
+        let skipped = self.skipped.saturating_add(other.skipped);
+        if other.min_max().is_none() {
+            return Ok(self.try_clone()?.with_skipped(skipped));
         }
-        let exponent = exponent_of(min, max, self.bins);
-        let scale = power_of_two(-exponent);
-        let (first, last) = (bin_of(min, scale), bin_of(max, scale));
-        let mut counts = vec![0u64; (last - first + 1) as usize];
-        for (bin, &count) in (self.first..).zip(&self.counts) {
-            let bin = shift_down(bin, exponent - self.exponent) - first;
-            if let Some(into) = counts.get_mut(bin as usize) {
-                *into = into.saturating_add(count);
+        if self.min_max().is_none() {
+            return Ok(other.try_clone()?.with_skipped(skipped));
+        }
+        let (min, max) = (self.min.min(other.min), self.max.max(other.max));
+        let span = Span::new(min, max, self.bins);
+        let done = |counts| Self::from_parts(self.bins, (min, max), span, counts).with_skipped(skipped);
+        if let (Some(a), Some(b)) = (self.counts.entries(), other.counts.entries()) {
+            let place = |from: Span| {
+                move |bin: u32| {
+                    let number = shift_down(from.first + i64::from(bin), span.exponent - from.exponent);
+                    (number - span.first) as u32
+                }
+            };
+            if let Some(entries) = join((a, place(self.span)), (b, place(other.span)))? {
+                return Ok(done(Counts::from_entries(&entries, span.bins)?));
             }
         }
-        *self = Self { exponent, first, counts, min, max, ..*self };
-    }
-}
-
-/// 2^exponent; the exponents in use are those of normal numbers.
-const fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((exponent + 1023) as u64) << 52)
-}
-
-/// The exponent of the largest power of two that is not above `value`, a positive number; that of the smallest
-/// normal number for smaller ones.
-const fn floor_log2(value: f64) -> i32 {
-    let biased = (value.to_bits() >> 52) as i32;
-    if biased == 0 { -1022 } else { biased - 1023 }
-}
-
-/// The number of the bin of `value`; `scale` is the reciprocal width. Exact.
-fn bin_of(value: f64, scale: f64) -> i64 {
-    let scaled = value * scale;
-    // A product that underflows has lost its sign's meaning.
-    if scaled == 0.0 && value < 0.0 { -1 } else { scaled.floor() as i64 }
-}
-
-/// Bin numbers after `shift` pairwise additions.
-fn shift_down(bin: i64, shift: i32) -> i64 {
-    bin >> shift.clamp(0, 63)
-}
-
-/// The exponent of the width for the range `[min, max]`: the least with no more than `2 · bins` bins, and never of
-/// bins too narrow to be numbered. It never decreases as the range grows.
-fn exponent_of(min: f64, max: f64, bins: usize) -> i32 {
-    let largest = max.abs().max(min.abs());
-    let narrowest = (floor_log2(largest) - DIGITS).max(MIN_EXPONENT);
-    // From one step below the least that can do, by the width of the range in units that cannot overflow.
-    let spread = max * 0.5 - min * 0.5;
-    let mut exponent = (floor_log2(spread / bins as f64) - 1).max(narrowest);
-    loop {
-        let scale = power_of_two(-exponent);
-        let span = bin_of(max, scale).saturating_sub(bin_of(min, scale));
-        if span < 2 * bins as i64 {
-            return exponent;
-        }
-        exponent += 1;
+        sum.clear();
+        reserve(sum, span.bins)?;
+        sum.resize(span.bins, 0);
+        self.add_counts(sum, &span);
+        other.add_counts(sum, &span);
+        Ok(done(Counts::from_dense(sum)?))
     }
 }
 
@@ -177,7 +195,10 @@ fn exponent_of(min: f64, max: f64, bins: usize) -> i32 {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Parts {
     bins: usize,
+    /// The count of every bin; empty if only some are listed.
     counts: Vec<u64>,
+    /// The bins that are not empty, in order, each with its count; empty if all are listed.
+    entries: Vec<(u32, u32)>,
     /// Missing while there are no values.
     min_max: Option<(f64, f64)>,
     skipped: u64,
@@ -187,7 +208,15 @@ struct Parts {
 impl From<Summary> for Parts {
     fn from(summary: Summary) -> Self {
         let min_max = summary.min_max();
-        Self { bins: summary.bins, counts: summary.counts, min_max, skipped: summary.skipped }
+        let (mut counts, mut entries) = (Vec::new(), Vec::new());
+        match summary.counts {
+            Counts::Sparse(list) => entries = list,
+            dense => {
+                counts.resize(summary.span.bins, 0);
+                dense.add_to(&mut counts, 0, 0, 0);
+            }
+        }
+        Self { bins: summary.bins, counts, entries, min_max, skipped: summary.skipped }
     }
 }
 
@@ -196,26 +225,40 @@ impl TryFrom<Parts> for Summary {
     type Error = crate::Error;
 
     fn try_from(parts: Parts) -> crate::Result<Self> {
-        let Parts { bins, counts, min_max, skipped } = parts;
+        let Parts { bins, counts, entries, min_max, skipped } = parts;
         super::check_bins(bins)?;
-        let mut summary = Self { skipped, ..Self::new(bins) };
         let bad = || crate::FormatError::Entry {
             name: "summary".to_owned(),
-            found: format!("{} counts over {min_max:?}", counts.len()),
+            found: format!("{} counts and {} entries over {min_max:?}", counts.len(), entries.len()),
             expected: "as many counts as the range has bins, with values at both ends".to_owned(),
         };
-        if let Some((min, max)) = min_max {
-            if !(min.is_finite() && max.is_finite() && min <= max) {
+        let Some((min, max)) = min_max else {
+            if !(counts.is_empty() && entries.is_empty()) {
                 return Err(bad().into());
             }
-            summary.widen(min + 0.0, max + 0.0);
-        }
-        // A value at each extreme: the first and the last bin are never empty.
-        let ends = [counts.first(), counts.last()].into_iter().flatten().all(|&count| count > 0);
-        if counts.len() != summary.counts.len() || !ends {
+            return Ok(Self::new(bins).with_skipped(skipped));
+        };
+        if !(min.is_finite() && max.is_finite() && min <= max) {
             return Err(bad().into());
         }
-        summary.counts = counts;
-        Ok(summary)
+        let (min, max) = (min + 0.0, max + 0.0);
+        let span = Span::new(min, max, bins);
+        // A value at each extreme: the first and the last bin are never empty.
+        let counts = if entries.is_empty() {
+            let ends = [counts.first(), counts.last()].into_iter().all(|end| end.is_some_and(|&n| n > 0));
+            if counts.len() != span.bins || !ends {
+                return Err(bad().into());
+            }
+            Counts::from_dense(&counts)?
+        } else {
+            let ordered = entries.windows(2).all(|pair| matches!(pair, [a, b] if a.0 < b.0));
+            let filled = entries.iter().all(|entry| entry.1 > 0);
+            let ends = [entries.first(), entries.last()].map(|end| end.map(|end| end.0 as usize));
+            if !(counts.is_empty() && ordered && filled && ends == [Some(0), Some(span.bins - 1)]) {
+                return Err(bad().into());
+            }
+            Counts::from_entries(&entries, span.bins)?
+        };
+        Ok(Self::from_parts(bins, (min, max), span, counts).with_skipped(skipped))
     }
 }

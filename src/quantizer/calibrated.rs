@@ -38,3 +38,232 @@ pub fn fit_all_calibrated(
     notes.extend(found);
     Ok(())
 }
+
+/// [`Quantizer`](super::Quantizer) and the setter `calibration` of a method that is a calibrated range on a
+/// [`LevelScheme`](crate::tensor::LevelScheme): what its `level_scheme` says, with a field `calibration`.
+macro_rules! on_levels {
+    ($method:ident) => {
+        impl $method {
+            /// How ranges are found. The default is [`MinMax`](crate::calibration::MinMax).
+            pub fn calibration(
+                mut self,
+                calibration: impl $crate::calibration::Calibration + 'static,
+            ) -> Self {
+                self.calibration = std::sync::Arc::new(calibration);
+                self
+            }
+        }
+
+        impl $crate::quantizer::Quantizer for $method {
+            fn scheme(&self) -> $crate::error::Result<$crate::tensor::Scheme> {
+                Ok(self.level_scheme()?.into())
+            }
+
+            fn fit(
+                &self,
+                region: &$crate::calibration::Region<'_>,
+                scheme: &$crate::tensor::Scheme,
+            ) -> $crate::error::Result<$crate::quantizer::Fit> {
+                $crate::quantizer::fit_calibrated(&self.calibration, region, scheme)
+            }
+
+            fn fit_all(
+                &self,
+                regions: &$crate::calibration::Regions<'_, '_>,
+                scheme: &$crate::tensor::Scheme,
+                grids: &mut $crate::tensor::Grids,
+                notes: &mut $crate::tensor::Notes,
+            ) -> $crate::error::Result<()> {
+                $crate::quantizer::fit_all_calibrated(&self.calibration, regions, scheme, grids, notes)
+            }
+        }
+    };
+}
+
+pub(super) use on_levels;
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, ArrayView1, Ix1, Ix2};
+
+    use crate::calibration::{Region, Regions};
+    use crate::error::{DataError, Error, Result};
+    use crate::quantizer::{Fit, Quantizer};
+    use crate::recipe::{QuantizerExt, Recipe};
+    use crate::solve::samples::SplitMix64;
+    use crate::tensor::{Grids, Notes, Scheme};
+
+    /// One text of each kind of method on levels, with its calibration open.
+    const METHODS: [&str; 20] = [
+        "log(bits=4, base=2, signed=true, rounding=exponent, scales=power(2), calibration=",
+        "log(bits=5, base=sqrt2, signed=true, rounding=level, scales=power(sqrt2), calibration=",
+        "log(bits=3, base=1.5, signed=false, rounding=exponent, scales=f16, calibration=",
+        "inq(bits=4, scales=power(2), calibration=",
+        "apot(bits=5, term-bits=2, signed=true, scales=f32, calibration=",
+        "apot(bits=3, term-bits=3, signed=false, scales=bf16, calibration=",
+        "normal-float(bits=4, scales=f32, calibration=",
+        "normal-float(bits=3, scales=e4m3fn, calibration=",
+        "normal-float(bits=4, scales=two-level(dynamic, block=256, centered=true), calibration=",
+        "bitsandbytes-fp4(scales=f32, calibration=",
+        "dynamic(signed=true, scales=f32, calibration=",
+        "dynamic(signed=false, scales=f32, calibration=",
+        "float(e4m3fn, scales=f32, calibration=",
+        "float(e5m2fnuz, scales=power(2), calibration=",
+        "float(e2m1, scales=two-level(6, block=8, outer=f16), calibration=",
+        "mx(e4m3, scale-mode=floor, calibration=",
+        "mx(e2m1, scale-mode=ceil, calibration=",
+        "mx(e3m2, scale-mode=round-up, calibration=",
+        "mx(int8, scale-mode=even, calibration=",
+        "nvfp4(calibration=",
+    ];
+
+    fn recipe(method: &str, calibration: &str) -> Recipe {
+        format!("{method}{calibration}); granularity=subchannel(32, axis=0)").parse().unwrap()
+    }
+
+    fn laplace(rows: usize, columns: usize) -> Array2<f32> {
+        let mut random = SplitMix64(77);
+        Array2::from_shape_fn((rows, columns), |(i, _)| (random.laplace() * 2f64.powi(i as i32 % 5)) as f32)
+    }
+
+    #[test]
+    fn text_forms_come_back() {
+        for method in METHODS {
+            for calibration in ["minmax", "mse", "percentile(99.9)", "kl(variant=nvidia, bins=300)"] {
+                let text = recipe(method, calibration).quantizer().to_string();
+                assert!(text.starts_with(method), "{text}");
+                let again: Recipe = text.parse().unwrap();
+                assert_eq!(again.quantizer().to_string(), text);
+            }
+        }
+        let shortest: Recipe = "float(e5m2, unscaled=true)".parse().unwrap();
+        assert_eq!(shortest.quantizer().to_string(), "float(e5m2, unscaled=true)");
+        assert_eq!(
+            "mx(e2m1)".parse::<Recipe>().unwrap().quantizer().to_string(),
+            format!("{}minmax)", "mx(e2m1, scale-mode=floor, calibration=")
+        );
+        for text in [
+            "mx",
+            "mx(e4m3fn)",
+            "mx(e2m1, scales=f32)",
+            "nvfp4(scales=f32)",
+            "float",
+            "float(e9)",
+            "log(bits=1)",
+            "log(base=1)",
+            "inq(bits=1)",
+            "apot(term-bits=9)",
+            "normal-float(bits=1)",
+            "dynamic(signed=perhaps)",
+        ] {
+            assert!(text.parse::<Recipe>().is_err(), "{text}");
+        }
+    }
+
+    /// The method without its way through all regions.
+    #[derive(Debug)]
+    struct OneByOne(Recipe);
+
+    impl core::fmt::Display for OneByOne {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            self.0.quantizer().fmt(f)
+        }
+    }
+
+    impl Quantizer for OneByOne {
+        fn scheme(&self) -> Result<Scheme> {
+            self.0.quantizer().scheme()
+        }
+
+        fn fit(&self, region: &Region<'_>, scheme: &Scheme) -> Result<Fit> {
+            self.0.quantizer().fit(region, scheme)
+        }
+
+        fn fit_all(
+            &self,
+            regions: &Regions<'_, '_>,
+            scheme: &Scheme,
+            grids: &mut Grids,
+            notes: &mut Notes,
+        ) -> Result<()> {
+            let fits = regions.map(|region| self.fit(region, scheme))?;
+            for (region, fit) in fits.into_iter().enumerate() {
+                grids.push(fit.grid)?;
+                notes.extend(fit.note.map(|note| (region, note)));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_regions_at_once_are_each_of_them() {
+        let x = laplace(6, 100);
+        for method in METHODS {
+            for calibration in ["minmax", "mse", "percentile(98)"] {
+                let all = recipe(method, calibration);
+                let one = OneByOne(all.clone())
+                    .granularity(crate::granularity::PerSubChannel::runs(ndarray::Axis(0), 32));
+                assert_eq!(all.quantize(&x).unwrap(), one.quantize(&x).unwrap(), "{method}{calibration})");
+            }
+        }
+    }
+
+    #[test]
+    fn least_squared_error_is_never_worse_than_the_ends() {
+        let x = laplace(40, 32);
+        let errors = |recipe: Recipe| -> Vec<f64> {
+            let back = recipe.quantize(&x).unwrap().dequantize::<f32, Ix2>().unwrap();
+            let error = |(x, y): (ArrayView1<'_, f32>, ArrayView1<'_, f32>)| {
+                x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum::<f64>()
+            };
+            x.rows().into_iter().zip(back.rows()).map(error).collect()
+        };
+        // Two-level scales are rounded after the search.
+        for method in
+            METHODS.into_iter().filter(|method| !method.contains("two-level") && !method.starts_with("nvfp4"))
+        {
+            let (plain, searched) = (errors(recipe(method, "minmax")), errors(recipe(method, "mse")));
+            for (plain, searched) in plain.iter().zip(&searched) {
+                assert!(*searched <= plain * (1.0 + 1e-5), "{method}: {searched} {plain}");
+            }
+            // Of 8-bit integers a smaller power of two clips, and a larger one halves the resolution.
+            let better = searched.iter().sum::<f64>() < plain.iter().sum();
+            assert!(better || method.starts_with("mx(int8"), "{method}");
+        }
+    }
+
+    #[test]
+    fn bad_input_is_refused_or_survived() {
+        for method in METHODS {
+            for calibration in ["minmax", "mse"] {
+                let recipe: Recipe = format!("{method}{calibration})").parse().unwrap();
+                let back = |x: &Array1<f32>| recipe.quantize(x).map(|q| q.dequantize::<f32, Ix1>().unwrap());
+                let zeros = back(&Array1::zeros(40)).unwrap();
+                assert!(zeros.iter().all(|&value| value == 0.0), "{method}");
+                let mut x = Array1::<f32>::ones(40);
+                x[7] = f32::NAN;
+                assert!(
+                    matches!(back(&x), Err(Error::Data(DataError::NotANumber { index })) if index == [7]),
+                    "{method}"
+                );
+                x[7] = f32::NEG_INFINITY;
+                assert!(matches!(back(&x), Err(Error::Data(DataError::Infinite { .. }))), "{method}");
+                for magnitude in [f32::MAX, 1e30, f32::MIN_POSITIVE, 1e-45] {
+                    let x = Array1::from_shape_fn(40, |i| magnitude * [1.0, -0.5, 0.0][i % 3]);
+                    // Scales in narrow types hold neither.
+                    match back(&x) {
+                        Ok(back) => assert!(
+                            back.iter().all(|value| value.is_finite()),
+                            "{method}{calibration}), {magnitude:e}: {back}"
+                        ),
+                        Err(error) => assert!(
+                            matches!(error, Error::Data(DataError::ScaleStorage { region: 0, .. }))
+                                && ["f16", "e4m3fn, cal"].iter().any(|narrow| method.contains(narrow)),
+                            "{method}{calibration}), {magnitude:e}: {error}"
+                        ),
+                    }
+                }
+            }
+        }
+    }
+}

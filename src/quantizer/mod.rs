@@ -70,8 +70,29 @@
 //! [`fit_calibrated`] and [`fit_all_calibrated`]. A method with a faster way through many regions overrides
 //! [`Quantizer::fit_all`]; a test then holds the two paths equal.
 
+mod apot;
+mod binary_code;
+mod bitsandbytes;
+mod block_format;
+mod block_search;
 mod calibrated;
+mod ecsq;
+mod evidence;
+mod floating_point;
+mod hqq;
+mod inq;
+mod kmeans;
+mod lloyd_max;
+mod log;
+mod mx;
+mod normal_float;
+mod nvfp4;
+mod piecewise;
+mod product;
 mod sign;
+mod ternary;
+#[cfg(test)]
+mod testing;
 mod uniform;
 
 use core::fmt;
@@ -85,8 +106,27 @@ use crate::tensor::{
     PiecewiseGrid, QuantizedTensor, Scheme, TensorView, VectorGrid,
 };
 
+pub use crate::solve::kmeans::Clusters;
+pub use apot::Apot;
+pub use binary_code::BinaryCode;
+pub use bitsandbytes::{BitsandbytesFp4, DynamicMap};
+pub use block_format::BlockFormat;
+pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
+pub use ecsq::Ecsq;
+pub use floating_point::FloatingPoint;
+pub use hqq::Hqq;
+pub use inq::Inq;
+pub use kmeans::KMeans;
+pub use lloyd_max::LloydMax;
+pub use log::Log;
+pub use mx::{Mx, MxElement};
+pub use normal_float::NormalFloat;
+pub use nvfp4::NvFp4;
+pub use piecewise::{BreakPoint, PiecewiseLinear};
+pub use product::ProductQuantization;
 pub use sign::Sign;
+pub use ternary::{Ternary, TernaryScale};
 pub(crate) use uniform::Symmetry;
 pub use uniform::{Codes, SymmetricRange, Uniform};
 
@@ -126,7 +166,7 @@ pub trait Quantizer: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`](crate::ConfigError) for a configuration that cannot work.
+    /// [`ConfigError`] for a configuration that cannot work.
     fn scheme(&self) -> Result<Scheme>;
 
     /// Whether [`fit`](Self::fit) heeds [`Region::importance`]. Importance is an error for methods that do not.

@@ -13,10 +13,10 @@
 use core::fmt;
 
 use crate::bits::BitWidth;
-use crate::calibration::Region;
+use crate::calibration::{Region, Regions};
 use crate::element::FloatType;
 use crate::error::Result;
-use crate::tensor::{BinaryCodeGrid, BinaryCodeScheme, Scheme};
+use crate::tensor::{BinaryCodeGrid, BinaryCodeScheme, Grids, Notes, Scheme};
 
 use super::{Fit, Quantizer};
 
@@ -52,6 +52,17 @@ impl Quantizer for Sign {
 
     fn fit(&self, _region: &Region<'_>, _scheme: &Scheme) -> Result<Fit> {
         Ok(BinaryCodeGrid { coefficients: vec![1.0] }.into())
+    }
+
+    /// Reads nothing of the data, so that infinities have their sign too.
+    fn fit_all(
+        &self,
+        regions: &Regions<'_, '_>,
+        _scheme: &Scheme,
+        grids: &mut Grids,
+        _notes: &mut Notes,
+    ) -> Result<()> {
+        (0..regions.len()).try_for_each(|_| grids.push(BinaryCodeGrid { coefficients: vec![1.0] }.into()))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::calibration::{Calibration, MinMax, Region, Regions};
 use crate::element::FloatType;
 use crate::error::{ConfigError, Result};
 use crate::names::named;
-use crate::tensor::{AffineScheme, CodeRange, Grids, Notes, ScaleOverflow, Scheme};
+use crate::tensor::{AffineScheme, CodeRange, Grids, Notes, ScaleOverflow, ScaleStorage, Scheme};
 
 use super::{Fit, Quantizer, fit_all_calibrated, fit_calibrated};
 
@@ -81,7 +81,7 @@ pub struct Uniform {
     range: Option<SymmetricRange>,
     codes: Option<Codes>,
     code_range: Option<CodeRange>,
-    scales: FloatType,
+    scales: ScaleStorage,
     overflow: ScaleOverflow,
     calibration: Arc<dyn Calibration>,
 }
@@ -110,7 +110,7 @@ impl Uniform {
             range: None,
             codes: None,
             code_range: None,
-            scales: FloatType::F32,
+            scales: ScaleStorage::Float(FloatType::F32),
             overflow: ScaleOverflow::Error,
             calibration: Arc::new(MinMax),
         }
@@ -143,8 +143,8 @@ impl Uniform {
     }
 
     /// The storage type of scales and real zero points. A scale that it cannot hold is an error.
-    pub fn scales(mut self, storage: FloatType) -> Self {
-        self.scales = storage;
+    pub fn scales(mut self, storage: impl Into<ScaleStorage>) -> Self {
+        self.scales = storage.into();
         self
     }
 

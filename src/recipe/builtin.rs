@@ -11,8 +11,11 @@ use crate::calibration::{
 };
 use crate::error::{ConfigError, ParseError};
 use crate::granularity::{Blocks, PerChannel, PerGroup, PerLayer, PerSubChannel};
-use crate::quantizer::{Codes, Sign, SymmetricRange, Symmetry, Uniform};
-use crate::tensor::CodeRange;
+use crate::quantizer::{
+    BinaryCode, BlockSearch, Codes, Ecsq, Hqq, KMeans, LloydMax, PiecewiseLinear, ProductQuantization, Sign,
+    SymmetricRange, Symmetry, Ternary, Uniform,
+};
+use crate::tensor::{CodeRange, LevelTable, ScaleStorage};
 
 use super::Registry;
 use crate::text::{Arguments, number};
@@ -20,10 +23,31 @@ use crate::text::{Arguments, number};
 pub(super) fn register(registry: &mut Registry) {
     registry.add_quantizer("uniform", |arguments, registry| Ok(Arc::new(uniform(arguments, registry)?)));
 
+    registry.add_quantizer("binary-code", |arguments, _| Ok(Arc::new(binary_code(arguments)?)));
+    registry.add_quantizer("ecsq", |arguments, _| Ok(Arc::new(ecsq(arguments)?)));
+    registry.add_quantizer("lloyd-max", |arguments, registry| Ok(Arc::new(lloyd_max(arguments, registry)?)));
+    registry.add_quantizer("piecewise-linear", |arguments, registry| {
+        Ok(Arc::new(piecewise_linear(arguments, registry)?))
+    });
+    registry.add_quantizer("ternary", |mut arguments, _| {
+        let mut ternary = Ternary::new(arguments.parse("scale")?.unwrap_or_default());
+        if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+            ternary = ternary.scales(storage);
+        }
+        arguments.finish()?;
+        Ok(Arc::new(ternary))
+    });
+    registry.add_quantizer("kmeans", |arguments, registry| Ok(Arc::new(kmeans(arguments, registry)?)));
+    registry.add_quantizer("product-quantization", |arguments, _| Ok(Arc::new(product(arguments)?)));
+    super::levels::register(registry);
+
     registry.add_quantizer("sign", |arguments, _| {
         arguments.finish()?;
         Ok(Arc::new(Sign))
     });
+
+    registry.add_quantizer("block-search", |arguments, _| Ok(Arc::new(block_search(arguments)?)));
+    registry.add_quantizer("hqq", |arguments, _| Ok(Arc::new(Hqq::read(arguments)?)));
 
     registry.add_calibration("minmax", |arguments, _| {
         arguments.finish()?;
@@ -154,7 +178,7 @@ fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform,
         let end = |text| number("code range", text);
         uniform = uniform.code_range(CodeRange::new(end(ends.0)?, end(ends.1)?)?);
     }
-    if let Some(storage) = arguments.parse("scales")? {
+    if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
         uniform = uniform.scales(storage);
     }
     if let Some(text) = arguments.optional("widen-scales")
@@ -167,6 +191,138 @@ fn uniform(mut arguments: Arguments<'_>, registry: &Registry) -> Result<Uniform,
     }
     arguments.finish()?;
     Ok(uniform)
+}
+
+fn binary_code(mut arguments: Arguments<'_>) -> Result<BinaryCode, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let mut method = BinaryCode::of_rule(arguments.optional("rule").unwrap_or("best"), bits)?;
+    if let Some(rounds) = arguments.optional("rounds") {
+        method = method.rounds(number("number of rounds", rounds)?);
+    }
+    if let Some(storage) = arguments.parse("coefficients")? {
+        method = method.coefficients(storage);
+    }
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn ecsq(mut arguments: Arguments<'_>) -> Result<Ecsq, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let mut method = match (arguments.optional("entropy"), arguments.optional("lambda")) {
+        (Some(entropy), None) => Ecsq::of_entropy(bits, number("entropy", entropy)?)?,
+        (None, Some(lambda)) => Ecsq::of_lambda(bits, number("lambda", lambda)?)?,
+        (None, None) => return Err(arguments.problem("entropy", "missing")),
+        (Some(_), Some(_)) => return Err(arguments.problem("lambda", "given beside entropy")),
+    };
+    if let Some(storage) = arguments.parse("levels")? {
+        method = method.levels(storage);
+    }
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn lloyd_max(mut arguments: Arguments<'_>, registry: &Registry) -> Result<LloydMax, ParseError> {
+    let bits = arguments.required("bits")?.parse()?;
+    let method = if let Some(density) = arguments.parse("density")? {
+        let mut method = LloydMax::of(density, bits);
+        if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+            method = method.scales(storage);
+        }
+        if let Some(text) = arguments.optional("calibration") {
+            method = method.calibration(registry.parse_calibration(text)?);
+        }
+        method
+    } else {
+        let mut method = LloydMax::empirical(bits);
+        if let Some(storage) = arguments.parse("levels")? {
+            method = method.levels(storage);
+        }
+        if let Some(count) = arguments.optional("iterations") {
+            method = method.iterations(number("number of iterations", count)?);
+        }
+        method
+    };
+    arguments.finish()?;
+    Ok(method)
+}
+
+fn piecewise_linear(
+    mut arguments: Arguments<'_>,
+    registry: &Registry,
+) -> Result<PiecewiseLinear, ParseError> {
+    let mut method = PiecewiseLinear::new(arguments.required("bits")?.parse()?)?;
+    if let Some(rule) = arguments.parse("break-point")? {
+        method = method.break_point(rule);
+    }
+    if let Some(storage) = arguments.parse("parameters")? {
+        method = method.parameters(storage);
+    }
+    if let Some(text) = arguments.optional("calibration") {
+        method = method.calibration(registry.parse_calibration(text)?);
+    }
+    arguments.finish()?;
+    Ok(method)
+}
+
+/// `table` is NF-k for the given bits if it is not given; bits that are not those of a given table are a conflict.
+fn block_search(mut arguments: Arguments<'_>) -> Result<BlockSearch, ParseError> {
+    let bits: Option<BitWidth> = arguments.parse("bits")?;
+    let table: LevelTable = match (arguments.optional("table"), bits) {
+        (Some(table), _) => table.parse()?,
+        (None, Some(bits)) => LevelTable::normal_float(bits)?,
+        (None, None) => return Err(arguments.problem("table", "missing")),
+    };
+    if bits.is_some_and(|bits| bits != table.bits()) {
+        return Err(
+            ConfigError::Conflict { setting: "another width of codes", to: "this level table" }.into()
+        );
+    }
+    let mut search = BlockSearch::new(table, arguments.required("scale-bits")?.parse()?)?;
+    if let Some(count) = arguments.optional("outer-scales") {
+        search = search.outer_scales(number("number of outer scales", count)?)?;
+    }
+    if let Some(rounds) = arguments.optional("learned") {
+        search = search.learned(number("rounds of learning", rounds)?)?;
+    }
+    arguments.finish()?;
+    Ok(search)
+}
+
+fn kmeans(mut arguments: Arguments<'_>, registry: &Registry) -> Result<KMeans, ParseError> {
+    let mut kmeans = KMeans::new(arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT));
+    if let Some(storage) = arguments.parse("levels")? {
+        kmeans = kmeans.levels(storage);
+    }
+    if let Some(text) = arguments.optional("shared")
+        && number("shared", text)?
+    {
+        kmeans = kmeans.shared();
+    }
+    if let Some(storage) = arguments.parse::<ScaleStorage>("scales")? {
+        kmeans = kmeans.scales(storage);
+    }
+    if let Some(text) = arguments.optional("calibration") {
+        kmeans = kmeans.calibration(registry.parse_calibration(text)?);
+    }
+    arguments.finish()?;
+    Ok(kmeans)
+}
+
+fn product(mut arguments: Arguments<'_>) -> Result<ProductQuantization, ParseError> {
+    let bits = arguments.parse("bits")?.unwrap_or(BitWidth::EIGHT);
+    let dimension = number("dimension", arguments.required("dimension")?)?;
+    let mut product = ProductQuantization::new(bits, dimension)?;
+    if let Some(storage) = arguments.parse("vectors")? {
+        product = product.vectors(storage);
+    }
+    if let Some(text) = arguments.optional("seed") {
+        product = product.seed(number("seed", text)?);
+    }
+    if let Some(text) = arguments.optional("iterations") {
+        product = product.iterations(number("iterations", text)?);
+    }
+    arguments.finish()?;
+    Ok(product)
 }
 
 fn percentile(mut arguments: Arguments<'_>) -> Result<Percentile, ParseError> {

@@ -1,8 +1,34 @@
 //! The composed whole: a [`Recipe`] is a quantizer, a granularity and an encoding; [`Frozen`] is a recipe
 //! whose grids are finished.
 //!
-//! The same recipe serves static and dynamic quantization: unfrozen it finds the grids at each call, frozen it
-//! has them. A recipe's text form round-trips through `Display` and `FromStr`:
+//! The same recipe serves static and dynamic quantization. *Dynamic*: the recipe itself finds the grids at each call,
+//! one for the tensor ([`PerLayer`]) or one for each row, a token or an image (`PerChannel::new(Axis(0))`); what a row
+//! gets does not depend on the rows beside it. *Static*: a frozen recipe has its grids, from a tensor at hand or from an
+//! observer of many.
+//!
+//! ```
+//! use lowbit::prelude::*;
+//! use ndarray::array;
+//!
+//! let per_tensor = Uniform::asymmetric(BitWidth::EIGHT).granularity(PerLayer);
+//! let per_row = Uniform::asymmetric(BitWidth::EIGHT).granularity(PerChannel::new(Axis(0)));
+//!
+//! // Two tokens, one a hundred times larger than the other.
+//! let tokens = array![[0.0f32, 1.0, 2.55], [0.0, 100.0, 255.0]];
+//! assert_eq!(per_tensor.quantize(&tokens)?.codes().as_u8(), Some(&[0u8, 1, 3, 0, 100, 255][..]));
+//! assert_eq!(per_row.quantize(&tokens)?.codes().as_u8(), Some(&[0u8, 100, 255, 0, 100, 255][..]));
+//! // Any number of tokens: ranges are found at each call.
+//! assert_eq!(per_row.quantize(&array![[4.0f32, 0.0]])?.codes().as_u8(), Some(&[255u8, 0][..]));
+//!
+//! // Static: what was observed is the range of whatever comes, and larger values saturate.
+//! let mut observer = per_tensor.observer(&[2, 3])?;
+//! observer.observe(&tokens)?;
+//! let activation = per_tensor.freeze(&observer)?;
+//! assert_eq!(activation.quantize(&array![[4.0f32, 300.0]])?.codes().as_u8(), Some(&[4u8, 255][..]));
+//! # Ok::<(), lowbit::Error>(())
+//! ```
+//!
+//! A recipe's text form round-trips through `Display` and `FromStr`:
 //!
 //! ```
 //! use lowbit::prelude::*;
@@ -24,9 +50,11 @@
 //! # Ok::<(), lowbit::Error>(())
 //! ```
 
+mod block_format;
 mod builtin;
 mod ext;
 mod frozen;
+mod levels;
 mod observe;
 mod registry;
 
@@ -172,12 +200,15 @@ impl Recipe {
     /// ```
     /// use lowbit::prelude::*;
     ///
-    /// let weights = ndarray::array![0.0f32, 1.0, 2.0, 3.0];
+    /// let weights = ndarray::array![0.0f32, 1.0, 2.0, 3.5];
     /// let importance = ndarray::array![1.0f32, 1.0, 1.0, 1e6];
     /// let recipe = Recipe::new(KMeans::new(BitWidth::new(1)?));
     /// let q = recipe.quantize_weighted(&weights, &importance)?;
     /// // The value that matters has a level to itself.
-    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![1.0, 1.0, 1.0, 3.0]);
+    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![1.0, 1.0, 1.0, 3.5]);
+    /// // Without importance the pairs are nearer.
+    /// let q = recipe.quantize(&weights)?;
+    /// assert_eq!(q.dequantize::<f32, ndarray::Ix1>()?, ndarray::array![0.5, 0.5, 2.75, 2.75]);
     /// # Ok::<(), lowbit::Error>(())
     /// ```
     ///

@@ -61,9 +61,10 @@ impl Recipe {
         let mut scheme = self.scheme()?;
         loop {
             let mut grids = Grids::new(&scheme);
-            let fitted = ranges.iter().enumerate().try_for_each(|(region, &range)| -> Result<()> {
-                Ok(grids.push(scheme.grid(range, region)?)?)
-            });
+            let fitted = ranges
+                .iter()
+                .enumerate()
+                .try_for_each(|(region, &range)| -> Result<()> { grids.push(scheme.grid(range, region)?) });
             match (fitted, scheme.widened()) {
                 (Ok(()), _) => return Frozen::new(self, scheme, grids),
                 (Err(error), Some(wider)) if error.is_storage() => scheme = wider,

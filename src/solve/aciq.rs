@@ -21,6 +21,8 @@
 
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
 
+use super::special::{erfc, lambert_w0};
+
 /// A symmetric density around zero, of unit parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnitDensity {
@@ -43,7 +45,7 @@ impl UnitDensity {
     /// The integrals of `p(x)` and of `x p(x)` from `t ≥ 0` on.
     fn tail(self, t: f64) -> (f64, f64) {
         match self {
-            Self::Gaussian => (0.5 * libm::erfc(t * FRAC_1_SQRT_2), (-0.5 * t * t).exp() / (2.0 * PI).sqrt()),
+            Self::Gaussian => (0.5 * erfc(t * FRAC_1_SQRT_2), (-0.5 * t * t).exp() / (2.0 * PI).sqrt()),
             Self::Laplace => {
                 let half = 0.5 * (-t).exp();
                 (half, (1.0 + t) * half)
@@ -57,7 +59,7 @@ impl UnitDensity {
         let cells = if one_sided { 2.0 * cells } else { cells };
         let c = 3.0 * cells * cells;
         match self {
-            Self::Laplace => lambert_w(c),
+            Self::Laplace => lambert_w0(c),
             Self::Gaussian => {
                 // The derivative, halved. It falls from negative through zero at the minimum.
                 let slope = |a: f64| {
@@ -132,21 +134,6 @@ fn root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
         }
     }
     0.5 * (low + high)
-}
-
-/// Lambert's W for `x ≥ 1`: the w with `w e^w = x`, by Halley's iteration.
-fn lambert_w(x: f64) -> f64 {
-    let mut w = x.ln_1p();
-    for _ in 0..50 {
-        let e = w.exp();
-        let f = w * e - x;
-        let next = w - f / (e * (w + 1.0) - (w + 2.0) * f / (2.0 * w + 2.0));
-        if (next - w).abs() <= 1e-15 * next.abs() {
-            return next;
-        }
-        w = next;
-    }
-    w
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ fn scaled(lambda: f64, source: &impl Source) -> f64 {
 ///
 /// λ = 0 gives Lloyd-Max. The best of the local minima that five starts lead to: a stationary point exactly, the
 /// global minimum usually.
+#[cfg(test)]
 pub(crate) fn ecsq(density: Density, levels: usize, lambda: f64) -> Option<ScalarQuantizer> {
     Some(ScalarQuantizer::new(&least_cost(&density, levels, lambda)?, 1.0))
 }
@@ -208,6 +209,7 @@ pub(crate) struct TargetEntropy {
 /// the levels of least error need less, and not where entropy as a function of λ jumps, as it does for the uniform
 /// density between whole numbers of equal cells: a Lagrangian reaches the convex hull of the curve of rate and
 /// distortion only. A target in a gap gets the quantizer at its lower end.
+#[cfg(test)]
 pub(crate) fn ecsq_of_entropy(density: Density, levels: usize, bits: f64) -> Option<TargetEntropy> {
     let (cells, lambda) = least_error(&density, levels, bits, 1e-7)?;
     Some(TargetEntropy { quantizer: ScalarQuantizer::new(&cells, 1.0), lambda })

@@ -143,6 +143,7 @@ impl Magnitudes {
     }
 
     /// The largest magnitude, in units.
+    #[cfg(test)]
     pub(crate) fn max(&self) -> f64 {
         self.values.last().copied().unwrap_or(0.0)
     }

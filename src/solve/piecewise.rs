@@ -31,6 +31,7 @@ pub(crate) struct PieceSteps {
 impl PieceSteps {
     /// The levels of the paper: `2^(bits - 2)` in each of four pieces, their ends included, `2^bits - 3` of them
     /// different. `None` unless `bits` is 3 to 16.
+    #[cfg(test)]
     pub(crate) fn paper(bits: u32) -> Option<Self> {
         let piece = Self::piece(bits).filter(|&piece| piece > 1)?;
         Some(Self { centre: piece - 1, tail: piece - 1 })

@@ -18,6 +18,7 @@ use core::f64::consts::FRAC_1_SQRT_2;
 const INVERSE_ROOT_TAU: f64 = 0.398_942_280_401_432_7;
 
 /// The error function, 2/√π ∫₀ˣ exp(−t²) dt.
+#[cfg(test)]
 pub(crate) fn erf(x: f64) -> f64 {
     libm::erf(x)
 }

@@ -40,6 +40,7 @@ pub(crate) fn by_rule(magnitudes: &Magnitudes) -> Ternary {
 }
 
 /// The best scale for a given threshold. All zeros if no magnitude is above it.
+#[cfg(test)]
 pub(crate) fn with_threshold(magnitudes: &Magnitudes, threshold: f64) -> Ternary {
     let threshold = threshold / magnitudes.unit();
     in_units(magnitudes, threshold, magnitudes.below(threshold.next_up()))

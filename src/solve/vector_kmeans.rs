@@ -193,8 +193,8 @@ impl<T: Real> Vectors<T> {
         let d = self.dimension;
         let k = centroids.len() / d;
         let narrow: Vec<T> = centroids.iter().map(|&c| <T as Element>::from_f64(c)).collect();
-        let table = Table::new(&narrow, d, self.weights.is_some());
-        nearest(&self.x, self.weights.as_deref(), &table, found);
+        let table = Table::new(&narrow, d);
+        nearest(&self.x, d, self.weights.as_deref(), &table, found);
         let mut result = Assignment {
             sums: vec![(0.0, 0.0); centroids.len()],
             clusters: vec![(0.0, 0.0, 0); k],

@@ -102,7 +102,9 @@ impl Levels {
         for (pair, threshold) in self.order.windows(2).zip(&self.thresholds) {
             let (low, high) = (self.values[usize::from(pair[0])], self.values[usize::from(pair[1])]);
             let (Threshold::From(at) | Threshold::Above(at)) = *threshold;
-            assert!(low < high && low < at && at < high || low == 0.0 && high == 0.0 && at == 0.0);
+            // A level may end at itself, where only it is exact.
+            let begins = low < at || (low == at && matches!(threshold, Threshold::Above(_)));
+            assert!(low < high && begins && at < high || low == 0.0 && high == 0.0 && at == 0.0);
         }
         let mut codes = self.order.clone();
         codes.sort_unstable();

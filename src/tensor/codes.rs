@@ -169,6 +169,24 @@ impl PackedCodes {
         Some(sign_extend(field, self.sign_bit()))
     }
 
+    /// Bit `bit` of every code, as a stream of bits of its own: that of code `i` is bit `i mod 8` of byte `i / 8`. Of
+    /// [binary codes](crate::tensor::BinaryCodeScheme) this is the plane of signs of one coefficient. `None` for a bit
+    /// that the codes do not have. Allocates.
+    pub fn bit_plane(&self, bit: u32) -> Option<Vec<u8>> {
+        if bit >= self.bits.get() {
+            return None;
+        }
+        let mut plane = vec![0u8; self.len.div_ceil(8)];
+        let mut index = 0usize;
+        self.for_each(0..self.len, &mut |code| {
+            if let Some(byte) = plane.get_mut(index / 8) {
+                *byte |= ((code >> bit & 1) as u8) << (index % 8);
+            }
+            index += 1;
+        });
+        Some(plane)
+    }
+
     /// All codes in order. To read many at once, [`unpack_into`](Self::unpack_into) is faster.
     pub fn iter(&self) -> impl Iterator<Item = i32> + '_ {
         (0..self.len).filter_map(|index| self.get(index))

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::kernel::reduce::error_sums;
 use crate::metrics::Errors;
 use crate::parallel;
+use crate::solve::scalar::entropy;
 
 use super::affine::ZeroPointRule;
 use super::decode::decodes_in_f64;
@@ -106,6 +107,39 @@ impl QuantizedTensor {
         Some((range.low() - slack, range.high() + slack))
     }
 
+    /// The entropy of the codes in bits for each code: what an ideal entropy coder needs that knows how frequent each code
+    /// is in its region. Parameters are not counted. NaN for a tensor without elements.
+    ///
+    /// `H = Σ nᵣ/n · Σₖ −pᵣₖ log₂ pᵣₖ` over the regions r and their codes k.
+    pub fn entropy(&self) -> f64 {
+        let regions = self.tiling().regions();
+        let codes = self.scheme().codes();
+        let bits = parallel::map_indices(regions, self.len(), Vec::new, |counts: &mut Vec<u64>, region| {
+            counts.clear();
+            counts.resize(codes.count() as usize, 0);
+            let mut total = 0u64;
+            self.for_each_code(region, &mut |code: i32| {
+                if let Some(count) = counts.get_mut((code - codes.min()) as usize) {
+                    *count += 1;
+                }
+                total += 1;
+            });
+            (total, entropy(counts) * total as f64)
+        });
+        let (total, bits) = bits.into_iter().fold((0, 0.0), |(n, sum), (m, bits)| (n + m, sum + bits));
+        bits / total as f64
+    }
+
+    /// Calls `look` for each code of a region.
+    fn for_each_code(&self, region: usize, look: &mut impl FnMut(i32)) {
+        for run in self.tiling().region_runs(region) {
+            let at = |index| self.scheme().code_of(self.tiling(), index).unwrap_or(index);
+            if !run.is_empty() {
+                self.codes().for_each(at(run.start)..at(run.end - 1) + 1, look);
+            }
+        }
+    }
+
     /// The share of the available codes that occur, over all regions: 1 if every region uses every code.
     /// NaN for a tensor without elements.
     pub fn codes_used(&self) -> f64 {
@@ -125,12 +159,7 @@ impl QuantizedTensor {
                     used += 1;
                 }
             };
-            for run in self.tiling().region_runs(region) {
-                let at = |index| self.scheme().code_of(self.tiling(), index).unwrap_or(index);
-                if !run.is_empty() {
-                    self.codes().for_each(at(run.start)..at(run.end - 1) + 1, &mut look);
-                }
-            }
+            self.for_each_code(region, &mut look);
             used
         });
         used.into_iter().sum::<u64>() as f64 / (regions as f64 * f64::from(codes.count()))

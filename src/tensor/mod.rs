@@ -35,7 +35,9 @@ pub use codebook::{CodebookGrid, CodebookGrids, CodebookScheme};
 pub use codes::PackedCodes;
 pub use encoding::{Dialect, Encoding, NonFinite, Rounding};
 pub use grids::{Grid, Grids};
-pub use levels::{LevelGrid, LevelGrids, LevelScheme, LevelTable, Levels, LogRounding};
+pub use levels::{
+    LevelDensity, LevelGrid, LevelGrids, LevelScheme, LevelTable, Levels, LogRounding, ScaleRule,
+};
 pub use piecewise::{PiecewiseGrid, PiecewiseGrids, PiecewiseScheme};
 pub use quantized::{Note, Notes, QuantizedTensor};
 pub use scales::{PowerBase, ScaleArray, ScaleStorage};
@@ -46,5 +48,7 @@ pub use view::TensorView;
 
 pub(crate) use codes::sign_extend;
 pub(crate) use encode::{Decide, Uniforms, decider};
+pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};
+pub(crate) use view::unravel;

@@ -197,7 +197,7 @@ impl Grids {
         mut read: impl FnMut(&Parameter) -> Result<OwnedNumbers, E>,
     ) -> Result<Self, E> {
         let parameters = scheme.parameters(tiling)?;
-        let mut numbers = parameters.iter().map(|parameter| read(parameter));
+        let mut numbers = parameters.iter().map(&mut read);
         let mut next = || numbers.next().unwrap_or(Ok(OwnedNumbers::Float(FloatArray::new(FloatType::F32))));
         let grids = match scheme {
             Scheme::Affine(scheme) => {

@@ -419,6 +419,18 @@ impl QuantizedTensor {
         self.encode_from(tensor, encoding, None)
     }
 
+    /// Encodes `tensor` on the codebooks that are there, by thresholds of one's own: for each region those between its
+    /// levels, ascending. A value on a threshold gets the upper level.
+    pub(crate) fn encode_by_thresholds(
+        &mut self,
+        tensor: &TensorView<'_>,
+        encoding: &Encoding,
+        thresholds: &[Vec<f64>],
+    ) -> Result<()> {
+        let Self { scheme, tiling, grids, codes, .. } = self;
+        super::encode::encode_by_thresholds(tensor, tiling, (scheme, grids), encoding, thresholds, codes)
+    }
+
     /// As [`encode`](Self::encode), with the numbers of stochastic rounding from elsewhere.
     pub(crate) fn encode_from(
         &mut self,

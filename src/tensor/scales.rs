@@ -114,19 +114,32 @@ impl ScaleStorage {
         }
     }
 
-    /// The positive `scale` as stored; infinite or zero where it does not fit. Two-level scales are rounded to f32
-    /// here, and once more when all of them are known.
+    /// The positive `scale` as stored; infinite or zero where it does not fit. Two-level scales are rounded when all of
+    /// them are known, and are as they are here if an f32 holds them.
     pub fn round(self, scale: f64) -> f64 {
         match self {
             Self::Float(storage) => storage.round(scale),
-            Self::Power(base) if scale > 0.0 && scale.is_finite() => {
+            // The largest power stands for what is nearer to the next one, but not for what no f32 is.
+            Self::Power(_) if scale > FloatType::F32.max_value() => f64::INFINITY,
+            Self::Power(base) if scale > 0.0 => {
                 FloatType::F32.round(base.power(base.nearest_exponent(scale)))
             }
             Self::Power(_) => f64::NAN,
             // A negative scale has no place in a format without sign.
             Self::Minifloat(format) if scale < 0.0 && !format.is_signed() => f64::NAN,
             Self::Minifloat(format) => FloatType::F32.round(format.round(scale, Overflow::NonFinite)),
-            Self::TwoLevel(_) => FloatType::F32.round(scale),
+            Self::TwoLevel(_) => {
+                let rounded = FloatType::F32.round(scale);
+                if rounded == 0.0 || rounded.is_infinite() { rounded } else { scale }
+            }
+        }
+    }
+
+    /// The scale of a region of zeros: 1, or 0 where it would count among others.
+    pub(crate) fn of_zeros(self) -> f64 {
+        match self {
+            Self::TwoLevel(_) => 0.0,
+            _ => self.round(1.0),
         }
     }
 
@@ -148,7 +161,8 @@ impl ScaleStorage {
                 let nearest = self.round(value);
                 if nearest > value { self.next_down(nearest) } else { nearest }
             }
-            Self::TwoLevel(_) => FloatType::F32.at_most(value),
+            // The largest scale comes back with the roundings of its code and of the outer scale.
+            Self::TwoLevel(_) => FloatType::F32.at_most(value * (1.0 - 1e-6)),
         }
     }
 
@@ -194,6 +208,24 @@ impl ScaleStorage {
 impl From<FloatType> for ScaleStorage {
     fn from(storage: FloatType) -> Self {
         Self::Float(storage)
+    }
+}
+
+impl From<Minifloat> for ScaleStorage {
+    fn from(format: Minifloat) -> Self {
+        Self::Minifloat(format)
+    }
+}
+
+impl From<PowerBase> for ScaleStorage {
+    fn from(base: PowerBase) -> Self {
+        Self::Power(base)
+    }
+}
+
+impl From<TwoLevel> for ScaleStorage {
+    fn from(rule: TwoLevel) -> Self {
+        Self::TwoLevel(rule)
     }
 }
 
@@ -363,7 +395,7 @@ impl ScaleArray {
             Self::Minifloat { format, codes } => {
                 codes.push(format.encode(scale, Overflow::Saturate).unwrap_or_default().into());
             }
-            Self::TwoLevel(scales) => scales.push(scale as f32),
+            Self::TwoLevel(scales) => scales.push(scale),
         }
     }
 
@@ -433,10 +465,12 @@ impl ScaleArray {
     }
 
     /// The error for a scale of the next region that its storage cannot hold: it would become zero, infinite or NaN.
+    /// Two-level scales may be zero.
     pub(crate) fn check_next(&self, scale: f64) -> Result<(), DataError> {
         let (region, storage) = (self.len(), self.storage());
         let stored = storage.round(scale);
-        if stored == 0.0 || !stored.is_finite() {
+        let vanished = stored == 0.0 && !(scale == 0.0 && matches!(self, Self::TwoLevel(_)));
+        if vanished || !stored.is_finite() {
             return Err(DataError::ScaleStorage { region, scale, stored, storage });
         }
         Ok(())
@@ -486,8 +520,8 @@ mod tests {
             assert_eq!(PowerBase::SQRT_2.nearest_exponent(PowerBase::SQRT_2.power(exponent)), exponent);
         }
         // The boundary in the logarithmic domain: √2 · 2^k.
-        assert_eq!(PowerBase::TWO.nearest_exponent(1.4142), 0);
-        assert_eq!(PowerBase::TWO.nearest_exponent(1.4143), 1);
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.414), 0);
+        assert_eq!(PowerBase::TWO.nearest_exponent(1.415), 1);
         assert_eq!(PowerBase::TWO.nearest_exponent(f64::MIN_POSITIVE), -126);
         assert!(PowerBase::new(1.0).is_err() && PowerBase::new(f64::NAN).is_err());
     }

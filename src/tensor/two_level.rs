@@ -10,7 +10,7 @@ use ndarray::ArrayView1;
 
 use crate::bits::BitWidth;
 use crate::element::{Element, FloatType};
-use crate::error::{ConfigError, Error, ParseError, Result};
+use crate::error::{ConfigError, ParseError, Result};
 use crate::granularity::{AxisGroup, Tiling};
 use crate::minifloat::Minifloat;
 use crate::text::{self, Arguments};
@@ -27,7 +27,9 @@ use super::view::TensorView;
 /// How two-level scales are stored: codes for the scales, in blocks that share an outer scale.
 ///
 /// The scales of all regions, in order, are a tensor of one axis; it is cut into blocks, and each block is quantized
-/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros.
+/// symmetrically on its largest scale. A scale may become zero: its region then decodes to zeros. It may also become
+/// larger than it was, so that values next to the largest f32 may come back infinite. In a floating-point
+/// format a scale that is not zero gets the smallest positive number at least.
 ///
 /// ```
 /// use lowbit::prelude::*;
@@ -169,6 +171,16 @@ impl TwoLevel {
         Ok(scheme.grid(ClippingRange::new(-largest, largest)?, block)?)
     }
 
+    /// The smallest scale that is not zero under an outer scale, of codes that can tell it from zero.
+    fn least(self, outer: &Grid) -> Option<f32> {
+        match (self.codes, outer) {
+            (ScaleCodes::Minifloat(format), Grid::Levels(outer)) if !self.centered => {
+                Some((outer.scale * format.min_positive()) as f32)
+            }
+            _ => None,
+        }
+    }
+
     /// How `count` scales are cut into blocks.
     pub(crate) fn tiling(self, count: usize) -> Result<Tiling> {
         Tiling::new(&[count], vec![AxisGroup { axes: vec![0], block: self.block }])
@@ -234,11 +246,14 @@ pub struct TwoLevelScales {
     quantized: Option<Box<QuantizedTensor>>,
     /// The scales as wanted before, and as decoded after that. Not stored.
     values: Vec<f32>,
+    /// The largest magnitude of a scale of each block before it was rounded, so that the outer scale is rounded once.
+    /// Only until all scales are known.
+    largest: Vec<f64>,
 }
 
 impl TwoLevelScales {
     pub(super) const fn new(rule: TwoLevel) -> Self {
-        Self { rule, mean: 0.0, quantized: None, values: Vec::new() }
+        Self { rule, mean: 0.0, quantized: None, values: Vec::new(), largest: Vec::new() }
     }
 
     /// Scales from their codes: a tensor of one axis in the scheme and the blocks of `rule`.
@@ -260,7 +275,8 @@ impl TwoLevelScales {
                 ConfigError::Scale { index: 0, scale: mean.into(), rule: "the mean of the scales" }.into()
             );
         }
-        let mut scales = Self { rule, mean, quantized: Some(Box::new(quantized)), values: Vec::new() };
+        let quantized = Some(Box::new(quantized));
+        let mut scales = Self { rule, mean, quantized, values: Vec::new(), largest: Vec::new() };
         scales.decode();
         scales.check()?;
         Ok(scales)
@@ -294,8 +310,13 @@ impl TwoLevelScales {
             .map_or(0, |codes| codes.codes().as_bytes().len() as u64 * 8 + codes.grids().bits())
     }
 
-    pub(super) fn push(&mut self, scale: f32) {
-        self.values.push(scale);
+    pub(super) fn push(&mut self, scale: f64) {
+        let block = self.rule.block.map_or(0, |block| self.values.len() / block);
+        match self.largest.get_mut(block) {
+            Some(largest) => *largest = largest.max(scale.abs()),
+            None => self.largest.push(scale.abs()),
+        }
+        self.values.push(scale as f32);
         self.quantized = None;
     }
 
@@ -317,10 +338,23 @@ impl TwoLevelScales {
         let mut grids = Grids::new(&scheme);
         for block in 0..tiling.regions() {
             let runs = tiling.region_runs(block);
-            let scales = runs.into_iter().flat_map(|run| self.values.get(run).unwrap_or_default());
-            let largest = scales.fold(0.0f32, |largest, scale| largest.max(scale.abs()));
-            grids.push(self.rule.outer_grid(&scheme, largest.into(), block)?)?;
+            let largest = match self.largest.get(block) {
+                Some(&largest) if !self.rule.centered => largest,
+                _ => {
+                    let scales = runs.iter().flat_map(|run| self.values.get(run.clone()).unwrap_or_default());
+                    scales.fold(0.0f32, |largest, scale| largest.max(scale.abs())).into()
+                }
+            };
+            let outer = self.rule.outer_grid(&scheme, largest, block)?;
+            if let Some(least) = self.rule.least(&outer) {
+                for run in runs {
+                    let scales = self.values.get_mut(run).unwrap_or_default().iter_mut();
+                    scales.filter(|scale| **scale > 0.0).for_each(|scale| *scale = scale.max(least));
+                }
+            }
+            grids.push(outer)?;
         }
+        self.largest = Vec::new();
         let mut quantized = QuantizedTensor::empty(scheme.clone());
         quantized.refill(&scheme, tiling, FloatType::F32, None);
         *quantized.parts().grids = grids;
@@ -338,6 +372,8 @@ impl TwoLevelScales {
         if self.rule.centered {
             self.values.iter_mut().for_each(|scale| *scale += self.mean);
         }
+        // A code beside the largest scale may lead beyond what f32 holds.
+        self.values.iter_mut().for_each(|scale| *scale = scale.clamp(-f32::MAX, f32::MAX));
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
@@ -375,7 +411,7 @@ impl From<TwoLevelScales> for Parts {
 
 #[cfg(feature = "serde")]
 impl TryFrom<Parts> for TwoLevelScales {
-    type Error = Error;
+    type Error = crate::Error;
 
     fn try_from(parts: Parts) -> Result<Self> {
         let arguments = text::call(&parts.rule)?;

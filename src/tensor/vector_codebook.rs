@@ -47,6 +47,12 @@ impl VectorScheme {
         Ok(Self { bits, dimension, storage })
     }
 
+    /// The same vectors in another type.
+    pub const fn with_storage(mut self, storage: FloatType) -> Self {
+        self.storage = storage;
+        self
+    }
+
     /// The stored width of a code, which stands for a whole vector.
     pub const fn bits(&self) -> BitWidth {
         self.bits
@@ -121,8 +127,8 @@ pub(crate) struct Places {
 
 impl Places {
     /// The number of vectors.
-    pub(crate) const fn count(&self) -> usize {
-        if self.line == 0 { 0 } else { self.len / self.line * self.per_line }
+    pub(crate) fn count(&self) -> usize {
+        self.len.checked_div(self.line).map_or(0, |lines| lines * self.per_line)
     }
 
     /// The first element of vector `vector`, which may be one past the last.
@@ -131,6 +137,14 @@ impl Places {
             return 0;
         }
         vector / self.per_line * self.line + vector % self.per_line * self.dimension
+    }
+
+    /// The end of the line of element `index`, where its last vector may be cut short; none where `d` divides lines.
+    pub(crate) const fn ragged_end(&self, index: usize) -> Option<usize> {
+        if self.line == 0 || self.line.is_multiple_of(self.dimension) {
+            return None;
+        }
+        Some((index / self.line + 1) * self.line)
     }
 
     /// The vector of element `index`, and its place in that.

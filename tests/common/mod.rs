@@ -1,6 +1,8 @@
 //! What several test files share: random numbers, the reference data sets, configurations to try.
 #![allow(dead_code, unused_macros, unreachable_pub, reason = "no test file uses all of it")]
 
+pub mod methods;
+
 use lowbit::prelude::*;
 use lowbit::{Element, FloatType};
 use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn};

@@ -19,7 +19,7 @@ pub(crate) mod ops;
 pub(crate) use glyphs::{Glyphs, LABELS, SIDE, key, unit};
 pub(crate) use info::Info;
 pub(crate) use network::{
-    EPSILON, Hook, LAYERS, Layer, Network, fully_connected, parameter_shapes, to_planes,
+    EPSILON, Hook, LAYERS, Layer, Map, Network, fully_connected, parameter_shapes, right, to_planes,
 };
 
 /// The shipped network, as the bytes of a safetensors file.

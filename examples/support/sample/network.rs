@@ -93,6 +93,10 @@ pub(crate) fn parameter_shapes(layers: &[Layer]) -> Vec<(String, Vec<usize>)> {
 /// the input of its layer.
 pub(crate) type Hook<'a> = dyn FnMut(&str, ArrayViewD<'_, f32>) + 'a;
 
+/// What [`Network::forward_mapped`] calls: as a [`Hook`], with the input to
+/// take in place of that one.
+pub(crate) type Map<'a> = dyn FnMut(&str, ArrayD<f32>) -> Result<ArrayD<f32>> + 'a;
+
 /// The sample network with some weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
@@ -159,7 +163,7 @@ impl Network {
     pub(crate) fn forward(&self, batch: &Array4<f32>) -> Array2<f32> {
         let mut logits = Array2::zeros((0, LABELS.len()));
         for images in batch.axis_chunks_iter(Axis(0), CHUNK) {
-            let some = self.run(images, None);
+            let some = self.run(images, None).expect("only a map can fail");
             logits.append(Axis(0), some.view()).expect("one column per class");
         }
         logits
@@ -169,26 +173,27 @@ impl Network {
     /// every convolution (batch, channel, row, column) and dense layer (batch,
     /// feature) by the name of the layer's weight tensor.
     pub(crate) fn forward_with(&self, batch: &Array4<f32>, hook: &mut Hook<'_>) -> Array2<f32> {
-        self.run(batch.view(), Some(hook))
+        let mut look = |name: &str, input: ArrayD<f32>| {
+            hook(name, input.view());
+            Ok(input)
+        };
+        self.run(batch.view(), Some(&mut look)).expect("the input has its own shape")
+    }
+
+    /// [`forward`](Self::forward) in one piece, where every convolution and
+    /// dense layer gets what `map` makes of its input, of the same shape: the
+    /// network with quantized activations.
+    pub(crate) fn forward_mapped(&self, batch: &Array4<f32>, map: &mut Map<'_>) -> Result<Array2<f32>> {
+        self.run(batch.view(), Some(map))
     }
 
     /// Share of the images whose greatest logit is that of their label.
     pub(crate) fn accuracy(&self, images: &Array4<f32>, labels: &[usize]) -> f64 {
         assert_eq!(images.len_of(Axis(0)), labels.len(), "a label per image");
-        let logits = self.forward(images);
-        let right = logits
-            .outer_iter()
-            .zip(labels)
-            .filter(|(row, label)| {
-                let others = row.iter().enumerate();
-                let best = others.fold(0, |best, (i, x)| if *x > row[best] { i } else { best });
-                best == **label
-            })
-            .count();
-        right as f64 / labels.len() as f64
+        right(&self.forward(images), labels) as f64 / labels.len() as f64
     }
 
-    fn run(&self, images: ArrayView4<'_, f32>, mut hook: Option<&mut Hook<'_>>) -> Array2<f32> {
+    fn run(&self, images: ArrayView4<'_, f32>, mut map: Option<&mut Map<'_>>) -> Result<Array2<f32>> {
         let (batch, channels, height, width) = images.dim();
         assert_eq!((channels, height, width), (1, SIDE, SIDE), "image shape");
         let mut x = to_planes(images);
@@ -202,8 +207,11 @@ impl Network {
             match *layer {
                 Layer::Conv(_, conv) => {
                     let (name, weight) = next();
-                    if let Some(hook) = &mut hook {
-                        hook(name, from_planes(&x).view().into_dyn());
+                    if let Some(map) = &mut map {
+                        let input = from_planes(&x);
+                        let shape = input.raw_dim();
+                        let mapped = map(name, input.into_dyn())?;
+                        x = to_planes(mapped.view().into_shape_with_order(shape)?);
                     }
                     x = conv.apply(weight, &x);
                 }
@@ -222,16 +230,30 @@ impl Network {
                 Layer::GlobalPool => x = ops::global_pool(&x),
                 Layer::Dense(_, inputs, outputs) => {
                     let [(name, weight), (_, bias)] = [next(), next()];
-                    if let Some(hook) = &mut hook {
-                        let features = from_planes(&x).remove_axis(Axis(3)).remove_axis(Axis(2));
-                        hook(name, features.view().into_dyn());
+                    if let Some(map) = &mut map {
+                        let input = from_planes(&x);
+                        let shape = input.raw_dim();
+                        let features = input.remove_axis(Axis(3)).remove_axis(Axis(2));
+                        let mapped = map(name, features.into_dyn())?;
+                        x = to_planes(mapped.view().into_shape_with_order(shape)?);
                     }
                     x = fully_connected(weight, bias, &x, inputs, outputs);
                 }
             }
         }
-        Array2::from_shape_fn((batch, x.channels), |(i, c)| x.data[c * batch + i])
+        Ok(Array2::from_shape_fn((batch, x.channels), |(i, c)| x.data[c * batch + i]))
     }
+}
+
+/// How many rows of `logits` have their greatest value at their label.
+pub(crate) fn right(logits: &Array2<f32>, labels: &[usize]) -> usize {
+    let rows = logits.outer_iter().zip(labels);
+    rows.filter(|(row, label)| {
+        let others = row.iter().enumerate();
+        let best = others.fold(0, |best, (i, x)| if *x > row[best] { i } else { best });
+        best == **label
+    })
+    .count()
 }
 
 /// A dense layer: a pointwise convolution of a single pixel, plus a bias.

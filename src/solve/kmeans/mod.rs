@@ -16,7 +16,8 @@
 
 mod exact;
 mod histogram;
-pub(crate) mod lloyd;
+#[cfg(test)]
+mod lloyd;
 mod moments;
 mod path;
 mod refine;
@@ -36,15 +37,16 @@ const FEW_EACH: usize = 16;
 
 /// Clusters of values on a line.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Clusters {
+#[non_exhaustive]
+pub struct Clusters {
     /// The k centroids, ascending. Where there are fewer distinct values than k, the centroids are the values
     /// themselves, and the last of them is repeated.
-    pub(crate) centroids: Vec<f64>,
+    pub centroids: Vec<f64>,
     /// The sum of squared distances, with the weights as given. Where it is not exact, the values are taken to lie
     /// evenly within their bins.
-    pub(crate) squared_error: f64,
+    pub squared_error: f64,
     /// Whether no other centroids are better, up to rounding. (Another set may be as good.)
-    pub(crate) exact: bool,
+    pub exact: bool,
 }
 
 impl Clusters {

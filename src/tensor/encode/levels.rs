@@ -5,11 +5,15 @@ use crate::element::Real;
 use crate::granularity::Segment;
 use crate::kernel::Code;
 use crate::kernel::levels::{self, LevelMaps, LevelParams, Ties};
+use crate::tensor::codebook::{CodebookGrids, CodebookScheme};
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::levels::{LevelGrids, LevelScheme, LevelTable, boundary};
 use crate::tensor::scales::ScaleArray;
 
 use super::{Encoder, Pattern};
+
+/// Elements of a region for which the search in its levels is prepared.
+const PREPARED: usize = 512;
 
 /// Encodes on the levels that `add` appends for a region.
 pub(super) struct LevelEncoder<'a, A> {
@@ -45,6 +49,27 @@ impl<'a> LevelEncoder<'a, ()> {
             multiply,
             sigmoid: matches!(rounding, Rounding::StochasticSigmoid { .. }),
             nan: scheme.table().and_then(LevelTable::nan),
+        }
+    }
+
+    /// Codebooks with the thresholds between their levels.
+    pub(super) fn by_thresholds<T: Real>(
+        scheme: &CodebookScheme,
+        grids: &'a CodebookGrids,
+        thresholds: &'a [Vec<f64>],
+    ) -> LevelEncoder<'a, impl Fn(usize, &mut LevelMaps<T>) + Sync + use<'a, T>> {
+        LevelEncoder {
+            count: scheme.bits().levels() as usize,
+            add: move |region, maps: &mut LevelMaps<T>| {
+                let cuts = thresholds.get(region).map_or(&[][..], Vec::as_slice);
+                let levels = grids.values(region).take(cuts.len() + 1).map(T::from_f64);
+                let codes: Vec<u16> = (0..=cuts.len()).map(|code| code as u16).collect();
+                maps.push_known(levels, cuts.iter().map(|&cut| levels::at_least::<T>(cut, true)), &codes);
+            },
+            scales: None,
+            multiply: false,
+            sigmoid: false,
+            nan: None,
         }
     }
 
@@ -118,11 +143,15 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
                 if fresh {
                     maps.reset(self.count);
                     (self.add)(0, maps);
+                    maps.prepare();
                 }
             }
             None => {
                 maps.reset(self.count);
                 (first..).step_by(stride.max(1)).take(count).for_each(|region| (self.add)(region, maps));
+                if segment.width >= PREPARED {
+                    maps.prepare();
+                }
             }
         }
     }

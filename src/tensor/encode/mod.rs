@@ -63,6 +63,29 @@ pub(crate) fn encode_into(
     }
 }
 
+/// Writes the codes of `tensor` on codebooks, by the thresholds of each region.
+pub(crate) fn encode_by_thresholds(
+    tensor: &TensorView<'_>,
+    tiling: &Tiling,
+    (scheme, grids): (&Scheme, &Grids),
+    encoding: &Encoding,
+    thresholds: &[Vec<f64>],
+    codes: &mut PackedCodes,
+) -> Result<()> {
+    let (Scheme::Codebook(codebook), Grids::Codebook(books)) = (scheme, grids) else {
+        return Err(ConfigError::Conflict { setting: "thresholds", to: "codes without a codebook" }.into());
+    };
+    tiling.check_shape(tensor.shape())?;
+    Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
+    let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), tensor.len())?;
+    let job = Job { tensor, tiling, bits: scheme.bits().get(), encoding, uniforms: None };
+    if scheme.arithmetic(tensor.element_type()) == FloatType::F64 {
+        job.run::<f64, _>(&LevelEncoder::by_thresholds(codebook, books, thresholds), bytes)
+    } else {
+        job.run::<f32, _>(&LevelEncoder::by_thresholds(codebook, books, thresholds), bytes)
+    }
+}
+
 /// How the values of a segment become codes: one implementation for each kind of grids.
 trait Encoder<T>: Sync {
     /// The parameters of the regions of one segment, kept from segment to segment.

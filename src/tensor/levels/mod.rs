@@ -1,5 +1,7 @@
 //! Levels that all regions share, and a scale for each: `r̃ = S · level[q]`.
 
+mod density;
+mod rule;
 mod table;
 
 use core::fmt;
@@ -15,6 +17,8 @@ use super::grids::GridArrays;
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
+pub use density::LevelDensity;
+pub use rule::ScaleRule;
 pub(crate) use table::boundary;
 pub use table::{LevelTable, LogRounding};
 
@@ -33,7 +37,9 @@ pub enum Levels {
 /// Shared levels under a scale for each region: the value of code `q` is `r̃ = S · level[q]`.
 ///
 /// Codes count from 0 in the order of the table. The range `[α, β]` has the scale `max(|α|, |β|) / top`, where `top` is
-/// the largest magnitude of a level, so that the outermost level is the end of the range.
+/// the largest magnitude of a level, so that the outermost level is the end of the range; or that of another
+/// [`ScaleRule`]. A range of zero has the scale 1, or the smallest one where no level is zero; and 0 where scales are
+/// quantized themselves, so that it does not count among these.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "LevelSchemeParts", into = "LevelSchemeParts"))]
@@ -41,23 +47,45 @@ pub struct LevelScheme {
     bits: BitWidth,
     levels: Levels,
     scales: ScaleStorage,
+    rule: ScaleRule,
 }
 
 impl LevelScheme {
     /// The levels of a table, with f32 scales. Codes are of the narrowest width that holds them.
     pub fn new(table: LevelTable) -> Self {
-        Self { bits: table.bits(), levels: Levels::Table(table), scales: FloatType::F32.into() }
+        let scales = FloatType::F32.into();
+        Self { bits: table.bits(), levels: Levels::Table(table), scales, rule: ScaleRule::EndOfRange }
     }
 
     /// 2^b levels that are found in the tensor and stored in `storage`, with f32 scales.
     pub const fn learned(bits: BitWidth, storage: FloatType) -> Self {
-        Self { bits, levels: Levels::Learned(storage), scales: ScaleStorage::Float(FloatType::F32) }
+        let scales = ScaleStorage::Float(FloatType::F32);
+        Self { bits, levels: Levels::Learned(storage), scales, rule: ScaleRule::EndOfRange }
     }
 
     /// The same levels with scales stored in another way.
     pub const fn with_scales(mut self, storage: ScaleStorage) -> Self {
         self.scales = storage;
         self
+    }
+
+    /// The same levels with scales by another rule.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Conflict`] for a shared exponent of levels that are not those of a minifloat or of MXINT8, and for
+    /// a rule on levels that are found in the tensor.
+    pub fn with_rule(mut self, rule: ScaleRule) -> Result<Self, ConfigError> {
+        let fits = match rule {
+            ScaleRule::EndOfRange => true,
+            ScaleRule::SharedExponent(_) => self.table().is_some_and(|table| table.element().is_some()),
+            ScaleRule::NearestPowerOfTwo | ScaleRule::One => self.table().is_some(),
+        };
+        if !fits {
+            return Err(ConfigError::Conflict { setting: "this rule of scales", to: "these levels" });
+        }
+        self.rule = rule;
+        Ok(self)
     }
 
     /// The stored width of a code.
@@ -93,6 +121,11 @@ impl LevelScheme {
         self.scales
     }
 
+    /// How the scale of a region follows from its range.
+    pub const fn rule(&self) -> ScaleRule {
+        self.rule
+    }
+
     /// The range that a region of scale 1 covers.
     fn unit(&self) -> (f64, f64) {
         // Learned levels are normalized to 1.
@@ -100,6 +133,9 @@ impl LevelScheme {
     }
 
     /// The grid of the range `[α, β]` in region `region` (which only the errors name).
+    ///
+    /// Of a range up to the largest number of the arithmetic, the outermost level may lie beyond it: a smaller scale
+    /// keeps it finite.
     ///
     /// # Errors
     ///
@@ -114,15 +150,33 @@ impl LevelScheme {
         } else {
             range.magnitude()
         };
-        if magnitude == 0.0 {
-            return Ok(LevelGrid { scale: self.scales.round(1.0) });
+        let top = bottom.abs().max(top.abs());
+        let element = self.table().and_then(LevelTable::element);
+        let Some(mut scale) = self.rule.scale(magnitude, top, element) else {
+            return Ok(LevelGrid { scale: self.scale_of_zeros() });
+        };
+        let limit = self.scales.arithmetic().max_value();
+        let limited = magnitude <= limit && self.rule != ScaleRule::One;
+        if limited && self.rule != ScaleRule::EndOfRange && scale * top > limit {
+            // Scales of these rules are powers of two.
+            scale /= 2.0;
         }
-        let scale = magnitude / bottom.abs().max(top.abs());
-        let stored = self.scales.store(scale);
+        let mut stored = self.scales.store(scale);
         if !(stored > 0.0 && stored.is_finite()) {
             return Err(DataError::ScaleStorage { region, scale, stored, storage: self.scales });
         }
+        if limited {
+            stored = stored.min(self.scales.at_most(limit / top));
+        }
         Ok(LevelGrid { scale: stored })
+    }
+
+    /// The scale of a region of zeros: that of the storage, but the smallest one where no level is zero, so that zeros
+    /// come back as near to it as scales allow.
+    fn scale_of_zeros(&self) -> f64 {
+        let scale = self.scales.of_zeros();
+        let holds_zero = |table: &LevelTable| table.chosen().any(|level| level == 0.0);
+        if self.table().is_none_or(holds_zero) { scale } else { scale.min(self.scales.min_scale()) }
     }
 
     /// Checks a scale that the user gives for region `index`.
@@ -143,6 +197,19 @@ impl LevelScheme {
         ClippingRange::new(a.min(b), a.max(b)).unwrap_or(ClippingRange::ZERO)
     }
 
+    /// A range whose grid has this scale: the range that the levels cover, where it is one.
+    pub(crate) fn range_of_scale(&self, scale: f64) -> ClippingRange {
+        let (bottom, top) = self.unit();
+        let share = self.rule.magnitude(scale, bottom.abs().max(top.abs()));
+        match self.rule {
+            ScaleRule::SharedExponent(_) => {
+                let low = if bottom < 0.0 { -share } else { 0.0 };
+                ClippingRange::between(low, if top > 0.0 { share } else { 0.0 })
+            }
+            _ => self.range(LevelGrid { scale }),
+        }
+    }
+
     /// The scheme with its scales in the next larger type, if there is one.
     pub fn widened(&self) -> Option<Self> {
         Some(Self { scales: self.scales.wider()?, ..self.clone() })
@@ -156,7 +223,11 @@ impl fmt::Display for LevelScheme {
             Levels::Table(table) => write!(f, "{table} levels, ")?,
             Levels::Learned(storage) => write!(f, "shared {storage} levels, ")?,
         }
-        write!(f, "{}-bit codes, {} scales", self.bits, self.scales)
+        write!(f, "{}-bit codes, {} scales", self.bits, self.scales)?;
+        if self.rule != ScaleRule::EndOfRange {
+            write!(f, " by {}", self.rule)?;
+        }
+        Ok(())
     }
 }
 
@@ -167,6 +238,13 @@ struct LevelSchemeParts {
     bits: BitWidth,
     levels: Levels,
     scales: ScaleStorage,
+    #[serde(default, skip_serializing_if = "is_default")]
+    rule: ScaleRule,
+}
+
+#[cfg(feature = "serde")]
+fn is_default(rule: &ScaleRule) -> bool {
+    *rule == ScaleRule::default()
 }
 
 #[cfg(feature = "serde")]
@@ -174,21 +252,21 @@ impl TryFrom<LevelSchemeParts> for LevelScheme {
     type Error = ConfigError;
 
     fn try_from(parts: LevelSchemeParts) -> Result<Self, ConfigError> {
-        let LevelSchemeParts { bits, levels, scales } = parts;
+        let LevelSchemeParts { bits, levels, scales, rule } = parts;
         if let Levels::Table(table) = &levels
             && table.bits() != bits
         {
             return Err(ConfigError::Conflict { setting: "another width of codes", to: "this level table" });
         }
-        Ok(Self { bits, levels, scales })
+        Self { bits, levels, scales, rule: ScaleRule::EndOfRange }.with_rule(rule)
     }
 }
 
 #[cfg(feature = "serde")]
 impl From<LevelScheme> for LevelSchemeParts {
     fn from(scheme: LevelScheme) -> Self {
-        let LevelScheme { bits, levels, scales } = scheme;
-        Self { bits, levels, scales }
+        let LevelScheme { bits, levels, scales, rule } = scheme;
+        Self { bits, levels, scales, rule }
     }
 }
 
@@ -222,6 +300,29 @@ impl LevelGrids {
     /// The levels that are stored with the tensor, in the order of codes.
     pub const fn levels(&self) -> Option<&FloatArray> {
         self.levels.as_ref()
+    }
+
+    /// Replaces the levels that are stored with the tensor by `levels`, which ascend. Where there are fewer, the last
+    /// one is repeated.
+    pub(crate) fn set_levels(&mut self, levels: &[f64]) -> Result<(), DataError> {
+        let Some(stored) = &mut self.levels else { return Ok(()) };
+        let (count, storage) = (stored.len(), stored.storage());
+        let bad = |level: &f64| !storage.round(*level).is_finite();
+        let wrong =
+            levels.iter().position(bad).or((levels.is_empty() || levels.len() > count).then_some(count));
+        if let Some(code) = wrong {
+            let level = levels.get(code).copied().unwrap_or(f64::NAN);
+            return Err(DataError::Level { region: 0, code, level, storage });
+        }
+        stored.reset(storage);
+        let last = levels.last().copied().unwrap_or_default();
+        levels
+            .iter()
+            .copied()
+            .chain(core::iter::repeat(last))
+            .take(count)
+            .for_each(|level| stored.push(level));
+        Ok(())
     }
 
     /// The value of each code for a scale of 1.

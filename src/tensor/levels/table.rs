@@ -8,12 +8,14 @@ use crate::bits::BitWidth;
 use crate::element::{FloatType, Real};
 use crate::error::{ConfigError, ParseError};
 use crate::kernel::levels::{Boundary, LevelMaps, Ties};
-use crate::minifloat::Minifloat;
+use crate::minifloat::{BlockElement, Minifloat};
 use crate::names;
 use crate::solve::special::normal_quantile;
 use crate::tables::{self, Levels, Threshold, additive_powers, fp4, normal_float, powers};
 use crate::tensor::{PowerBase, Rounding};
 use crate::text::{self, Arguments};
+
+use super::density::{self, LevelDensity};
 
 pub use crate::tables::powers::LogRounding;
 
@@ -39,16 +41,24 @@ struct Table {
     levels: Levels,
     top: f64,
     bottom: f64,
+    nan: Option<u16>,
+    /// What MX blocks of these levels need to know.
+    element: Option<BlockElement>,
 }
 
 impl LevelTable {
     /// A table under a name that [`FromStr`] reads; at least one value is finite and not zero.
     fn named(name: String, levels: Levels) -> Self {
+        Self::with_specials(name, levels, None, None)
+    }
+
+    /// As [`named`](Self::named), with a code of NaN and as an element of MX blocks.
+    fn with_specials(name: String, levels: Levels, nan: Option<u16>, element: Option<BlockElement>) -> Self {
         let ends = [levels.order.first(), levels.order.last()];
         let [bottom, top] = ends.map(|code| {
             code.and_then(|&code| levels.values.get(usize::from(code))).copied().unwrap_or_default()
         });
-        Self(Arc::new(Table { name, levels, top, bottom }))
+        Self(Arc::new(Table { name, levels, top, bottom, nan, element }))
     }
 
     /// The levels −1, 0 and 1. A value half way goes away from zero.
@@ -82,11 +92,12 @@ impl LevelTable {
     /// The values of a floating-point format, in the order of its codes: to the nearest, ties to the even mantissa,
     /// saturated.
     pub fn minifloat(format: Minifloat) -> Self {
-        Self::named(format.to_string(), tables::minifloat::minifloat(format))
+        let levels = tables::minifloat::minifloat(format);
+        Self::with_specials(format.to_string(), levels, format.nan(), Some(format.into()))
     }
 
     /// The elements of MXINT8: multiples of 1/64 from −127/64 to 127/64, in the order of two's complement. Ties go to
-    /// the even multiple.
+    /// the even multiple. The code of −2 decodes, but encoding does not produce it, so that levels are symmetric.
     pub fn mx_int8() -> Self {
         let value = |code: u16| f64::from(code as u8 as i8) / 64.0;
         let order: Vec<u16> = (129..256).chain(0..128).collect();
@@ -98,9 +109,9 @@ impl LevelTable {
             _ => Threshold::From(0.0),
         };
         let thresholds = order.windows(2).map(threshold).collect();
-        // −2 is no code of this table, as microxcaling has it; its place keeps the codes those of the bytes.
-        let values = (0..256).map(|code| if code == 128 { f64::NAN } else { value(code) }).collect();
-        Self::named("mxint8".to_owned(), Levels { values, order, thresholds })
+        let values = (0..256).map(value).collect();
+        let levels = Levels { values, order, thresholds };
+        Self::with_specials("mxint8".to_owned(), levels, None, Some(BlockElement::INT8))
     }
 
     /// Powers of a base with either sign (if `signed`) and zero, the largest 1 (Miyashita et al. 2016). One code is
@@ -137,6 +148,15 @@ impl LevelTable {
     pub fn additive_powers(bits: BitWidth, term_bits: u32, signed: bool) -> Result<Self, ConfigError> {
         let name = format!("apot({bits}, term-bits={term_bits}, signed={signed})");
         Ok(Self::named(name, additive_powers::additive_powers(bits, term_bits, signed)?))
+    }
+
+    /// The Lloyd-Max levels of a density of unit power, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooLarge`] for more than 10 bits.
+    pub fn lloyd_max(density: LevelDensity, bits: BitWidth) -> Result<Self, ConfigError> {
+        Ok(Self::named(format!("lloyd-max({density}, bits={bits})"), density::levels(density, bits)?))
     }
 
     /// Levels of one's own, in the order of their codes. A value half way between two levels gets the lower one.
@@ -208,9 +228,19 @@ impl LevelTable {
         self.0.top.abs().max(self.0.bottom.abs())
     }
 
-    /// The first code whose value is NaN, if there is one.
+    /// The code for NaN, if there is one.
     pub fn nan(&self) -> Option<u16> {
-        self.0.levels.values.iter().position(|value| value.is_nan()).map(|code| code as u16)
+        self.0.nan
+    }
+
+    /// What MX blocks of these levels need to know, if they are those of a format that has such blocks.
+    pub(crate) fn element(&self) -> Option<BlockElement> {
+        self.0.element
+    }
+
+    /// The smallest value of each level but the lowest, by the table's own rule.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.levels.thresholds.iter().map(|threshold| threshold.cut_f64())
     }
 
     /// Appends levels, cuts and codes for a rounding. [`Rounding::NearestEven`] is the table's own rule.
@@ -293,6 +323,11 @@ impl FromStr for LevelTable {
                 let rounding = arguments.parse("rounding")?.unwrap_or_default();
                 Self::powers(bits, base, signed, rounding)?
             }
+            "lloyd-max" => {
+                let density =
+                    arguments.positional().ok_or_else(|| arguments.problem("density", "missing"))?;
+                Self::lloyd_max(density.parse()?, arguments.required("bits")?.parse()?)?
+            }
             "inq" => Self::inq(bits(&mut arguments)?)?,
             "apot" => {
                 let bits = bits(&mut arguments)?;
@@ -317,6 +352,7 @@ impl FromStr for LevelTable {
                         "dynamic-unsigned",
                         "mxint8",
                         "powers(..)",
+                        "lloyd-max(..)",
                         "inq(..)",
                         "apot(..)",
                         "levels(..)",
@@ -377,6 +413,8 @@ mod tests {
             "e3m4",
             "powers(4, base=2, signed=true, rounding=exponent)",
             "powers(3, base=sqrt2, signed=false, rounding=level)",
+            "lloyd-max(gaussian, bits=3)",
+            "lloyd-max(half-normal, bits=4)",
             "inq(4)",
             "apot(5, term-bits=2, signed=true)",
             "levels(0, -1, 2.5)",

@@ -1,5 +1,9 @@
-//! The picture: for each bit width a histogram of the values and above it the chosen ranges, one row each. From
-//! both ends of a row a line of its colour runs down through the histogram, so the rows are the legend, too.
+//! A picture of clipping ranges: for each bit width a histogram of the values and above it the chosen ranges, one row
+//! each. From both ends of a row a line of its colour runs down through the histogram, so the rows are the legend, too.
+//!
+//! Included with `#[path = "../support/picture/mod.rs"] mod picture;`, beside `../support/numbers.rs`.
+
+#![allow(dead_code, reason = "shared by several examples, each of which uses a part")]
 
 mod axis;
 mod layout;
@@ -9,16 +13,35 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::compare::{Outcome, Panel};
-use crate::table::range_text;
+use crate::numbers::range_text;
 
 pub(crate) use axis::{Histogram, XAxis, x_axis};
 use layout::{
-    BAR, BEST, CLIPPED_COLUMN, COLOURS, GRID, HEADER, HEADING, INK, LEFT, MUTED, PLOT, RANGE_COLUMN, RIGHT,
-    ROW, SQNR_COLUMN, STRIPE, WIDTH, X_LABELS, Y_LABELS, panel_height,
+    ABOVE_PLOT, BAR, BEST, COLOURS, Columns, GRID, HEADER, HEADING, INK, MUTED, PLOT, ROW, STRIPE, X_LABELS,
+    Y_LABELS, panel_height,
 };
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// The ranges at one bit width.
+pub(crate) struct Panel {
+    /// The bit width.
+    pub(crate) heading: String,
+    /// What the figures of the ranges are called.
+    pub(crate) ranges: &'static str,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// The range of one calibration.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+    /// In dB.
+    pub(crate) sqnr: f64,
+    pub(crate) clipped_share: f64,
+    pub(crate) best: bool,
+}
 
 /// The picture as the text of an SVG file.
 pub(crate) fn draw(
@@ -29,16 +52,19 @@ pub(crate) fn draw(
     panels: &[Panel],
 ) -> Result<String> {
     let mut svg = String::new();
-    let heights: Vec<i32> = panels.iter().map(|panel| panel_height(panel.outcomes.len())).collect();
+    let names = panels.iter().flat_map(|panel| &panel.rows).map(|row| row.name.chars().count());
+    let columns = Columns::new(names.max().unwrap_or(0));
+    let heights: Vec<i32> = panels.iter().map(|panel| panel_height(panel.rows.len())).collect();
     let height = HEADER + heights.iter().sum::<i32>();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
+        let root =
+            SVGBackend::with_string(&mut svg, (columns.width as u32, height as u32)).into_drawing_area();
         root.fill(&WHITE).map_err(failed)?;
-        text(&root, title, (LEFT, 14), 22, INK, HPos::Left)?;
-        text(&root, subtitle, (LEFT, 44), 15, MUTED, HPos::Left)?;
+        text(&root, title, (columns.left, 14), 22, INK, HPos::Left)?;
+        text(&root, subtitle, (columns.left, 44), 15, MUTED, HPos::Left)?;
         let mut top = HEADER;
         for (panel, height) in panels.iter().zip(heights) {
-            draw_panel(&root, top, panel, histogram, axis)?;
+            draw_panel(&root, top, columns, panel, histogram, axis)?;
             top += height;
         }
         root.present().map_err(failed)?;
@@ -46,31 +72,38 @@ pub(crate) fn draw(
     Ok(svg)
 }
 
-fn draw_panel(root: &Area<'_>, top: i32, panel: &Panel, histogram: &Histogram, axis: &XAxis) -> Result<()> {
+fn draw_panel(
+    root: &Area<'_>,
+    top: i32,
+    columns: Columns,
+    panel: &Panel,
+    histogram: &Histogram,
+    axis: &XAxis,
+) -> Result<()> {
     let rows_top = top + HEADING;
-    let rows = i32::try_from(panel.outcomes.len()).unwrap_or_default();
-    let (plot_top, plot_bottom) = (rows_top + rows * ROW, rows_top + rows * ROW + PLOT);
-    text(root, &format!("{} bits", panel.bits), (10, top), 20, INK, HPos::Left)?;
+    let rows = i32::try_from(panel.rows.len()).unwrap_or_default();
+    let plot_top = rows_top + rows * ROW + ABOVE_PLOT;
+    let plot_bottom = plot_top + PLOT;
+    text(root, &panel.heading, (10, top), 20, INK, HPos::Left)?;
     let column = |label: &str, x| text(root, label, (x, top + 5), 13, MUTED, HPos::Right);
-    let regions = panel.outcomes.first().map_or(1, |outcome| outcome.report.regions);
-    column(if regions == 1 { "range" } else { "median range" }, RANGE_COLUMN)?;
-    column("SQNR", SQNR_COLUMN)?;
-    column("clipped", CLIPPED_COLUMN)?;
+    column(panel.ranges, columns.range)?;
+    column("SQNR", columns.sqnr)?;
+    column("clipped", columns.clipped)?;
 
     // Zebra stripes lead the eye from a name to its figures.
     for row in (0..rows).step_by(2) {
-        let stripe = [(0, rows_top + row * ROW), (WIDTH, rows_top + (row + 1) * ROW)];
+        let stripe = [(0, rows_top + row * ROW), (columns.width, rows_top + (row + 1) * ROW)];
         root.draw(&Rectangle::new(stripe, STRIPE.filled())).map_err(failed)?;
     }
-    draw_histogram(root, (plot_top, plot_bottom), histogram, axis)?;
+    draw_histogram(root, (plot_top, plot_bottom), columns, histogram, axis)?;
 
     // Widest first: the lines of a row then pass outside the rows below.
-    let colours = panel.outcomes.iter().zip(COLOURS.iter().cycle());
-    let mut ordered: Vec<(&Outcome, RGBColor)> =
-        colours.map(|(outcome, colour)| (outcome, *colour)).collect();
+    let colours = panel.rows.iter().zip(COLOURS.iter().cycle());
+    let mut ordered: Vec<(&Row, RGBColor)> = colours.map(|(row, colour)| (row, *colour)).collect();
     ordered.sort_by(|(a, _), (b, _)| (b.high - b.low).total_cmp(&(a.high - a.low)));
-    for (row, (outcome, colour)) in (0..).zip(ordered) {
-        draw_row(root, rows_top + row * ROW + ROW / 2, plot_bottom, outcome, colour, axis)?;
+    for (place, (row, colour)) in (0..).zip(ordered) {
+        let from = rows_top + place * ROW + ROW / 2;
+        draw_row(root, (from, plot_bottom), columns, row, colour, axis)?;
     }
     Ok(())
 }
@@ -79,15 +112,16 @@ fn draw_panel(root: &Area<'_>, top: i32, panel: &Panel, histogram: &Histogram, a
 fn draw_histogram(
     root: &Area<'_>,
     (top, bottom): (i32, i32),
+    columns: Columns,
     histogram: &Histogram,
     axis: &XAxis,
 ) -> Result<()> {
-    let plot = root.clone().shrink((0, top), (WIDTH as u32, (bottom - top + X_LABELS) as u32));
+    let plot = root.clone().shrink((0, top), (columns.width as u32, (bottom - top + X_LABELS) as u32));
     let mut chart = ChartBuilder::on(&plot)
-        .margin_left(LEFT - Y_LABELS)
+        .margin_left(columns.left - Y_LABELS)
         .set_label_area_size(LabelAreaPosition::Left, Y_LABELS)
         .set_label_area_size(LabelAreaPosition::Bottom, X_LABELS)
-        .margin_right(WIDTH - RIGHT)
+        .margin_right(columns.width - columns.right)
         .build_cartesian_2d(axis.drawn(), (0.5..histogram.most() * 1.5).log_scale())
         .map_err(failed)?;
     chart
@@ -118,13 +152,14 @@ fn draw_histogram(
 /// The range of one calibration at height `y`, its figures, and its lines down to `bottom`.
 fn draw_row(
     root: &Area<'_>,
-    y: i32,
-    bottom: i32,
-    outcome: &Outcome,
+    (y, bottom): (i32, i32),
+    columns: Columns,
+    row: &Row,
     colour: RGBColor,
     axis: &XAxis,
 ) -> Result<()> {
-    let [low, high] = [outcome.low, outcome.high].map(|end| axis.pixel(end));
+    let left = columns.left;
+    let [low, high] = [row.low, row.high].map(|end| left + axis.pixel(end));
     for x in [low, high] {
         root.draw(&PathElement::new(vec![(x, y), (x, bottom)], colour.stroke_width(1))).map_err(failed)?;
         let cap = Rectangle::new([(x - 2, y - 5), (x + 2, y + 5)], colour.filled());
@@ -133,16 +168,15 @@ fn draw_row(
     root.draw(&PathElement::new(vec![(low, y), (high, y)], colour.stroke_width(3))).map_err(failed)?;
 
     let above = y - 6;
-    let swatch = Rectangle::new([(LEFT - 20, y - 5), (LEFT - 10, y + 5)], colour.filled());
+    let swatch = Rectangle::new([(left - 20, y - 5), (left - 10, y + 5)], colour.filled());
     root.draw(&swatch).map_err(failed)?;
-    text(root, &outcome.name, (LEFT - 28, above), 14, INK, HPos::Right)?;
-    text(root, &range_text(outcome.low, outcome.high), (RANGE_COLUMN, above), 14, INK, HPos::Right)?;
-    let sqnr = format!("{:.1} dB", outcome.report.errors.sqnr());
-    text(root, &sqnr, (SQNR_COLUMN, above), 14, INK, HPos::Right)?;
-    let clipped = format!("{:.2} %", 100.0 * outcome.report.clipped_share);
-    text(root, &clipped, (CLIPPED_COLUMN, above), 14, INK, HPos::Right)?;
-    if outcome.best {
-        text(root, "best", (CLIPPED_COLUMN + 10, above), 14, BEST, HPos::Left)?;
+    text(root, &row.name, (left - 28, above), 14, INK, HPos::Right)?;
+    text(root, &range_text(row.low, row.high), (columns.range, above), 14, INK, HPos::Right)?;
+    text(root, &format!("{:.1} dB", row.sqnr), (columns.sqnr, above), 14, INK, HPos::Right)?;
+    let clipped = format!("{:.2} %", 100.0 * row.clipped_share);
+    text(root, &clipped, (columns.clipped, above), 14, INK, HPos::Right)?;
+    if row.best {
+        text(root, "best", (columns.clipped + 10, above), 14, BEST, HPos::Left)?;
     }
     Ok(())
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use lowbit::Element;
 
-use super::layout::{LEFT, RIGHT};
-use crate::compare::Panel;
+use super::Panel;
+use super::layout::AXIS;
 
 /// Bins over the whole axis: five pixels each.
-const BINS: usize = ((RIGHT - LEFT) / 5) as usize;
+const BINS: usize = (AXIS / 5) as usize;
 
 /// The most ticks.
 pub(super) const TICKS: usize = 15;
@@ -22,7 +22,7 @@ pub(crate) struct XAxis {
 
 /// The axis that holds zero, all values and all ranges.
 pub(crate) fn x_axis<A: Element>(values: impl Iterator<Item = A>, panels: &[Panel]) -> XAxis {
-    let ranges = panels.iter().flat_map(|panel| &panel.outcomes).flat_map(|range| [range.low, range.high]);
+    let ranges = panels.iter().flat_map(|panel| &panel.rows).flat_map(|row| [row.low, row.high]);
     // The last level of a grid may round beyond the largest number.
     let all = values.map(Element::to_f64).chain(ranges).map(|value| value.clamp(f64::MIN, f64::MAX));
     let (low, high) = all.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
@@ -50,11 +50,11 @@ impl XAxis {
         without_power(value, self.exponent)
     }
 
-    /// The place of `value`, on the picture.
+    /// The place of `value`, in pixels from the left end.
     pub(super) fn pixel(&self, value: f64) -> i32 {
         let Range { start, end } = self.drawn();
         let share = ((self.without_power(value) - start) / (end - start)).clamp(0.0, 1.0);
-        LEFT + (share * f64::from(RIGHT - LEFT)).round() as i32
+        (share * f64::from(AXIS)).round() as i32
     }
 
     /// The label of a tick.
@@ -99,12 +99,17 @@ pub(crate) struct Histogram {
 impl Histogram {
     /// Counts values. Those beyond the axis belong to its first or last bin.
     pub(crate) fn of<A: Element>(values: impl Iterator<Item = A>, axis: &XAxis) -> Self {
+        Self::counted(values.map(|value| (value.to_f64(), 1)), axis)
+    }
+
+    /// The same for values that each occur so many times: the bins of a finer histogram.
+    pub(crate) fn counted(values: impl Iterator<Item = (f64, u64)>, axis: &XAxis) -> Self {
         let mut counts = vec![0u64; BINS];
         let Range { start, end } = axis.drawn();
-        for value in values {
-            let share = (axis.without_power(value.to_f64()) - start) / (end - start);
+        for (value, count) in values {
+            let share = (axis.without_power(value) - start) / (end - start);
             let bin = ((share * BINS as f64) as usize).min(BINS - 1);
-            counts[bin] += 1;
+            counts[bin] = counts[bin].saturating_add(count);
         }
         Self { counts }
     }

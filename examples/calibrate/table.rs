@@ -1,0 +1,56 @@
+//! Tables.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::judge::Judged;
+
+/// A table of figures, with names in the first column.
+pub(crate) fn new<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = of_columns(1, header.iter().map(|name| (*name).to_owned()));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// The same with so many columns of names.
+pub(crate) fn of_columns(names: usize, header: impl Iterator<Item = String>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(names) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What quantized activations cost, a table for each bit width.
+pub(crate) fn judged(judged: &Judged) -> String {
+    let mut text = String::new();
+    for outcomes in judged.outcomes.chunk_by(|a, b| a.bits == b.bits) {
+        let bits = outcomes.first().map(|outcome| outcome.bits.to_string()).unwrap_or_default();
+        let header = ["calibration", "ranges", "accuracy %", "mean SQNR dB", "lowest SQNR dB", "ms/batch"];
+        let mut table = of_columns(2, header.into_iter().map(str::to_owned));
+        let mut last = None;
+        for outcome in outcomes {
+            let (lowest, name) = &outcome.lowest_sqnr;
+            // The name once for each group.
+            let rule = if last == Some(&outcome.rule) { "" } else { &outcome.rule };
+            last = Some(&outcome.rule);
+            table.add_row([
+                rule.to_owned(),
+                outcome.way.to_string(),
+                format!("{:.2}", 100.0 * outcome.accuracy),
+                format!("{:.2}", outcome.mean_sqnr),
+                format!("{lowest:.2} ({name})"),
+                format!("{:.2}", 1e3 * outcome.time.as_secs_f64()),
+            ]);
+        }
+        text += &format!(
+            "\nAll activations at {bits} bits, {} images that the network has not seen: {:.2} % right without quantization.\n\
+             A row is an image; ms/batch is the time to quantize the fastest batch, without the network.\n{table}\n",
+            judged.images,
+            100.0 * judged.accuracy
+        );
+    }
+    text
+}

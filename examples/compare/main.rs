@@ -1,0 +1,120 @@
+//! Every method at several widths on one tensor: rate against distortion, as tables and a picture, with the bound that
+//! no method can pass on a Gaussian source.
+//!
+//! `cargo run --release --example compare -- --help`
+
+#[path = "../support/interrupt.rs"]
+mod interrupt;
+mod measure;
+mod methods;
+mod options;
+mod picture;
+mod table;
+#[path = "../support/tensors.rs"]
+mod tensors;
+#[cfg(test)]
+mod tests;
+#[path = "../support/write.rs"]
+mod write;
+
+// Only the bytes of the network are needed here, but its module is one piece.
+#[path = "../support/sample/mod.rs"]
+mod sample;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use measure::{Source, measure};
+use options::Options;
+use tensors::{Entry, TensorFile, with_array};
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(options: &Options) -> Result<()> {
+    interrupt::listen()?;
+    options.check()?;
+    let mut file = match &options.file {
+        Some(path) => TensorFile::open(path)?,
+        None => TensorFile::from_bytes("sample network", sample::embedded())?,
+    };
+    let entry = choose(&file, options.tensor.as_deref())?.clone();
+    ensure!(entry.len() > 1, "{}: tensor {} has fewer than two elements", file.label(), entry.name);
+    let tensor = file.read(&entry)?;
+    let source = with_array!(&tensor, array => Source::of(array))?;
+    let title = format!(
+        "{} of {} ({:?}, {} values)",
+        entry.name,
+        Path::new(file.label()).file_name().unwrap_or_default().to_string_lossy(),
+        entry.shape,
+        entry.len(),
+    );
+    let mut out = io::stdout().lock();
+    writeln!(out, "{title}\ngranularity {} where a format has no block of its own", options.granularity)?;
+
+    let candidates = methods::candidates(options);
+    let bar = ProgressBar::new(candidates.len() as u64).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}").unwrap_or(ProgressStyle::default_bar()),
+    );
+    let mut outcomes = Vec::new();
+    let mut failed = Vec::new();
+    for candidate in candidates {
+        interrupt::check()?;
+        bar.set_message(candidate.label());
+        match with_array!(&tensor, array => measure(array, &candidate, &source)) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => failed.push(format!("{}: {error:#}", candidate.label())),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    for bits in options.widths() {
+        write!(out, "\n{}", table::text(bits, &outcomes))?;
+    }
+    for line in &failed {
+        writeln!(out, "left out: {line}")?;
+    }
+    if let Some(path) = &options.report {
+        write::write_whole(path, &serde_json::to_vec_pretty(&table::json(&outcomes))?)?;
+        writeln!(out, "\nreport: {}", path.display())?;
+    }
+    let svg = picture::draw(&title, &source, &outcomes)?;
+    write::write_whole(&options.output, svg.as_bytes())?;
+    writeln!(out, "\npicture: {}", options.output.display())?;
+    Ok(())
+}
+
+/// The tensor called `name`, or else the largest that can be quantized.
+fn choose<'f>(file: &'f TensorFile, name: Option<&str>) -> Result<&'f Entry> {
+    if let Some(name) = name {
+        return file.find(name);
+    }
+    let floats = file.entries().iter().filter(|entry| entry.float.is_some());
+    // The first of equal ones.
+    if let Some(entry) = floats.rev().max_by_key(|entry| entry.len()) {
+        return Ok(entry);
+    }
+    match file.entries() {
+        [] => bail!("{}: the file holds no tensors", file.label()),
+        // Reading it tells what is wrong with its type.
+        [entry, ..] => Ok(entry),
+    }
+}

@@ -1,0 +1,37 @@
+//! What the user reads: results on standard output, errors in one line.
+//!
+//! Included with `#[path = "../support/console.rs"] mod console;`.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+/// Writes to standard output, whose reader may have heard enough.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// An error and what caused it, in one line. Some errors tell their cause themselves.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause.replace('\n', " ");
+        }
+    }
+    text
+}
+
+/// What is wrong with the arguments, without the reminder of how to get help.
+pub(crate) fn one_line(message: &str) -> String {
+    let told = message
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
