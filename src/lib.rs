@@ -67,6 +67,8 @@
 //! weights easier to quantize, [`allocation`] finds widths under a budget, [`qat`] is for training, and
 //! `io::safetensors` (feature `safetensors`) puts the result into files. [`minifloat`] has the number formats.
 //!
+//! Methods that look at what a layer does with its inputs, and not at its weights alone, are in [`layer`].
+//!
 //! # Conventions
 //!
 //! * `q = clamp(round(r / S) + Z, q_min, q_max)` and `r̃ = S · (q − Z)`, as in ONNX, PyTorch and TFLite. The survey
@@ -103,6 +105,7 @@ pub mod granularity;
 pub mod integer;
 #[cfg(feature = "safetensors")]
 pub mod io;
+pub mod layer;
 pub mod metrics;
 pub mod minifloat;
 pub mod observer;

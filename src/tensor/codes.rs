@@ -77,6 +77,54 @@ impl PackedCodes {
         Ok(packed)
     }
 
+    /// Codes chosen one by one, packed in their order.
+    ///
+    /// ```
+    /// use lowbit::CodeRange;
+    /// use lowbit::prelude::*;
+    /// use lowbit::tensor::PackedCodes;
+    ///
+    /// let bits = BitWidth::new(4)?;
+    /// let codes = PackedCodes::from_codes(bits, CodeRange::signed(bits), [1, -8, 7])?;
+    /// assert_eq!(codes.as_bytes(), [0x81, 0x07]);
+    /// assert!(PackedCodes::from_codes(bits, CodeRange::signed(bits), [8]).is_err());
+    /// # Ok::<(), lowbit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Code`] for the first code outside `codes`, or one that `bits` bits do not hold.
+    pub fn from_codes(
+        bits: BitWidth,
+        codes: CodeRange,
+        chosen: impl IntoIterator<Item = i32>,
+    ) -> Result<Self, FormatError> {
+        let (width, signed) = (bits.get(), codes.is_signed());
+        let all = if signed { CodeRange::signed(bits) } else { CodeRange::unsigned(bits) };
+        let (low, high) = (codes.min().max(all.min()), codes.max().min(all.max()));
+        let chosen = chosen.into_iter();
+        let mut bytes = Vec::with_capacity(pack::packed_len(chosen.size_hint().0, width).unwrap_or_default());
+        let (mut len, mut fields) = (0, [0u16; 256]);
+        let mut flush = |fields: &[u16]| {
+            let at = bytes.len();
+            bytes.resize(at + (fields.len() * width as usize).div_ceil(8), 0);
+            pack::pack(fields, width, bytes.get_mut(at..).unwrap_or_default());
+        };
+        for code in chosen {
+            if !(low <= code && code <= high) {
+                return Err(FormatError::Code { index: len, code, q_min: low, q_max: high });
+            }
+            // Two's complement: the lower bits are the field, and packing drops the others.
+            fields[len % 256] = code as u16;
+            len += 1;
+            if len % 256 == 0 {
+                flush(&fields);
+            }
+        }
+        flush(fields.get(..len % 256).unwrap_or_default());
+        Ok(Self { bits, signed, len, bytes })
+    }
+
     /// The width of a code.
     pub const fn bits(&self) -> BitWidth {
         self.bits
@@ -211,7 +259,7 @@ impl PackedCodes {
 }
 
 /// The code of a stored field: two's complement where there is a sign bit.
-const fn sign_extend(field: u16, sign_bit: u16) -> i32 {
+pub(crate) const fn sign_extend(field: u16, sign_bit: u16) -> i32 {
     (field ^ sign_bit) as i32 - sign_bit as i32
 }
 
@@ -224,5 +272,41 @@ impl fmt::Debug for PackedCodes {
             write!(f, " {code}")?;
         }
         f.write_str(if self.len > 8 { " ..." } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_codes_are_packed_as_bytes_are_read() {
+        for width in 1..=16 {
+            let bits = BitWidth::new(width).unwrap();
+            for range in [CodeRange::signed(bits), CodeRange::unsigned(bits)] {
+                for len in [0, 1, 7, 255, 256, 257, 1000] {
+                    let span = range.count() as usize;
+                    let chosen: Vec<i32> = (0..len).map(|i| range.min() + (i * 7919 % span) as i32).collect();
+                    let packed = PackedCodes::from_codes(bits, range, chosen.iter().copied()).unwrap();
+                    assert_eq!(packed.unpack(), chosen, "{range} {len}");
+                    let bytes = packed.as_bytes().to_vec();
+                    assert_eq!(PackedCodes::from_bytes(bits, range, len, bytes).unwrap(), packed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_that_do_not_fit_are_errors_that_name_them() {
+        let four = BitWidth::new(4).unwrap();
+        let restricted = CodeRange::new(-7, 7).unwrap();
+        let error = PackedCodes::from_codes(four, restricted, [0, -8]).unwrap_err();
+        assert!(matches!(error, FormatError::Code { index: 1, code: -8, q_min: -7, q_max: 7 }), "{error}");
+        // A range wider than the width is cut down to it.
+        let wide = CodeRange::new(-100, 100).unwrap();
+        assert!(PackedCodes::from_codes(four, wide, [-8, 7]).is_ok());
+        for code in [8, -9, 100, i32::MIN, i32::MAX] {
+            assert!(PackedCodes::from_codes(four, wide, [code]).is_err(), "{code}");
+        }
     }
 }

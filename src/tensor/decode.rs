@@ -28,7 +28,7 @@ impl<T> Default for DecodeScratch<T> {
 }
 
 /// Parameters of the blocks of one segment.
-struct Params<T> {
+pub(super) struct Params<T> {
     scale: Vec<T>,
     zero: Vec<T>,
     /// Values of codes: of all blocks one after the other, or of one table that they share.
@@ -44,7 +44,7 @@ impl<T> Default for Params<T> {
 }
 
 impl<T: Real> Params<T> {
-    fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
+    pub(super) fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
         let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
         let wanted = Some((first, stride, count));
         if self.regions == wanted {
@@ -137,7 +137,8 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     }
 }
 
-fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
+/// Writes the values of the codes of one segment, whose parameters are `params`. Of `codes` width and sign are read.
+pub(super) fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
     fields: &[C],
     codes: &PackedCodes,
     grids: &Grids,

@@ -46,7 +46,8 @@ pub use two_level::{ScaleCodes, TwoLevel, TwoLevelScales};
 pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
 
-pub(crate) use encode::Uniforms;
+pub(crate) use codes::sign_extend;
+pub(crate) use encode::{Decide, Uniforms, decider};
 pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};

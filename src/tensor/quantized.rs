@@ -125,6 +125,14 @@ impl QuantizedTensor {
         self
     }
 
+    /// The same tensor with other codes, and other grids where there are any.
+    pub(crate) fn with_codes(mut self, codes: PackedCodes, grids: Option<Grids>) -> Result<Self> {
+        let grids = grids.unwrap_or_else(|| core::mem::replace(&mut self.grids, Grids::new(&self.scheme)));
+        let notes = core::mem::take(&mut self.notes);
+        let made = Self::new(self.scheme, self.tiling, grids, codes, self.source, self.recipe)?;
+        Ok(Self { notes, ..made })
+    }
+
     /// A tensor of shape `[0]`, without regions, under a scheme: the buffers that [`Recipe::quantize_into`] fills.
     ///
     /// [`Recipe::quantize_into`]: crate::recipe::Recipe::quantize_into

@@ -4,6 +4,7 @@
 //! names stretches whose regions follow a pattern, and a kernel serves a whole stretch at once.
 
 mod affine;
+mod decide;
 mod levels;
 mod vectors;
 
@@ -21,6 +22,8 @@ use super::encoding::{Encoding, NonFinite, Rounding};
 use super::grids::Grids;
 use super::scheme::Scheme;
 use super::view::TensorView;
+
+pub(crate) use decide::{Decide, decider};
 
 use affine::AffineEncoder;
 use levels::LevelEncoder;

@@ -1,0 +1,111 @@
+//! Codes fitted to a layer's data: GPTQ of a 4096 × 4096 layer, and the statistics that it needs.
+//!
+//! Each figure is the fastest of a few repetitions, on one thread and on two. Products of f32 matrices by the crate `gemm`
+//! in the same run say what the machine can do: statistics of 2048 × 4096 inputs are counted as `2mn²` operations against
+//! its rate.
+#![allow(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+
+use std::time::Instant;
+
+use gemm::{Parallelism, gemm};
+use lowbit::layer::{Gptq, LayerMethod, Order, Problem, Statistics};
+use lowbit::prelude::*;
+use ndarray::Array2;
+
+const SIDE: usize = 4096;
+const SAMPLES: usize = 2048;
+
+/// Seconds of the fastest of `count` runs.
+fn fastest(count: usize, mut work: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..count).map(time).fold(f64::INFINITY, f64::min)
+}
+
+fn values(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
+    let mut state = seed;
+    let mut uniform = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    Array2::from_shape_simple_fn((rows, columns), || (0..4).map(|_| uniform()).sum())
+}
+
+/// Operations of an f32 matrix product per second.
+fn product_rate(threads: usize) -> f64 {
+    let n = 2048;
+    let (a, b, mut c) = (values(n, n, 1), values(n, n, 2), Array2::<f32>::zeros((n, n)));
+    let parallelism = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
+    let (columns, rows) = (1, n as isize);
+    let seconds = fastest(5, || {
+        // SAFETY: the three matrices have n × n elements, and the strides are those of their rows and columns.
+        #[allow(unsafe_code)]
+        unsafe {
+            gemm(
+                n,
+                n,
+                n,
+                c.as_mut_ptr(),
+                columns,
+                rows,
+                false,
+                a.as_ptr(),
+                columns,
+                rows,
+                b.as_ptr(),
+                columns,
+                rows,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    });
+    2.0 * (n as f64).powi(3) / seconds
+}
+
+fn main() {
+    // `cargo test` runs benches without this argument.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut inputs = values(SAMPLES, SIDE, 3);
+    for mut row in inputs.rows_mut() {
+        for j in 1..SIDE {
+            row[j] = 0.8 * row[j - 1] + 0.6 * row[j];
+        }
+    }
+    let weights = values(SIDE, SIDE, 4);
+    let bits = BitWidth::new(4).expect("a width");
+    let groups = PerSubChannel::new(Axis(0), 128).expect("a length");
+    let recipe = Uniform::symmetric(bits).granularity(groups);
+    let mut statistics = Statistics::new(SIDE).expect("memory for the statistics");
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| {
+            let rate = product_rate(threads);
+            let seconds = fastest(3, || {
+                statistics = Statistics::new(SIDE).expect("memory for the statistics");
+                statistics.observe(&inputs).expect("finite inputs");
+            });
+            let share = 2.0 * SAMPLES as f64 * (SIDE as f64).powi(2) / seconds / rate;
+            println!("{threads} threads: f32 products at {:.1} Gflop/s", rate / 1e9);
+            println!("{threads} threads: statistics of {SAMPLES} x {SIDE} in {seconds:.2} s, {share:.2} of that rate");
+            let problem = Problem::dense(&weights, &statistics, &recipe).expect("a layer");
+            for method in [Gptq::new(), Gptq::new().order(Order::Activation)] {
+                let mut report = None;
+                let seconds = fastest(3, || {
+                    report = Some(method.solve(&problem).expect("a layer that GPTQ serves").report);
+                });
+                println!("{threads} threads: {method} of {SIDE} x {SIDE} in {seconds:.2} s");
+                println!("  {}", report.expect("a report"));
+            }
+        });
+    }
+}

@@ -1,0 +1,365 @@
+//! One view of the problem that every method solves: weights, data and a recipe.
+
+use core::ops::Range;
+
+use ndarray::{Array2, ArrayRef, Dimension};
+
+use crate::element::{Element, FloatType, Real};
+use crate::error::{ConfigError, DataError, Error, Result, ShapeError};
+use crate::recipe::{Frozen, Recipe};
+use crate::tensor::{Encoding, QuantizedTensor, Rounding, Scheme, TensorView};
+
+use super::matrix::quadratic_forms;
+use super::statistics::Statistics;
+
+/// Rows whose errors are in memory together.
+const BUNDLE: usize = 512;
+
+/// A linear layer whose weights are to get codes: its weights, statistics of its inputs, and the recipe that says which
+/// grids there are.
+///
+/// | layer | weights | statistics |
+/// |---|---|---|
+/// | dense | [outputs, inputs] | of its inputs |
+/// | convolution | [outputs, channels, height, width] | of its [patches](super::Patches) |
+/// | grouped or depthwise convolution | as a convolution | one for each group of outputs |
+/// | embedding | [entries, width] | how often each entry is used |
+///
+/// The first axis of the weights counts outputs, all others together are the inputs of one output, in row-major order.
+///
+/// The *loss* is the mean squared error of the outputs, over samples and outputs:
+/// `tr((W − Ŵ) XᵀX (W − Ŵ)ᵀ) / (samples · outputs)`.
+///
+/// Making a problem quantizes the weights to the nearest codes once: the [baseline](Self::nearest) that no method may be
+/// worse than.
+///
+/// ```
+/// use lowbit::layer::{Gptq, LayerMethod, Problem, Statistics};
+/// use lowbit::prelude::*;
+/// use ndarray::{Array2, Ix2};
+///
+/// let weights = Array2::from_shape_fn((16, 32), |(i, j)| ((7 * i + 3 * j) as f32 * 0.37).sin());
+/// let inputs = Array2::from_shape_fn((100, 32), |(i, j)| ((i * (j / 4 + 1)) as f32 * 0.11).cos());
+/// let mut statistics = Statistics::new(32)?;
+/// statistics.observe(&inputs)?;
+///
+/// let recipe = Uniform::symmetric(BitWidth::new(4)?).granularity(PerChannel::new(Axis(0)));
+/// let problem = Problem::dense(&weights, &statistics, &recipe)?;
+/// let solution = Gptq::new().solve(&problem)?;
+/// assert!(solution.report.after < 0.5 * solution.report.before);
+/// let restored = solution.tensor.dequantize::<f32, Ix2>()?;
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Problem<'a> {
+    weights: TensorView<'a>,
+    outputs: usize,
+    inputs: usize,
+    data: Data<'a>,
+    held_out: Option<Data<'a>>,
+    recipe: Recipe,
+    /// Whether the grids are given, so that none may be fitted again.
+    given_grids: bool,
+    nearest: QuantizedTensor,
+}
+
+/// What is known of the inputs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Data<'a> {
+    /// Statistics for each of as many equal groups of outputs.
+    Groups(&'a [Statistics]),
+    /// How often each row is used.
+    Uses(&'a [u64]),
+}
+
+impl<'a> Problem<'a> {
+    /// A layer whose outputs all see the same inputs: dense, or a convolution by its patches.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError`] unless the weights have the inputs of the statistics; [`DataError::NoData`] for statistics of no
+    /// samples; [`DataError::NotANumber`] and [`DataError::Infinite`] for weights that are not finite, whatever the
+    /// recipe's policy; [`ConfigError::Conflict`] for a rounding other than to the nearest; and the errors of the recipe.
+    pub fn dense<A: Element, D: Dimension>(
+        weights: &'a ArrayRef<A, D>,
+        statistics: &'a Statistics,
+        recipe: &Recipe,
+    ) -> Result<Self> {
+        Self::grouped(weights, core::slice::from_ref(statistics), recipe)
+    }
+
+    /// A layer whose outputs are in equal groups, each with inputs of its own: statistics for each group. A depthwise
+    /// convolution has one for each channel.
+    ///
+    /// # Errors
+    ///
+    /// As [`dense`](Self::dense), and [`ShapeError::RegionCount`] unless the outputs can be shared out equally.
+    pub fn grouped<A: Element, D: Dimension>(
+        weights: &'a ArrayRef<A, D>,
+        groups: &'a [Statistics],
+        recipe: &Recipe,
+    ) -> Result<Self> {
+        let weights = TensorView::new(weights);
+        let nearest = |weights: &TensorView<'_>| quantize(weights, recipe);
+        Self::new(weights, Data::Groups(groups), recipe, false, nearest)
+    }
+
+    /// The rows of a table, of which one is the output for each sample: `uses` says how often each was, on some data.
+    ///
+    /// The inputs are the unit vectors, so `XᵀX` is the diagonal of `uses`, and the nearest codes are the best there are
+    /// on given grids: every method returns them.
+    ///
+    /// # Errors
+    ///
+    /// As [`dense`](Self::dense); [`ShapeError::Length`] unless there is a number for each row.
+    pub fn embedding<A: Element, D: Dimension>(
+        weights: &'a ArrayRef<A, D>,
+        uses: &'a [u64],
+        recipe: &Recipe,
+    ) -> Result<Self> {
+        let weights = TensorView::new(weights);
+        let nearest = |weights: &TensorView<'_>| quantize(weights, recipe);
+        Self::new(weights, Data::Uses(uses), recipe, false, nearest)
+    }
+
+    /// As [`grouped`](Self::grouped), on grids that are given.
+    ///
+    /// # Errors
+    ///
+    /// As [`grouped`](Self::grouped), and [`ShapeError::RegionCount`] unless there is a grid for each region.
+    pub fn on_grids<A: Element, D: Dimension>(
+        weights: &'a ArrayRef<A, D>,
+        groups: &'a [Statistics],
+        frozen: &Frozen,
+    ) -> Result<Self> {
+        let weights = TensorView::new(weights);
+        let nearest = |weights: &TensorView<'_>| {
+            let mut nearest = QuantizedTensor::empty(frozen.scheme().clone());
+            frozen.quantize_view_into(weights, &mut nearest)?;
+            Ok(nearest)
+        };
+        Self::new(weights, Data::Groups(groups), frozen.recipe(), true, nearest)
+    }
+
+    fn new(
+        weights: TensorView<'a>,
+        data: Data<'a>,
+        recipe: &Recipe,
+        given_grids: bool,
+        nearest: impl FnOnce(&TensorView<'_>) -> Result<QuantizedTensor>,
+    ) -> Result<Self> {
+        let outputs = *weights.shape().first().ok_or(ShapeError::Rank { found: 0, expected: 2 })?;
+        let rest = weights.shape().iter().skip(1);
+        let inputs = rest.fold(1usize, |product, &len| product.saturating_mul(len));
+        if !matches!(recipe.encoding().rounding, Rounding::NearestEven | Rounding::NearestAway) {
+            let setting = "a rounding other than to the nearest";
+            return Err(ConfigError::Conflict { setting, to: "codes fitted to a layer's data" }.into());
+        }
+        check_data(&data, weights.shape(), outputs, inputs)?;
+        check_finite(&weights)?;
+        let nearest = nearest(&weights)?;
+        let recipe = recipe.clone();
+        Ok(Self { weights, outputs, inputs, data, held_out: None, recipe, given_grids, nearest })
+    }
+
+    /// The same problem with statistics of other samples, one for each group, on which the solution is judged but not
+    /// chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError`] unless they are of the form of the problem's own; [`DataError::NoData`] for no samples.
+    pub fn held_out(mut self, groups: &'a [Statistics]) -> Result<Self> {
+        let data = Data::Groups(groups);
+        if matches!(self.data, Data::Uses(_)) {
+            let setting = "statistics of inputs";
+            return Err(ConfigError::Conflict { setting, to: "an embedding" }.into());
+        }
+        check_data(&data, self.weights.shape(), self.outputs, self.inputs)?;
+        self.held_out = Some(data);
+        Ok(self)
+    }
+
+    /// The weights.
+    pub const fn weights(&self) -> &TensorView<'a> {
+        &self.weights
+    }
+
+    /// The number of outputs: the length of the first axis.
+    pub const fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The number of inputs of one output.
+    pub const fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The statistics of each group of outputs; none for an embedding.
+    pub const fn groups(&self) -> &'a [Statistics] {
+        match self.data {
+            Data::Groups(groups) => groups,
+            Data::Uses(_) => &[],
+        }
+    }
+
+    /// The number of outputs that share statistics.
+    pub fn outputs_per_group(&self) -> usize {
+        self.outputs.checked_div(self.groups().len()).unwrap_or(self.outputs)
+    }
+
+    /// The recipe.
+    pub const fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The weights rounded to the nearest codes: the baseline.
+    pub const fn nearest(&self) -> &QuantizedTensor {
+        &self.nearest
+    }
+
+    pub(super) const fn has_given_grids(&self) -> bool {
+        self.given_grids
+    }
+
+    pub(super) const fn scheme(&self) -> &Scheme {
+        self.nearest.scheme()
+    }
+
+    pub(super) const fn encoding(&self) -> &Encoding {
+        self.recipe.encoding()
+    }
+
+    /// The type in which the codes of the weights are decided.
+    pub(super) fn arithmetic(&self) -> FloatType {
+        self.scheme().arithmetic(self.weights.element_type())
+    }
+
+    /// The loss of `tensor` in place of the weights: the mean squared error of the outputs, over samples and outputs.
+    /// The square of the inputs for each output.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Mismatch`] for a tensor of another shape.
+    pub fn loss(&self, tensor: &QuantizedTensor) -> Result<f64> {
+        self.loss_on(&self.data, tensor)
+    }
+
+    /// As [`loss`](Self::loss), on the samples that were held out; `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// As [`loss`](Self::loss).
+    pub fn held_out_loss(&self, tensor: &QuantizedTensor) -> Result<Option<f64>> {
+        self.held_out.as_ref().map(|data| self.loss_on(data, tensor)).transpose()
+    }
+
+    fn loss_on(&self, data: &Data<'_>, tensor: &QuantizedTensor) -> Result<f64> {
+        let (found, expected) = (tensor.shape(), self.weights.shape());
+        if found != expected {
+            let (found, expected) = (found.to_vec(), expected.to_vec());
+            return Err(ShapeError::Mismatch { found, expected }.into());
+        }
+        let mut sum = 0.0;
+        match data {
+            Data::Groups(groups) => {
+                let per_group = self.outputs_per_group();
+                for (group, statistics) in groups.iter().enumerate() {
+                    let rows = group * per_group..(group + 1) * per_group;
+                    for from in rows.clone().step_by(BUNDLE) {
+                        let rows = from..(from + BUNDLE).min(rows.end);
+                        let errors = self.errors(rows, tensor)?;
+                        let forms = quadratic_forms(errors.view(), statistics.upper());
+                        sum += forms.iter().sum::<f64>() / statistics.count() as f64;
+                    }
+                }
+                Ok(mean(sum, self.outputs as f64))
+            }
+            Data::Uses(uses) => {
+                for (row, &uses) in uses.iter().enumerate() {
+                    let errors = self.errors(row..row + 1, tensor)?;
+                    sum += uses as f64 * errors.iter().map(|error| error * error).sum::<f64>();
+                }
+                Ok(mean(sum, uses.iter().map(|&uses| uses as f64).sum::<f64>() * self.inputs as f64))
+            }
+        }
+    }
+
+    /// `W − Ŵ` for some rows.
+    fn errors(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<f64>> {
+        let mut errors = Array2::zeros((rows.len(), self.inputs));
+        let Some(out) = errors.as_slice_mut() else { return Ok(errors) };
+        let (mut weights, mut values) = (Vec::new(), vec![0.0f32; self.inputs]);
+        let weights = self.rows::<f64>(rows.clone(), &mut weights);
+        let rows = rows.zip(out.chunks_mut(self.inputs.max(1)).zip(weights.chunks(self.inputs.max(1))));
+        for (row, (out, weights)) in rows {
+            if self.arithmetic() == FloatType::F64 {
+                tensor.dequantize_row_into(row, out)?;
+            } else {
+                // What the decoder of an f32 tensor gives.
+                tensor.dequantize_row_into(row, &mut values)?;
+                out.iter_mut().zip(&values).for_each(|(out, &value)| *out = f64::from(value));
+            }
+            out.iter_mut().zip(weights).for_each(|(out, weight)| *out = weight - *out);
+        }
+        Ok(errors)
+    }
+
+    /// The weights of some rows, one after the other.
+    pub(super) fn rows<'s, T: Real>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
+        self.weights.chunk(rows.start * self.inputs..rows.end * self.inputs, scratch)
+    }
+}
+
+/// A sum over a number of terms as their mean; zero for none.
+fn mean(sum: f64, count: f64) -> f64 {
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+fn quantize(weights: &TensorView<'_>, recipe: &Recipe) -> Result<QuantizedTensor> {
+    let mut nearest = QuantizedTensor::empty(recipe.scheme()?);
+    recipe.quantize_view_into(weights, &mut nearest)?;
+    Ok(nearest)
+}
+
+fn check_data(data: &Data<'_>, shape: &[usize], outputs: usize, inputs: usize) -> Result<(), Error> {
+    match data {
+        Data::Groups(groups) => {
+            if groups.is_empty() || !outputs.is_multiple_of(groups.len()) {
+                let (given, expected) = (groups.len(), outputs);
+                return Err(ShapeError::RegionCount { given, expected, shape: shape.to_vec() }.into());
+            }
+            for (region, statistics) in groups.iter().enumerate() {
+                if statistics.inputs() != inputs {
+                    let (found, expected) = (statistics.inputs(), inputs);
+                    return Err(ShapeError::Length { found, expected }.into());
+                }
+                if statistics.count() == 0 {
+                    return Err(DataError::NoData { region }.into());
+                }
+            }
+            Ok(())
+        }
+        Data::Uses(uses) if uses.len() != outputs => {
+            Err(ShapeError::Length { found: uses.len(), expected: outputs }.into())
+        }
+        Data::Uses(uses) if uses.iter().all(|&uses| uses == 0) => Err(DataError::NoData { region: 0 }.into()),
+        Data::Uses(_) => Ok(()),
+    }
+}
+
+/// The error for the first weight that is not finite.
+fn check_finite(weights: &TensorView<'_>) -> Result<(), DataError> {
+    let mut scratch = Vec::new();
+    let piece = weights.chunk_len();
+    for start in (0..weights.len()).step_by(piece) {
+        let x = weights.chunk::<f64>(start..(start + piece).min(weights.len()), &mut scratch);
+        if let Some(at) = crate::kernel::reduce::first_non_finite(x) {
+            let index = weights.index_of(start + at);
+            return Err(match x.get(at) {
+                Some(&value) if value.is_infinite() => DataError::Infinite { index, value },
+                _ => DataError::NotANumber { index },
+            });
+        }
+    }
+    Ok(())
+}

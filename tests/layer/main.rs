@@ -1,0 +1,198 @@
+//! Methods that fit codes to a layer's data, against published numbers and against what is promised.
+
+mod bad_input;
+mod promises;
+mod reference;
+
+use lowbit::FloatType;
+use lowbit::layer::{Damping, Gptq, Lattice, LayerMethod, Nearest, Obq, Order, Problem, Statistics};
+use lowbit::prelude::*;
+use ndarray::Array2;
+
+use reference::{CASES, Case};
+
+/// SplitMix64, and sums of twelve uniform numbers: the generator of the reference.
+struct Numbers(u64);
+
+impl Numbers {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn bell(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+fn make_x(samples: usize, inputs: usize, seed: u64) -> Array2<f64> {
+    let mut numbers = Numbers(seed);
+    let mut x = Array2::from_shape_simple_fn((samples, inputs), || numbers.bell());
+    for mut row in x.rows_mut() {
+        for j in 1..inputs {
+            row[j] = 0.8 * row[j - 1] + 0.6 * row[j];
+        }
+    }
+    x + 0.25
+}
+
+fn make_w(outputs: usize, inputs: usize, seed: u64) -> Array2<f64> {
+    let mut numbers = Numbers(seed);
+    Array2::from_shape_simple_fn((outputs, inputs), || numbers.bell() * 0.125)
+}
+
+fn statistics(x: &Array2<f64>) -> Statistics {
+    let mut statistics = Statistics::new(x.ncols()).unwrap();
+    statistics.observe(x).unwrap();
+    statistics
+}
+
+struct Layer {
+    weights: Array2<f64>,
+    statistics: Statistics,
+    held_out: Statistics,
+    grids: Frozen,
+}
+
+impl Layer {
+    fn new(case: &Case) -> Self {
+        let (samples, inputs, seed) = case.x;
+        let weights = make_w(case.w.0, inputs, case.w.1);
+        let recipe = Uniform::symmetric(BitWidth::new(case.bits).unwrap())
+            .range(SymmetricRange::Full)
+            .scales(FloatType::F64)
+            .granularity(PerChannel::new(Axis(0)));
+        let grids = Frozen::with_scales(&recipe, weights.shape(), case.scales.iter().copied(), []).unwrap();
+        let held_out = statistics(&make_x(4096, inputs, 5005));
+        Self { weights, statistics: statistics(&make_x(samples, inputs, seed)), held_out, grids }
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        let groups = std::slice::from_ref(&self.statistics);
+        let problem = Problem::on_grids(&self.weights, groups, &self.grids).unwrap();
+        problem.held_out(std::slice::from_ref(&self.held_out)).unwrap()
+    }
+}
+
+#[track_caller]
+fn assert_close(found: f64, expected: f64, tolerance: f64) {
+    assert!((found / expected - 1.0).abs() <= tolerance, "{found} is not {expected} within {tolerance:e}");
+}
+
+#[test]
+fn published_methods_have_the_errors_of_the_reference() {
+    let mut compared = 0;
+    for case in &CASES {
+        println!("{} {}", case.name, case.bits);
+        let layer = Layer::new(case);
+        let problem = layer.problem();
+        let report = Nearest.solve(&problem).unwrap().report;
+        assert_close(report.after, case.nearest, 1e-9);
+        let held_out = case.held_out.unwrap_or([f64::NAN; 3]);
+        let methods: [(&dyn LayerMethod, f64, f64); 4] = [
+            (&Gptq::new(), case.gptq, held_out[1]),
+            (&Gptq::new().order(Order::Activation), case.gptq_activation, f64::NAN),
+            (&Obq::new().outliers_first(false), case.obq, f64::NAN),
+            (&Obq::new(), case.obq_outliers_first, held_out[2]),
+        ];
+        for (method, expected, expected_held_out) in methods {
+            let report = method.solve(&problem).unwrap().report;
+            println!("{method}: {report}");
+            assert_close(report.before, case.nearest, 1e-9);
+            if report.rows_kept == 0 {
+                compared += 1;
+                assert_close(report.after, expected, 1e-6);
+                if !expected_held_out.is_nan() {
+                    let (before, after) = report.held_out.unwrap();
+                    assert_close(before, held_out[0], 1e-9);
+                    assert_close(after, expected_held_out, 1e-6);
+                }
+            } else {
+                // In the reference rows that lose keep their codes.
+                assert!(report.after <= expected * (1.0 + 1e-9));
+            }
+        }
+    }
+    assert!(compared >= 11, "{compared}");
+}
+
+#[test]
+fn the_lattice_decoder_comes_close_to_the_best_known_codes() {
+    for case in CASES.iter().filter(|case| case.name == "layer64" && case.bits > 2) {
+        let layer = Layer::new(case);
+        let problem = layer.problem();
+        let lattice = Lattice::new(128).unwrap().damping(Damping::new(1e-4).unwrap());
+        let report = lattice.solve(&problem).unwrap().report;
+        println!("{} bits, {lattice}: {report}", case.bits);
+        let share = report.after / case.best_known;
+        assert!((0.9999..=1.005).contains(&share), "{} bits: {share}", case.bits);
+        // It is worth something on other samples too.
+        assert!(report.held_out.unwrap().1 < case.held_out.unwrap()[1]);
+    }
+}
+
+#[test]
+fn one_partial_solution_is_gptq() {
+    for case in &CASES {
+        let layer = Layer::new(case);
+        let problem = layer.problem();
+        let one = Lattice::new(1).unwrap().orders(1).unwrap().descent(false);
+        let (lattice, gptq) = (one.solve(&problem).unwrap(), Gptq::new().solve(&problem).unwrap());
+        assert_eq!(lattice.tensor, gptq.tensor, "{} {}", case.name, case.bits);
+    }
+}
+
+/// The least of `(w − q) G (w − q)ᵀ` over all levels q of a row, found by trying all of them.
+fn exhaustive(weights: &[f64], gram: &Array2<f64>, levels: &[f64]) -> f64 {
+    fn descend(rest: &[f64], gram: &Array2<f64>, levels: &[f64], errors: &mut Vec<f64>, sum: f64) -> f64 {
+        let [first, rest @ ..] = rest else { return sum };
+        let j = errors.len();
+        let cross: f64 = errors.iter().enumerate().map(|(i, error)| 2.0 * error * gram[[i, j]]).sum();
+        let mut least = f64::INFINITY;
+        for level in levels {
+            let error = first - level;
+            errors.push(error);
+            least =
+                least.min(descend(rest, gram, levels, errors, sum + error * (cross + error * gram[[j, j]])));
+            errors.pop();
+        }
+        least
+    }
+    descend(weights, gram, levels, &mut Vec::new(), 0.0)
+}
+
+#[test]
+fn the_distance_to_the_exact_optimum_on_tiny_layers() {
+    println!("{:10} {:>4}  {:<44} {:>8}", "layer", "bits", "method", "/ exact");
+    for case in CASES.iter().filter(|case| case.exact.is_some()) {
+        let layer = Layer::new(case);
+        let problem = layer.problem();
+        let gram = layer.statistics.gram();
+        let half = 1 << (case.bits - 1);
+        let optimum = |(row, scale): (ndarray::ArrayView1<'_, f64>, &f64)| {
+            let levels: Vec<f64> = (-half..half).map(|code| f64::from(code) * scale).collect();
+            exhaustive(row.as_slice().unwrap(), &gram, &levels)
+        };
+        let sum: f64 = layer.weights.rows().into_iter().zip(case.scales).map(optimum).sum();
+        let exact = sum / (case.x.0 * case.w.0) as f64;
+        assert_close(exact, case.exact.unwrap(), 1e-9);
+        let methods: [&dyn LayerMethod; 6] = [
+            &Nearest,
+            &Gptq::new(),
+            &Gptq::new().order(Order::Activation),
+            &Obq::new(),
+            &Lattice::new(1).unwrap(),
+            &Lattice::new(64).unwrap(),
+        ];
+        for method in methods {
+            let share = method.solve(&problem).unwrap().report.after / exact;
+            println!("{:10} {:>4}  {:<44} {share:>8.4}", case.name, case.bits, method.to_string());
+            assert!(share > 1.0 - 1e-9);
+        }
+        let best = Lattice::new(64).unwrap().solve(&problem).unwrap().report.after;
+        assert_close(best, exact, 1e-9);
+    }
+}
