@@ -27,6 +27,8 @@
 mod compare;
 #[path = "../support/console.rs"]
 mod console;
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 mod judge;
@@ -40,26 +42,29 @@ mod options;
 mod paths;
 #[path = "../support/picture/mod.rs"]
 mod picture;
+#[path = "../support/progress.rs"]
 mod progress;
 #[path = "../support/sample/mod.rs"]
 mod sample;
 mod spectrograms;
 mod stream;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use clap::error::ErrorKind;
 
-use console::{causes, one_line, print};
+use console::print;
 use observers::Observers;
 use options::Options;
 use sample::{Info, Network};
@@ -67,23 +72,7 @@ use spectrograms::Recordings;
 use stream::Stream;
 
 fn main() -> ExitCode {
-    let result = match Options::try_parse() {
-        Ok(options) => run(&options),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
-            _ => {
-                eprintln!("{}", one_line(&error.to_string()));
-                return ExitCode::from(2);
-            }
-        },
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(&error));
-            ExitCode::FAILURE
-        }
-    }
+    console::main_with(run)
 }
 
 fn run(options: &Options) -> Result<()> {

@@ -4,6 +4,8 @@
 //! `cargo run --release --example calibrators -- --help`
 
 mod compare;
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/numbers.rs"]
 mod numbers;
 mod options;
@@ -12,10 +14,14 @@ mod paths;
 #[path = "../support/picture/mod.rs"]
 mod picture;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 

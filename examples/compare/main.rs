@@ -3,17 +3,27 @@
 //!
 //! `cargo run --release --example compare -- --help`
 
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 mod measure;
 mod methods;
 mod options;
+#[path = "../support/parts.rs"]
+mod parts;
+#[path = "../support/paths.rs"]
+mod paths;
 mod picture;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 

@@ -29,31 +29,13 @@ mod sample;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
-use clap::error::ErrorKind;
 
 use arguments::Arguments;
-use console::{causes, one_line, print};
+use console::print;
 use input::Input;
 
 fn main() -> ExitCode {
-    let result = match Arguments::try_parse() {
-        Ok(arguments) => run(&arguments),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
-            _ => {
-                eprintln!("{}", one_line(&error.to_string()));
-                return ExitCode::from(2);
-            }
-        },
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(&error));
-            ExitCode::FAILURE
-        }
-    }
+    console::main_with(run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

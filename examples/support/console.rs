@@ -3,8 +3,32 @@
 //! Included with `#[path = "../support/console.rs"] mod console;`.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+/// Reads the arguments and runs the program: code 2 for arguments that cannot be, 1 for what went wrong later.
+pub(crate) fn main_with<Options: Parser>(run: impl FnOnce(&Options) -> Result<()>) -> ExitCode {
+    let result = match Options::try_parse() {
+        Ok(options) => run(&options),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
+            _ => {
+                eprintln!("{}", one_line(&error.to_string()));
+                return ExitCode::from(2);
+            }
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Writes to standard output, whose reader may have heard enough.
 pub(crate) fn print(text: &str) -> Result<()> {
@@ -28,7 +52,7 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
 }
 
 /// What is wrong with the arguments, without the reminder of how to get help.
-pub(crate) fn one_line(message: &str) -> String {
+fn one_line(message: &str) -> String {
     let told = message
         .lines()
         .map(str::trim)
