@@ -7,7 +7,7 @@ use lowbit::prelude::*;
 use crate::numbers::{number, range_text};
 use crate::options::{Options, Rule, short};
 use crate::picture::{self, Histogram, Panel, Row};
-use crate::table;
+use crate::tables;
 
 /// A range has settled when another sample of the same size would move it by no more than this share.
 pub(crate) const SETTLED: f64 = 0.02;
@@ -33,7 +33,7 @@ pub(crate) fn tables(title: &str, comparisons: &[(BitWidth, Comparison)]) -> Str
     let mut text = String::new();
     for (bits, comparison) in comparisons {
         let mut table =
-            table::new(["calibration", "range", "predicted MSE", "predicted SQNR dB", "clipped %"]);
+            tables::of_figures(["calibration", "range", "predicted MSE", "predicted SQNR dB", "clipped %"]);
         for row in comparison.rows() {
             let Compared { calibration, range, predicted, .. } = row;
             let star = if is_best(comparison, row) { " *" } else { "" };
@@ -64,7 +64,7 @@ pub(crate) fn convergence(
     let histogram = histogram(observer)?;
     let bits = options.fewest();
     let scheme = Uniform::asymmetric(bits).scheme()?;
-    let mut table = table::new([
+    let mut table = tables::of_figures([
         "calibration",
         "range",
         "another sample: range",

@@ -27,6 +27,8 @@
 mod compare;
 #[path = "../support/console.rs"]
 mod console;
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 mod judge;
@@ -40,16 +42,21 @@ mod options;
 mod paths;
 #[path = "../support/picture/mod.rs"]
 mod picture;
+#[path = "../support/progress.rs"]
 mod progress;
 #[path = "../support/sample/mod.rs"]
 mod sample;
 mod spectrograms;
 mod stream;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 
@@ -65,7 +72,7 @@ use spectrograms::Recordings;
 use stream::Stream;
 
 fn main() -> ExitCode {
-    console::run(run)
+    console::main_with(run)
 }
 
 fn run(options: &Options) -> Result<()> {

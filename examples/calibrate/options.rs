@@ -9,7 +9,8 @@ use lowbit::Registry;
 use lowbit::calibration::KlVariant;
 use lowbit::prelude::*;
 
-use crate::paths::same_file;
+use crate::paths::{check_output, same_file};
+use crate::widths::{bit_width, each_once};
 
 /// Calibrates activations on a stream of batches, and compares static with dynamic quantization.
 ///
@@ -37,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) save: Option<PathBuf>,
 
     /// Bit widths, each from 1 to 16
-    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "8,4", value_parser = bit_width,
+    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "8,4", value_parser = bit_width::<1, 16>,
         help_heading = "Quantization")]
     bits: Vec<BitWidth>,
 
@@ -84,13 +85,7 @@ impl Rule {
 impl Options {
     /// The bit widths, each once.
     pub(crate) fn widths(&self) -> Vec<BitWidth> {
-        let mut widths = Vec::new();
-        for &bits in &self.bits {
-            if !widths.contains(&bits) {
-                widths.push(bits);
-            }
-        }
-        widths
+        each_once(&self.bits)
     }
 
     /// The fewest bits, where calibrations differ most.
@@ -131,14 +126,10 @@ impl Options {
                 save.display()
             );
         }
-        // Better said now than after the work.
-        for (option, path) in [("--save", self.save.as_ref()), ("--output", Some(&self.output))] {
-            let Some(path) = path else { continue };
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let there = folder.is_none_or(|folder| folder.is_dir());
-            ensure!(there && !path.is_dir(), "{option}: {} cannot be written there", path.display());
+        if let Some(save) = &self.save {
+            check_output("--save", save)?;
         }
-        Ok(())
+        check_output("--output", &self.output)
     }
 }
 
@@ -153,10 +144,6 @@ pub(crate) fn short(text: &str) -> String {
         }
     }
     short
-}
-
-fn bit_width(text: &str) -> Result<BitWidth, String> {
-    text.trim().parse().map_err(|_| "expected a number from 1 to 16".to_owned())
 }
 
 fn rule(text: &str) -> Result<Rule, String> {

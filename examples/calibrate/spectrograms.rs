@@ -14,7 +14,7 @@ use crate::judge::Sums;
 use crate::numbers::range_text;
 use crate::options::{Options, Rule};
 use crate::progress::Progress;
-use crate::table;
+use crate::tables;
 use crate::tensors::{TensorFile, with_array};
 
 /// The spectrograms, or what to say where there are none.
@@ -96,8 +96,8 @@ pub(crate) fn report(recordings: &Spectrograms, options: &Options) -> Result<Str
     let scheme = Uniform::asymmetric(bits).scheme()?;
     let (all, rules) = (recordings.len(), options.rules()?);
     let names = || rules.iter().map(Rule::short);
-    let mut ranges = table::of_columns(0, std::iter::once("recordings".to_owned()).chain(names()));
-    let mut figures = table::of_columns(0, std::iter::once("recordings".to_owned()).chain(names()));
+    let mut ranges = tables::of_columns(0, std::iter::once("recordings".to_owned()).chain(names()));
+    let mut figures = tables::of_columns(0, std::iter::once("recordings".to_owned()).chain(names()));
     let sizes = sizes(all);
     let progress = Progress::new("recordings", sizes.len() as u64 + 1);
 

@@ -1,27 +1,7 @@
 //! Tables.
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
-
 use crate::judge::Judged;
-
-/// A table of figures, with names in the first column.
-pub(crate) fn new<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = of_columns(1, header.iter().map(|name| (*name).to_owned()));
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
-/// The same with so many columns of names.
-pub(crate) fn of_columns(names: usize, header: impl Iterator<Item = String>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
-    for column in table.column_iter_mut().skip(names) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
+use crate::tables;
 
 /// What quantized activations cost, a table for each bit width.
 pub(crate) fn judged(judged: &Judged) -> String {
@@ -29,7 +9,7 @@ pub(crate) fn judged(judged: &Judged) -> String {
     for outcomes in judged.outcomes.chunk_by(|a, b| a.bits == b.bits) {
         let bits = outcomes.first().map(|outcome| outcome.bits.to_string()).unwrap_or_default();
         let header = ["calibration", "ranges", "accuracy %", "mean SQNR dB", "lowest SQNR dB", "ms/batch"];
-        let mut table = of_columns(2, header.into_iter().map(str::to_owned));
+        let mut table = tables::of_columns(2, header.into_iter().map(str::to_owned));
         let mut last = None;
         for outcome in outcomes {
             let (lowest, name) = &outcome.lowest_sqnr;

@@ -6,6 +6,8 @@
 mod compare;
 #[path = "../support/console.rs"]
 mod console;
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/numbers.rs"]
 mod numbers;
 mod options;
@@ -14,10 +16,14 @@ mod paths;
 #[path = "../support/picture/mod.rs"]
 mod picture;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 
@@ -38,7 +44,7 @@ use picture::Histogram;
 use tensors::{TensorFile, with_array};
 
 fn main() -> ExitCode {
-    console::run(run)
+    console::main_with(run)
 }
 
 fn run(options: &Options) -> Result<()> {

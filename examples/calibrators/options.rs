@@ -9,6 +9,8 @@ use anyhow::{Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use lowbit::prelude::*;
 
+use crate::widths::{bit_width, each_once};
+
 /// Compares all calibrations on one tensor and draws the clipping ranges that they choose.
 ///
 /// For each bit width the tensor is quantized with uniform codes once per calibration: minimum and maximum,
@@ -26,7 +28,7 @@ pub(crate) struct Options {
     pub(crate) tensor: Option<String>,
 
     /// Bit widths, each from 1 to 16
-    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "8,4,2", value_parser = bit_width)]
+    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "8,4,2", value_parser = bit_width::<1, 16>)]
     bits: Vec<BitWidth>,
 
     /// Whether the grid is symmetric about zero or has a zero point
@@ -75,13 +77,7 @@ pub(crate) struct Setup {
 impl Options {
     /// The bit widths, each once.
     pub(crate) fn widths(&self) -> Vec<BitWidth> {
-        let mut widths = Vec::new();
-        for &bits in &self.bits {
-            if !widths.contains(&bits) {
-                widths.push(bits);
-            }
-        }
-        widths
+        each_once(&self.bits)
     }
 
     /// The quantization asked for, for a tensor of `rank` axes.
@@ -168,10 +164,6 @@ impl fmt::Display for GranularityOption {
             Self::SubChannel(elements) => write!(f, "subchannel={elements}"),
         }
     }
-}
-
-fn bit_width(text: &str) -> Result<BitWidth, String> {
-    text.trim().parse().map_err(|_| "expected a number from 1 to 16".to_owned())
 }
 
 fn symmetric_range(text: &str) -> Result<SymmetricRange, String> {

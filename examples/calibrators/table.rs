@@ -2,19 +2,16 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
-
 use crate::compare::{Outcome, Panel};
 use crate::numbers::{number, range_text};
+use crate::tables;
 
 /// The table, with what the library notes below.
 pub(crate) fn text(panel: &Panel) -> String {
     let regions = panel.outcomes.first().map_or(1, |outcome| outcome.report.regions);
     let range = if regions == 1 { "range".to_owned() } else { format!("range (median of {regions})") };
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["calibration", &range, "SQNR dB", "clipped %", "codes used %", "max error"]);
+    let mut table =
+        tables::of_figures(["calibration", &range, "SQNR dB", "clipped %", "codes used %", "max error"]);
     for outcome in &panel.outcomes {
         let Outcome { report, .. } = outcome;
         table.add_row([
@@ -25,9 +22,6 @@ pub(crate) fn text(panel: &Panel) -> String {
             format!("{:.1}", 100.0 * report.codes_used),
             number(report.errors.max_abs_error()),
         ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
     }
     let mut text = format!("{} bits, {} codes (* highest SQNR)\n{table}\n", panel.bits, panel.codes);
     for outcome in &panel.outcomes {

@@ -5,17 +5,27 @@
 
 #[path = "../support/console.rs"]
 mod console;
+#[path = "../support/draw.rs"]
+mod draw;
 #[path = "../support/interrupt.rs"]
 mod interrupt;
 mod measure;
 mod methods;
 mod options;
+#[path = "../support/parts.rs"]
+mod parts;
+#[path = "../support/paths.rs"]
+mod paths;
 mod picture;
 mod table;
+#[path = "../support/tables.rs"]
+mod tables;
 #[path = "../support/tensors.rs"]
 mod tensors;
 #[cfg(test)]
 mod tests;
+#[path = "../support/widths.rs"]
+mod widths;
 #[path = "../support/write.rs"]
 mod write;
 
@@ -35,7 +45,7 @@ use options::Options;
 use tensors::{TensorFile, with_array};
 
 fn main() -> ExitCode {
-    console::run(run)
+    console::main_with(run)
 }
 
 fn run(options: &Options) -> Result<()> {

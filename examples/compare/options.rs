@@ -1,11 +1,14 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use lowbit::BitWidth;
+
+use crate::parts::Granularity;
+use crate::paths::same_file;
+use crate::widths::{bit_width, each_once};
 
 /// Quantizes one tensor by every method at several widths, and compares what they lose for their bits.
 ///
@@ -22,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) tensor: Option<String>,
 
     /// Bit widths, each from 1 to 8
-    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "2,3,4,8", value_parser = bit_width)]
+    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "2,3,4,8", value_parser = bit_width::<1, 8>)]
     bits: Vec<BitWidth>,
 
     /// What shares parameters, for methods without a block of their own: layer, channel or subchannel=N, along axis 0
@@ -54,47 +57,6 @@ impl Options {
 
     /// The bit widths, each once.
     pub(crate) fn widths(&self) -> Vec<BitWidth> {
-        let mut widths = Vec::new();
-        for &bits in &self.bits {
-            if !widths.contains(&bits) {
-                widths.push(bits);
-            }
-        }
-        widths
+        each_once(&self.bits)
     }
-}
-
-/// What shares parameters, in the library's text form.
-#[derive(Debug, Clone)]
-pub(crate) struct Granularity(String);
-
-impl FromStr for Granularity {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let form = match text.split_once('=') {
-            None if text == "layer" => "layer".to_owned(),
-            None if text == "channel" => "channel(axis=0)".to_owned(),
-            Some(("subchannel", elements)) => format!("subchannel({elements}, axis=0)"),
-            _ => bail!("expected layer, channel or subchannel=N"),
-        };
-        lowbit::Registry::default().parse_granularity(&form)?;
-        Ok(Self(form))
-    }
-}
-
-impl std::fmt::Display for Granularity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn bit_width(text: &str) -> Result<BitWidth, String> {
-    let bits: Option<BitWidth> = text.trim().parse().ok().filter(|bits: &BitWidth| bits.get() <= 8);
-    bits.ok_or_else(|| "expected a number from 1 to 8".to_owned())
-}
-
-/// Whether both paths are there and lead to one file.
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

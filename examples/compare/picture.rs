@@ -1,8 +1,9 @@
 //! The picture: SQNR over bits per element, a colour for each family of methods, and the bound.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use plotters::prelude::*;
 
+use crate::draw::failed;
 use crate::measure::{Outcome, Source};
 use crate::methods::FAMILIES;
 
@@ -93,9 +94,4 @@ pub(crate) fn draw(title: &str, source: &Source, outcomes: &[Outcome]) -> Result
         root.present().map_err(failed)?;
     }
     Ok(svg)
-}
-
-/// Errors of the drawing library borrow the picture.
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw the picture: {error}")
 }

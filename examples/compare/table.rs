@@ -1,19 +1,17 @@
 //! The tables and the report.
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use lowbit::BitWidth;
 use serde_json::{Value, json};
 
 use crate::measure::Outcome;
+use crate::tables;
 
 /// The table of one width, the best first.
 pub(crate) fn text(bits: BitWidth, outcomes: &[Outcome]) -> String {
     let mut rows: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.candidate.bits == bits).collect();
     rows.sort_by(|a, b| b.sqnr.total_cmp(&a.sqnr));
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["method", "bits/element", "SQNR dB", "below the bound dB", "max error", "ms"]);
+    let mut table =
+        tables::of_figures(["method", "bits/element", "SQNR dB", "below the bound dB", "max error", "ms"]);
     for outcome in rows {
         table.add_row([
             outcome.candidate.name.clone(),
@@ -23,9 +21,6 @@ pub(crate) fn text(bits: BitWidth, outcomes: &[Outcome]) -> String {
             format!("{:.3e}", outcome.max_error),
             format!("{:.1}", outcome.seconds * 1e3),
         ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
     }
     let plural = if bits.get() == 1 { "" } else { "s" };
     format!("{bits} bit{plural}\n{table}\n")

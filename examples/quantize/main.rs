@@ -35,7 +35,7 @@ use console::print;
 use input::Input;
 
 fn main() -> ExitCode {
-    console::run(run)
+    console::main_with(run)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

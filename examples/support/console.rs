@@ -9,10 +9,10 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-/// A whole program: its options, its work, and what becomes of an error: one line, and a failure.
-pub(crate) fn run<O: Parser>(work: impl FnOnce(&O) -> Result<()>) -> ExitCode {
-    let result = match O::try_parse() {
-        Ok(options) => work(&options),
+/// Reads the arguments and runs the program: code 2 for arguments that cannot be, 1 for what went wrong later.
+pub(crate) fn main_with<Options: Parser>(run: impl FnOnce(&Options) -> Result<()>) -> ExitCode {
+    let result = match Options::try_parse() {
+        Ok(options) => run(&options),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
             _ => {

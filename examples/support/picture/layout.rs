@@ -49,10 +49,6 @@ pub(super) const fn panel_height(rows: usize) -> i32 {
     HEADING + rows as i32 * ROW + ABOVE_PLOT + PLOT + X_LABELS + GAP
 }
 
-pub(super) const INK: RGBColor = RGBColor(33, 37, 41);
-pub(super) const MUTED: RGBColor = RGBColor(96, 103, 112);
-pub(super) const GRID: RGBColor = RGBColor(233, 236, 239);
-pub(super) const STRIPE: RGBColor = RGBColor(246, 247, 249);
 pub(super) const BAR: RGBColor = RGBColor(190, 197, 206);
 pub(super) const BEST: RGBColor = RGBColor(0, 120, 60);
 

@@ -1,27 +1,25 @@
 //! A picture of clipping ranges: for each bit width a histogram of the values and above it the chosen ranges, one row
 //! each. From both ends of a row a line of its colour runs down through the histogram, so the rows are the legend, too.
 //!
-//! Included with `#[path = "../support/picture/mod.rs"] mod picture;`, beside `../support/numbers.rs`.
+//! Included with `#[path = "../support/picture/mod.rs"] mod picture;`, beside `../support/numbers.rs` and
+//! `../support/draw.rs`.
 
 #![allow(dead_code, reason = "shared by several examples, each of which uses a part")]
 
 mod axis;
 mod layout;
 
-use anyhow::{Result, anyhow};
-use plotters::coord::Shift;
+use anyhow::Result;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::text_anchor::HPos;
 
+use crate::draw::{Area, GRID, INK, MUTED, STRIPE, failed, text};
 use crate::numbers::range_text;
 
 pub(crate) use axis::{Histogram, XAxis, x_axis};
 use layout::{
-    ABOVE_PLOT, BAR, BEST, COLOURS, Columns, GRID, HEADER, HEADING, INK, MUTED, PLOT, ROW, STRIPE, X_LABELS,
-    Y_LABELS, panel_height,
+    ABOVE_PLOT, BAR, BEST, COLOURS, Columns, HEADER, HEADING, PLOT, ROW, X_LABELS, Y_LABELS, panel_height,
 };
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The ranges at one bit width.
 pub(crate) struct Panel {
@@ -179,21 +177,4 @@ fn draw_row(
         text(root, "best", (columns.clipped + 10, above), 14, BEST, HPos::Left)?;
     }
     Ok(())
-}
-
-fn text(
-    root: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    size: i32,
-    colour: RGBColor,
-    anchor: HPos,
-) -> Result<()> {
-    let style = ("sans-serif", size).into_font().color(&colour).pos(Pos::new(anchor, VPos::Top));
-    root.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
-}
-
-/// Errors of the drawing library borrow the picture.
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("cannot draw the picture: {error}")
 }

@@ -1,4 +1,8 @@
 //! How far it is: a bar on a terminal, a line for each part elsewhere.
+//!
+//! Included with `#[path = "../support/progress.rs"] mod progress;`, beside `../support/interrupt.rs`.
+
+#![allow(dead_code, reason = "shared by several examples, each of which uses a part")]
 
 use std::io::{IsTerminal, Write};
 
@@ -19,9 +23,16 @@ impl Progress {
             let _ = writeln!(errors, "{what}: {steps} steps");
             return Self(None);
         }
-        let style = ProgressStyle::with_template("{msg:12} {bar:30} {pos}/{len} {eta}");
-        let bar = ProgressBar::new(steps).with_message(what);
+        let style = ProgressStyle::with_template("{prefix:12} {bar:30} {pos}/{len} {eta} {msg}");
+        let bar = ProgressBar::new(steps).with_prefix(what);
         Self(Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))))
+    }
+
+    /// What the next steps are about.
+    pub(crate) fn tell(&self, about: String) {
+        if let Self(Some(bar)) = self {
+            bar.set_message(about);
+        }
     }
 
     /// One step is done; an error after an interruption.
