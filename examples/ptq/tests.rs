@@ -1,0 +1,1 @@
+//! The folded network, what undoes scaling, and the command line.
