@@ -3,85 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use ndarray::Array4;
-use tempfile::TempDir;
+
+#[path = "common/example.rs"]
+mod example;
+
+use example::Folder;
 
 /// What makes a run short.
 const SHORT: [&str; 8] = ["--batches", "2", "--images", "16", "--bits", "4", "--calibration", "minmax"];
 
-fn example() -> Option<PathBuf> {
-    let test = std::env::current_exe().ok()?;
-    let path =
-        test.parent()?.parent()?.join("examples").join(format!("calibrate{}", std::env::consts::EXE_SUFFIX));
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is not built", path.display());
-    None
-}
-
-/// A folder to run in.
-struct Folder {
-    folder: TempDir,
-    example: PathBuf,
-}
-
-impl Folder {
-    fn new() -> Option<Self> {
-        Some(Self { example: example()?, folder: tempfile::tempdir().unwrap() })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Without the spectrograms that may lie beside the package.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.example);
-        command.args(arguments).current_dir(self.folder.path()).env("LOWBIT_WEIGHTS", "nowhere");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Standard output of a run that works.
-    fn works(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The one line of a run that does not.
-    fn fails(&self, arguments: &[&str]) -> String {
-        let before = self.names();
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?}");
-        assert!(output.stdout.is_empty(), "{arguments:?}: work was done before it was said");
-        let errors = String::from_utf8(output.stderr).unwrap();
-        assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{arguments:?}: {errors}");
-        assert!(!errors.contains("panicked"), "{errors}");
-        assert_eq!(self.names(), before, "{arguments:?} left a file");
-        errors
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
+fn folder() -> Option<Folder> {
+    Folder::new("calibrate")
 }
 
 #[test]
 fn help_names_every_option() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let help = folder.works(&["--help"]);
     for option in [
         "--batches",
@@ -100,7 +39,7 @@ fn help_names_every_option() {
 
 #[test]
 fn wrong_arguments_are_one_line() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     for (arguments, part) in [
         (&["--bitz", "4"][..], "--bitz"),
         (&["--bits", "17"], "1 to 16"),
@@ -126,7 +65,7 @@ fn wrong_arguments_are_one_line() {
 /// A run in two parts, of which the second goes on from the file of the first, is the run in one.
 #[test]
 fn a_resumed_run_writes_the_file_of_the_whole_run() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let told = folder.works(&[&SHORT[..], &["--save", "first.json", "--output", "a.svg"]].concat());
     for part in [
         "Observed 128 images in batches of 64: 1 in one place, 1 in another",
@@ -178,7 +117,7 @@ fn a_resumed_run_writes_the_file_of_the_whole_run() {
 
 #[test]
 fn spectrograms_are_a_stream_as_well() {
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     let mut specs =
         Array4::from_shape_fn((5, 6, 1, 8), |(n, t, _, f)| ((n * 48 + t * 8 + f) as f32).sin().abs());
     ndarray_npy::write_npy(folder.path("specs.npy"), &specs).unwrap();
@@ -204,29 +143,10 @@ fn spectrograms_are_a_stream_as_well() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_leaves_nothing() {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
-    let Some(folder) = Folder::new() else { return };
+    let Some(folder) = folder() else { return };
     fs::write(folder.path("old.json"), "old").unwrap();
     let arguments = ["--batches", "100000", "--save", "old.json", "--output", "new.svg"];
-    let mut command = folder.command(&arguments);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    errors.read_line(&mut line).unwrap();
-    assert!(line.starts_with("observing"), "{line}");
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    if !interrupted.is_ok_and(|status| status.success()) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        eprintln!("SKIPPED: there is no command to interrupt with");
-        return;
-    }
-    line.clear();
-    errors.read_line(&mut line).unwrap();
-    assert!(!child.wait().unwrap().success());
-    assert_eq!(line, "error: interrupted: nothing was written\n");
+    folder.interrupted(&arguments, "observing");
     assert_eq!(folder.names(), ["old.json"]);
     assert_eq!(fs::read_to_string(folder.path("old.json")).unwrap(), "old");
 }

@@ -118,9 +118,12 @@ fn correct_by_normals(task: &Task<'_>, mut done: Done) -> Result<Done> {
 }
 
 pub(crate) fn empirical_bias(task: &Task<'_>) -> Result<Done> {
-    let mut done = nearest(task)?;
+    correct_by_outputs(task, nearest(task)?)
+}
+
+/// What the layers before this one got wrong on average is made up for, too.
+fn correct_by_outputs(task: &Task<'_>, mut done: Done) -> Result<Done> {
     let batches: Vec<_> = task.float_inputs.iter().zip(task.inputs()?).collect();
-    // All batches but the last have one size, so their mean is that of the images up to what the last one lacks.
     let images: usize = batches.iter().map(|(batch, _)| batch.batch).sum();
     let shifts: Vec<Vec<f64>> = batches
         .par_iter()
@@ -206,6 +209,10 @@ pub(crate) fn gptq(task: &Task<'_>) -> Result<Done> {
 
 pub(crate) fn gptq_act_order(task: &Task<'_>) -> Result<Done> {
     fitted(task, &Gptq::new().order(Order::Activation))
+}
+
+pub(crate) fn gptq_with_bias(task: &Task<'_>) -> Result<Done> {
+    correct_by_outputs(task, gptq_act_order(task)?)
 }
 
 pub(crate) fn lattice(task: &Task<'_>) -> Result<Done> {

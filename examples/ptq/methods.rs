@@ -7,7 +7,7 @@ use anyhow::{Error, Result, bail};
 
 use crate::layers::{self, Done, Task};
 
-/// The kinds of methods, which share a colour.
+/// The kinds of methods, which stand together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     Nearest,
@@ -115,6 +115,7 @@ pub(crate) const METHODS: &[Method] = &[
         layers::gptq_act_order,
         "GPTQ, the inputs that matter most first",
     ),
+    method("gptq-bias", Roundings, Statistics, layers::gptq_with_bias, "gptq-act-order, then bias-empirical"),
     method("lattice", Roundings, Statistics, layers::lattice, "the 16 best partial solutions, then descent"),
 ];
 

@@ -136,7 +136,7 @@ pub(crate) fn draw(title: &str, outcomes: &[Outcome]) -> Result<String> {
             line(&root, [(x, y), (x, (y + 4).min(bottom))], MUTED, 1)?;
         }
         for (y, (_, name, outcomes)) in heights.into_iter().zip(&lines) {
-            text(&root, name, (NAMES - 16, y - 7), 14, INK, HPos::Right)?;
+            text(&root, name, (NAMES - 16, y - 6), 14, INK, HPos::Right)?;
             for panel in &panels {
                 draw_line(&root, panel, y, outcomes)?;
             }
