@@ -238,7 +238,7 @@ mod tests {
             assert!((0..n).all(|i| (0..i).all(|j| factor[[i, j]] == 0.0)));
             if n < 70 {
                 let identity = inverse_of_square(&factor).dot(&gram);
-                assert!((&identity - &Array2::eye(n)).iter().all(|d| d.abs() < 1e-6), "{n}");
+                assert!((&identity - &Array2::<f64>::eye(n)).iter().all(|d| d.abs() < 1e-6), "{n}");
             }
         }
     }
