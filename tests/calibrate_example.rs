@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
 
 use common::example::Folder;
 use ndarray::Array4;
@@ -138,29 +137,10 @@ fn spectrograms_are_a_stream_as_well() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_leaves_nothing() {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
     let Some(folder) = folder() else { return };
     fs::write(folder.path("old.json"), "old").unwrap();
     let arguments = ["--batches", "100000", "--save", "old.json", "--output", "new.svg"];
-    let mut command = folder.command(&arguments);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    errors.read_line(&mut line).unwrap();
-    assert!(line.starts_with("observing"), "{line}");
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    if !interrupted.is_ok_and(|status| status.success()) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        eprintln!("SKIPPED: there is no command to interrupt with");
-        return;
-    }
-    line.clear();
-    errors.read_line(&mut line).unwrap();
-    assert!(!child.wait().unwrap().success());
-    assert_eq!(line, "error: interrupted: nothing was written\n");
+    folder.interrupted(&arguments, "observing");
     assert_eq!(folder.names(), ["old.json"]);
     assert_eq!(fs::read_to_string(folder.path("old.json")).unwrap(), "old");
 }

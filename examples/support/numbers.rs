@@ -2,6 +2,8 @@
 //!
 //! Included with `#[path = "../support/numbers.rs"] mod numbers;`.
 
+#![allow(dead_code, reason = "shared by several examples, each of which uses a part")]
+
 /// `±0.5` or `[-0.5, 0.7]`.
 pub(crate) fn range_text(low: f64, high: f64) -> String {
     if low == -high { format!("±{}", number(high)) } else { format!("[{}, {}]", number(low), number(high)) }

@@ -15,6 +15,7 @@
 //!
 //! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
 
+pub(crate) mod adam;
 pub(crate) mod affine;
 pub(crate) mod bins;
 pub(crate) mod convert;

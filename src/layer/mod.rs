@@ -9,6 +9,7 @@
 //! | [`Obq`] | one weight after the other, the cheapest first; the rest makes up for it | mn³ |
 //! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/3 |
 //! | [`Lattice`] | K best partial solutions instead of one, then descent by single codes | Kmn² |
+//! | [`AdaRound`] | up or down for all weights at once, by gradient descent | 2bmn for each step with batches of b |
 //!
 //! # Overfitting
 //!
@@ -22,26 +23,34 @@
 //! No output (row of the weights) has a larger squared error on the calibration data than with the nearest codes: where a
 //! method loses, the row keeps its nearest codes, and the report counts such rows.
 
+mod ada_round;
 mod factor;
 mod gptq;
+mod gradient;
 mod lattice;
 mod matrix;
+mod objective;
 mod obq;
 mod patches;
 mod places;
 mod problem;
 mod report;
+mod rounding;
 mod row_levels;
 mod rows;
 mod rtn;
+mod samples;
 mod statistics;
 
 use core::fmt;
 use core::ops::ControlFlow;
 
+use ndarray::Array1;
+
 use crate::error::Result;
 use crate::tensor::QuantizedTensor;
 
+pub use ada_round::AdaRound;
 pub use factor::Damping;
 pub use gptq::{Gptq, GroupGrids, Order};
 pub use lattice::Lattice;
@@ -50,6 +59,7 @@ pub use patches::Patches;
 pub use problem::Problem;
 pub use report::{Progress, Report, StopReason};
 pub use rtn::Nearest;
+pub use samples::{Activation, Samples};
 pub use statistics::Statistics;
 
 /// What a method made of a problem.
@@ -60,6 +70,8 @@ pub struct Solution {
     pub tensor: QuantizedTensor,
     /// What it cost and gained.
     pub report: Report,
+    /// What is to be added to the layer's bias, one number for each output, for methods that learn it.
+    pub bias_correction: Option<Array1<f64>>,
 }
 
 /// A method that chooses the codes of a whole layer.

@@ -13,6 +13,12 @@ pub(super) fn row_segments(tiling: &Tiling, inputs: usize, row: usize) -> Vec<Se
         .collect()
 }
 
+/// The regions that row `row` of `inputs` elements touches, each as often as it does.
+pub(super) fn row_regions(tiling: &Tiling, inputs: usize, row: usize) -> Vec<usize> {
+    let segments = row_segments(tiling, inputs, row);
+    segments.iter().flat_map(Segment::runs).map(|(region, _)| region).collect()
+}
+
 /// The columns of some rows, cut into spans that have the same regions in each of their columns.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {

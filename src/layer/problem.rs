@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use ndarray::{Array2, ArrayRef, Dimension};
+use ndarray::{Array1, Array2, ArrayRef, Dimension};
 
 use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Error, Result, ShapeError};
@@ -10,6 +10,8 @@ use crate::recipe::{Frozen, Recipe};
 use crate::tensor::{Encoding, QuantizedTensor, Rounding, Scheme, TensorView};
 
 use super::matrix::quadratic_forms;
+use super::objective;
+use super::samples::Samples;
 use super::statistics::Statistics;
 
 /// Rows whose errors are in memory together.
@@ -57,6 +59,7 @@ pub struct Problem<'a> {
     inputs: usize,
     data: Data<'a>,
     held_out: Option<Data<'a>>,
+    samples: &'a [Samples],
     recipe: Recipe,
     /// Whether the grids are given, so that none may be fitted again.
     given_grids: bool,
@@ -159,7 +162,17 @@ impl<'a> Problem<'a> {
         check_finite(&weights)?;
         let nearest = nearest(&weights)?;
         let recipe = recipe.clone();
-        Ok(Self { weights, outputs, inputs, data, held_out: None, recipe, given_grids, nearest })
+        Ok(Self {
+            weights,
+            outputs,
+            inputs,
+            data,
+            held_out: None,
+            samples: &[],
+            recipe,
+            given_grids,
+            nearest,
+        })
     }
 
     /// The same problem with statistics of other samples, one for each group, on which the solution is judged but not
@@ -177,6 +190,47 @@ impl<'a> Problem<'a> {
         check_data(&data, self.weights.shape(), self.outputs, self.inputs)?;
         self.held_out = Some(data);
         Ok(self)
+    }
+
+    /// The same problem with samples of the inputs, one for each group of outputs, for methods that learn by batches. Other
+    /// methods do not look at them.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError`] unless they are of the form of the problem; [`ConfigError::Conflict`] for an embedding.
+    pub fn samples(mut self, groups: &'a [Samples]) -> Result<Self> {
+        if matches!(self.data, Data::Uses(_)) {
+            return Err(ConfigError::Conflict { setting: "samples of inputs", to: "an embedding" }.into());
+        }
+        if groups.len() != self.groups().len() {
+            return Err(ShapeError::Length { found: groups.len(), expected: self.groups().len() }.into());
+        }
+        let outputs = self.outputs_per_group();
+        groups.iter().try_for_each(|samples| samples.check(self.inputs, outputs))?;
+        self.samples = groups;
+        Ok(self)
+    }
+
+    /// The samples of each group of outputs, if there are any.
+    pub const fn given_samples(&self) -> &'a [Samples] {
+        self.samples
+    }
+
+    /// The mean squared error of `tensor` against the targets of the [samples](Self::samples), through their activation,
+    /// with `correction` added to the bias: what methods make small that learn from samples. Without samples, or where they
+    /// have neither targets nor an activation, it is the error of the statistics: [`loss`](Self::loss) if there is no
+    /// correction.
+    ///
+    /// # Errors
+    ///
+    /// As [`loss`](Self::loss); [`ShapeError::Length`] unless the correction has a number for each output.
+    pub fn sample_loss(&self, tensor: &QuantizedTensor, correction: Option<&Array1<f64>>) -> Result<f64> {
+        let correction = objective::correction(self, correction)?;
+        if self.groups().is_empty() {
+            return self.loss(tensor);
+        }
+        let rows = objective::row_losses(self, tensor, correction)?;
+        Ok(mean(rows.iter().sum(), self.outputs as f64))
     }
 
     /// The weights.
@@ -284,8 +338,27 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// As [`held_out_loss`](Self::held_out_loss), with `correction` added to the bias.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample_loss`](Self::sample_loss).
+    pub fn held_out_loss_with(
+        &self,
+        tensor: &QuantizedTensor,
+        correction: Option<&Array1<f64>>,
+    ) -> Result<Option<f64>> {
+        match (&self.held_out, objective::correction(self, correction)?) {
+            (Some(Data::Groups(groups)), Some(correction)) => {
+                let rows = objective::statistics_losses(self, groups, tensor, Some(correction))?;
+                Ok(Some(mean(rows.iter().sum(), self.outputs as f64)))
+            }
+            _ => self.held_out_loss(tensor),
+        }
+    }
+
     /// `W − Ŵ` for some rows.
-    fn errors(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<f64>> {
+    pub(super) fn errors(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<f64>> {
         let mut errors = Array2::zeros((rows.len(), self.inputs));
         let Some(out) = errors.as_slice_mut() else { return Ok(errors) };
         let (mut weights, mut values) = (Vec::new(), vec![0.0f32; self.inputs]);

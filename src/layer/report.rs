@@ -11,7 +11,7 @@ pub struct Progress {
     /// Steps of the whole run.
     pub steps: usize,
     /// The loss so far: of the chosen codes where there are some, of the nearest elsewhere. NaN for methods that learn it
-    /// at the end.
+    /// at the end; the mean squared error in the last update, of weights that are on their way, for those that descend.
     pub loss: f64,
     /// Whether there is nothing left to do.
     pub finished: bool,
@@ -47,7 +47,8 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// What a method gained and what it took. Losses are those of [`Problem::loss`](super::Problem::loss).
+/// What a method gained and what it took. Losses are those of [`Problem::loss`](super::Problem::loss), or of
+/// [`Problem::sample_loss`](super::Problem::sample_loss) for methods that learn from samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

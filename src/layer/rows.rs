@@ -146,7 +146,7 @@ pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) ->
 }
 
 /// Codes as fields.
-fn fields(codes: &PackedCodes) -> Vec<u16> {
+pub(super) fn fields(codes: &PackedCodes) -> Vec<u16> {
     let mask = ((1u32 << codes.bits().get()) - 1) as u16;
     let mut fields = Vec::with_capacity(codes.len());
     codes.for_each(0..codes.len(), &mut |code| fields.push(code as u16 & mask));
@@ -275,7 +275,7 @@ impl<M: RowMethod> Run for RowRun<'_, '_, M> {
             rows_kept: self.kept,
             dead_inputs: self.dead_inputs,
         };
-        Ok(Solution { tensor, report })
+        Ok(Solution { tensor, report, bias_correction: None })
     }
 }
 

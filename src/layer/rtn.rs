@@ -48,6 +48,6 @@ impl Run for NearestRun<'_, '_> {
         let tensor = self.problem.nearest().clone();
         let report = Report::of_nearest(self.problem.loss(&tensor)?, self.problem.outputs(), self.stop);
         let held_out = self.problem.held_out_loss(&tensor)?.map(|loss| (loss, loss));
-        Ok(Solution { tensor, report: Report { held_out, ..report } })
+        Ok(Solution { tensor, report: Report { held_out, ..report }, bias_correction: None })
     }
 }

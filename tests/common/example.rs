@@ -2,8 +2,9 @@
 //! its tests say so and pass.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -26,16 +27,12 @@ impl Folder {
         None
     }
 
-    pub fn root(&self) -> &Path {
-        self.folder.path()
-    }
-
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Without the weights that may lie beside the package.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.example);
         command.args(arguments).current_dir(self.folder.path()).env("LOWBIT_WEIGHTS", "nowhere");
         command
@@ -69,6 +66,27 @@ impl Folder {
         assert!(!errors.contains("panicked") && !errors.contains("backtrace"), "{errors}");
         assert_eq!(self.names(), before, "{arguments:?} left a file");
         last
+    }
+
+    /// Interrupts a run once the part called `part` has begun, and looks at the one line that it leaves.
+    pub fn interrupted(&self, arguments: &[&str], part: &str) {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        assert!(line.starts_with(part), "{line}");
+        let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        if !interrupted.is_ok_and(|status| status.success()) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            eprintln!("SKIPPED: there is no command to interrupt with");
+            return;
+        }
+        line.clear();
+        errors.read_line(&mut line).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(line, "error: interrupted: nothing was written\n");
     }
 
     /// The names of all files.

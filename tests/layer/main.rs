@@ -1,6 +1,7 @@
 //! Methods that fit codes to a layer's data, against published numbers and against what is promised.
 
 mod bad_input;
+mod learned;
 mod promises;
 mod reference;
 
