@@ -23,10 +23,14 @@ pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
 pub(crate) mod multiples;
+#[cfg(target_arch = "x86_64")]
+mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;
+#[cfg(target_arch = "x86_64")]
+mod widen;
 
 use crate::simd::Level;
 
@@ -57,13 +61,13 @@ macro_rules! dispatch {
             fn body<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,f16c")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+            #[target_feature(enable = "fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
             fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
@@ -88,6 +92,10 @@ pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sy
     fn from_u16(value: u16) -> Self;
     /// The code, zero-extended.
     fn to_u16(self) -> u16;
+    /// The codes as bytes, if each is one.
+    fn bytes(codes: &[Self]) -> Option<&[u8]>;
+    /// As [`bytes`](Self::bytes).
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]>;
 }
 
 impl Code for u8 {
@@ -99,6 +107,14 @@ impl Code for u8 {
     fn to_u16(self) -> u16 {
         u16::from(self)
     }
+    #[inline(always)]
+    fn bytes(codes: &[Self]) -> Option<&[u8]> {
+        Some(codes)
+    }
+    #[inline(always)]
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]> {
+        Some(codes)
+    }
 }
 
 impl Code for u16 {
@@ -109,6 +125,14 @@ impl Code for u16 {
     #[inline(always)]
     fn to_u16(self) -> u16 {
         self
+    }
+    #[inline(always)]
+    fn bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+    #[inline(always)]
+    fn bytes_mut(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
     }
 }
 

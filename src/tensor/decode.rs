@@ -147,7 +147,16 @@ fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
 ) {
     let Segment { width, phase, .. } = *segment;
     if let Grids::Affine(_) = grids {
-        return affine::decode(fields, codes.sign_bit(), width, phase, &params.scale, &params.zero, out);
+        return affine::decode(
+            fields,
+            codes.sign_bit(),
+            width,
+            phase,
+            &params.scale,
+            &params.zero,
+            false,
+            out,
+        );
     }
     let size = codes.bits().levels() as usize;
     let shared = matches!(grids, Grids::Levels(_));

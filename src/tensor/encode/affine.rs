@@ -95,7 +95,13 @@ fn mode<T: Real>(scheme: &AffineScheme, encoding: &Encoding) -> EncodeMode<T> {
         Rounding::Stochastic { .. } | Rounding::StochasticSigmoid { .. } => affine::Rounding::NearestEven,
     };
     let steps = T::from_f64(f64::from(scheme.codes().max() - scheme.codes().min()));
-    EncodeMode { arithmetic, steps, rounding, mask: ((1u32 << scheme.bits().get()) - 1) as u16 }
+    EncodeMode {
+        arithmetic,
+        steps,
+        rounding,
+        mask: ((1u32 << scheme.bits().get()) - 1) as u16,
+        stream: false,
+    }
 }
 
 /// Kernel parameters of the blocks of one segment.
