@@ -136,6 +136,15 @@ impl Code for u16 {
     }
 }
 
+/// Bytes that a call reads and writes from which on results go past the caches: more than a core's share of the last
+/// level. What is written there would not be found again, and would first be read from memory.
+const STREAMED: usize = 32 << 20;
+
+/// Whether the results of a call that reads and writes `bytes` should go past the caches.
+pub(crate) const fn streams(bytes: usize) -> bool {
+    bytes >= STREAMED
+}
+
 /// Asks for the cache lines of `x`'s length that lie `distance` bytes beyond its beginning, so that a loop whose work
 /// on a line takes long does not wait for the next ones. Only a hint: no address is wrong.
 #[inline(always)]

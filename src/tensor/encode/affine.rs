@@ -16,20 +16,23 @@ pub(super) struct AffineEncoder<'a> {
     scheme: &'a AffineScheme,
     grids: &'a AffineGrids,
     encoding: Encoding,
+    stream: bool,
 }
 
 impl<'a> AffineEncoder<'a> {
+    /// `stream`: whether codes of 8 bits go past the caches.
     pub(super) fn new<T: Real>(
         scheme: &'a AffineScheme,
         grids: &'a AffineGrids,
         encoding: &Encoding,
+        stream: bool,
     ) -> Self {
         let mut encoding = *encoding;
         if encoding.dialect == Dialect::OpenVino && !spans_are_finite::<T>(scheme, grids) {
             // The same number without the span.
             encoding.dialect = Dialect::Gptq;
         }
-        Self { scheme, grids, encoding }
+        Self { scheme, grids, encoding, stream }
     }
 }
 
@@ -58,7 +61,7 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         uniforms: Option<&[T]>,
         codes: &mut [C],
     ) -> bool {
-        let mode = mode::<T>(self.scheme, &self.encoding);
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
         match uniforms {
             Some(uniforms) => {
                 affine::encode_stochastic(x, width, phase, &params.view(), &mode, uniforms, codes)
