@@ -18,6 +18,8 @@
 pub(crate) mod affine;
 pub(crate) mod bins;
 pub(crate) mod convert;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;

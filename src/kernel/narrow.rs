@@ -32,7 +32,7 @@ const CORRECTED: u8 = 2;
 
 /// Scales whose quotients are corrected: the remainders of quotients from a quarter on are normal numbers, and so is
 /// the reciprocal.
-const CORRECTED_SCALES: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
+pub(super) const CORRECTED_SCALES: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
 
 /// As [`affine::encode`](super::affine::encode) within equal lengths; `None` where these loops cannot serve.
 pub(super) fn encode(
@@ -44,7 +44,8 @@ pub(super) fn encode(
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    if super::level() < Level::Avx2 || (width > 1 && width.min(x.len()) < VECTOR) {
+    let least = if width > 1 { VECTOR } else { 8 };
+    if super::level() < Level::Avx2 || x.len() < least || (width > 1 && width < VECTOR) {
         return None;
     }
     // SAFETY: the level says that the machine has AVX2 and FMA.
@@ -116,13 +117,13 @@ fn by_runs(
         };
         let (x, codes) = (&x[from..to], &mut codes[from..to]);
         let found = match (divide, zero_before) {
-            (false, None) => lines::<PRODUCT, false>(x, &run, stream, codes),
-            (false, Some(_)) => lines::<PRODUCT, true>(x, &run, stream, codes),
+            (false, None) => lines::<PRODUCT, false>(x, run, stream, codes),
+            (false, Some(_)) => lines::<PRODUCT, true>(x, run, stream, codes),
             (true, None) if CORRECTED_SCALES.contains(&scale) => {
-                lines::<CORRECTED, false>(x, &run, stream, codes)
+                lines::<CORRECTED, false>(x, run, stream, codes)
             }
-            (true, None) => lines::<QUOTIENT, false>(x, &run, stream, codes),
-            (true, Some(_)) => lines::<QUOTIENT, true>(x, &run, stream, codes),
+            (true, None) => lines::<QUOTIENT, false>(x, run, stream, codes),
+            (true, Some(_)) => lines::<QUOTIENT, true>(x, run, stream, codes),
         };
         nan = _mm256_or_ps(nan, found);
     }
@@ -137,12 +138,7 @@ fn by_runs(
 /// them. Sign bits of the result tell of NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn lines<const SCALING: u8, const ZERO: bool>(
-    x: &[f32],
-    run: &Run,
-    stream: bool,
-    codes: &mut [u8],
-) -> __m256 {
+fn lines<const SCALING: u8, const ZERO: bool>(x: &[f32], run: Run, stream: bool, codes: &mut [u8]) -> __m256 {
     let len = x.len().min(codes.len());
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
     let mut nan = _mm256_setzero_ps();
@@ -204,7 +200,7 @@ fn lines<const SCALING: u8, const ZERO: bool>(
 /// There are 32 values at `x`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn vector<const SCALING: u8, const ZERO: bool>(x: *const f32, run: &Run, nan: &mut __m256) -> __m256i {
+unsafe fn vector<const SCALING: u8, const ZERO: bool>(x: *const f32, run: Run, nan: &mut __m256) -> __m256i {
     // SAFETY: the caller's promise.
     let x = unsafe {
         [
@@ -255,7 +251,7 @@ fn in_order(bytes: __m256i) -> __m256i {
     _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
 }
 
-/// Values that have a parameter each.
+/// Values that have a parameter each, and as many codes.
 #[target_feature(enable = "avx2,fma")]
 fn columns<const SCALING: u8>(
     x: &[f32],
@@ -263,79 +259,51 @@ fn columns<const SCALING: u8>(
     mask: u16,
     codes: &mut [u8],
 ) -> bool {
-    let len = x.len().min(codes.len());
-    let mut nan = _mm256_setzero_ps();
+    let len = x.len().min(codes.len()).min(params.scale.len()).min(params.low.len()).min(params.high.len());
+    let before = (params.zero_before.len() >= len).then_some(params.zero_before.as_ptr());
+    let after = (params.zero_after.len() >= len).then_some(params.zero_after.as_ptr());
     let mask = _mm256_set1_epi32((mask & 0xFF).into());
-    let mut at = 0;
-    while at < len {
-        let count = VECTOR.min(len - at);
-        let mut integers = [_mm256_setzero_si256(); 4];
-        for (eight, integers) in integers.iter_mut().enumerate() {
-            let from = at + 8 * eight;
-            let left = len.saturating_sub(from).min(8);
-            if left == 0 {
-                break;
+    let mut nan = _mm256_setzero_ps();
+    // Eight codes from `at` on.
+    let mut eight = |at: usize| {
+        // SAFETY: `at + 8` is at most the length of every array that is there.
+        unsafe {
+            let part = |array: *const f32| _mm256_loadu_ps(array.add(at));
+            let (x, scale) = (part(x.as_ptr()), part(params.scale.as_ptr()));
+            let mut v = if SCALING == PRODUCT { _mm256_mul_ps(x, scale) } else { _mm256_div_ps(x, scale) };
+            if let Some(before) = before {
+                v = _mm256_add_ps(v, part(before));
             }
-            let part = |array: &[f32], otherwise: f32| {
-                load(array.get(from..from + left).unwrap_or_default(), otherwise)
-            };
-            let (x, scale) = (part(x, 0.0), part(params.scale, 1.0));
-            let v = if SCALING == PRODUCT { _mm256_mul_ps(x, scale) } else { _mm256_div_ps(x, scale) };
-            let v = if params.zero_before.is_empty() {
-                v
-            } else {
-                _mm256_add_ps(v, part(params.zero_before, 0.0))
-            };
             nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
             // The second operand where the first is NaN.
-            let v = _mm256_min_ps(_mm256_max_ps(v, part(params.low, 0.0)), part(params.high, 0.0));
+            let v = _mm256_min_ps(_mm256_max_ps(v, part(params.low.as_ptr())), part(params.high.as_ptr()));
             let mut q = _mm256_cvtps_epi32(v);
-            if let Some(zeros) = params.zero_after.get(from..from + left) {
-                q = _mm256_add_epi32(q, load_integers(zeros));
+            if let Some(after) = after {
+                q = _mm256_add_epi32(q, _mm256_loadu_si256(after.add(at).cast()));
             }
-            *integers = _mm256_and_si256(q, mask);
+            _mm256_and_si256(q, mask)
         }
-        let low = _mm256_packs_epi32(integers[0], integers[1]);
-        let high = _mm256_packs_epi32(integers[2], integers[3]);
+    };
+    let to = codes.as_mut_ptr();
+    let mut at = 0;
+    while at + VECTOR <= len {
+        let low = _mm256_packs_epi32(eight(at), eight(at + 8));
+        let high = _mm256_packs_epi32(eight(at + 16), eight(at + 24));
         let bytes = in_order(_mm256_packus_epi16(low, high));
-        if let Some(codes) = codes.get_mut(at..at + VECTOR) {
-            // SAFETY: there are as many codes as the vector has.
-            unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), bytes) };
-        } else {
-            let mut rest = [0u8; VECTOR];
-            // SAFETY: as above.
-            unsafe { _mm256_storeu_si256(rest.as_mut_ptr().cast(), bytes) };
-            codes[at..at + count].copy_from_slice(&rest[..count]);
-        }
+        // SAFETY: there are 32 codes from `at` on.
+        unsafe { _mm256_storeu_si256(to.add(at).cast(), bytes) };
         at += VECTOR;
     }
+    // The last eight overlap with those before.
+    while at < len && len >= 8 {
+        let place = at.min(len - 8);
+        let words = _mm256_packs_epi32(eight(place), _mm256_setzero_si256());
+        let bytes = in_order(_mm256_packus_epi16(words, words));
+        // The halves of the eight lie in the first and in the third word.
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+        // SAFETY: there are eight codes from `place` on.
+        unsafe { _mm_storel_epi64(to.add(place).cast(), _mm256_castsi256_si128(bytes)) };
+        at += 8;
+    }
     _mm256_movemask_ps(nan) != 0
-}
-
-/// Up to eight values, and `otherwise` in place of those that are missing.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load(values: &[f32], otherwise: f32) -> __m256 {
-    if let Some(values) = values.first_chunk::<8>() {
-        // SAFETY: there are eight values.
-        return unsafe { _mm256_loadu_ps(values.as_ptr()) };
-    }
-    let mut all = [otherwise; 8];
-    all.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
-    // SAFETY: as above.
-    unsafe { _mm256_loadu_ps(all.as_ptr()) }
-}
-
-/// As [`load`], with zeros.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_integers(values: &[i32]) -> __m256i {
-    if let Some(values) = values.first_chunk::<8>() {
-        // SAFETY: there are eight values.
-        return unsafe { _mm256_loadu_si256(values.as_ptr().cast()) };
-    }
-    let mut all = [0; 8];
-    all.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
-    // SAFETY: as above.
-    unsafe { _mm256_loadu_si256(all.as_ptr().cast()) }
 }

@@ -9,6 +9,9 @@ use crate::simd::Level;
 /// Codes that are read together, and values that they become: two cache lines.
 const VECTOR: usize = 32;
 
+/// Values that are put together before they go past the caches.
+const STAGE: usize = 1024;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -26,9 +29,68 @@ pub(super) fn decode(
     if super::level() < Level::Avx2 || width <= 1 || width.min(codes.len()) < VECTOR {
         return false;
     }
+    let sign_bit = sign_bit as u8;
     // SAFETY: the level says that the machine has AVX2.
-    unsafe { by_runs(codes, sign_bit as u8, (width, phase), scale, zero, stream, out) };
+    unsafe {
+        if stream && width < STAGE {
+            staged(codes, sign_bit, (width, phase), scale, zero, out);
+        } else {
+            by_runs(codes, sign_bit, (width, phase), scale, zero, stream, out);
+        }
+    }
     true
+}
+
+/// Short runs past the caches: they do not end where cache lines do, so values are put together first.
+#[target_feature(enable = "avx2")]
+fn staged(
+    codes: &[u8],
+    sign_bit: u8,
+    (width, phase): (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    out: &mut [f32],
+) {
+    let mut stage = [0.0; STAGE];
+    let len = codes.len().min(out.len());
+    // The first stage ends where a cache line does.
+    let (mut at, mut to) = (0, head(out).min(len));
+    while at < len {
+        if to == at {
+            to = (at + STAGE).min(len);
+        }
+        let position = phase % width + at;
+        let (Some(scale), zero) =
+            (scale.get(position / width..), zero.get(position / width..).unwrap_or_default())
+        else {
+            break;
+        };
+        let (codes, stage) = (&codes[at..to], &mut stage[..to - at]);
+        by_runs(codes, sign_bit, (width, position % width), scale, zero, false, stage);
+        past_caches(stage, &mut out[at..to]);
+        at = to;
+    }
+    _mm_sfence();
+}
+
+/// Values before the first cache line that begins in `out`.
+fn head(out: &[f32]) -> usize {
+    out.as_ptr().addr().wrapping_neg() % LINE / size_of::<f32>()
+}
+
+/// Copies to memory; what begins a cache line goes past the caches.
+#[target_feature(enable = "avx2")]
+fn past_caches(from: &[f32], to: &mut [f32]) {
+    if head(to) != 0 || to.as_ptr().addr() % size_of::<f32>() != 0 {
+        return to.copy_from_slice(from);
+    }
+    let (lines, rest) = to.as_chunks_mut::<8>();
+    let (from_lines, from_rest) = from.as_chunks::<8>();
+    for (to, from) in lines.iter_mut().zip(from_lines) {
+        // SAFETY: both are eight values; the places begin a line or its half.
+        unsafe { _mm256_stream_ps(to.as_mut_ptr(), _mm256_loadu_ps(from.as_ptr())) };
+    }
+    rest.copy_from_slice(from_rest);
 }
 
 #[target_feature(enable = "avx2")]
@@ -51,10 +113,10 @@ fn by_runs(
         };
         let (codes, out) = (&codes[from..to], &mut out[from..to]);
         match (sign_bit > 0, zero != 0.0) {
-            (false, false) => lines::<false, false>(codes, &run, stream, out),
-            (false, true) => lines::<false, true>(codes, &run, stream, out),
-            (true, false) => lines::<true, false>(codes, &run, stream, out),
-            (true, true) => lines::<true, true>(codes, &run, stream, out),
+            (false, false) => lines::<false, false>(codes, run, stream, out),
+            (false, true) => lines::<false, true>(codes, run, stream, out),
+            (true, false) => lines::<true, false>(codes, run, stream, out),
+            (true, true) => lines::<true, true>(codes, run, stream, out),
         }
     }
     if stream {
@@ -75,7 +137,7 @@ struct Run {
 /// them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: &Run, stream: bool, out: &mut [f32]) {
+fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [f32]) {
     let len = codes.len().min(out.len());
     let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
     if len < VECTOR {
@@ -94,7 +156,7 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: &Run, stream: 
     // addresses that were made multiples of a line.
     unsafe {
         if stream && to.addr().is_multiple_of(size_of::<f32>()) {
-            let head = (to.addr().wrapping_neg() % LINE / size_of::<f32>()).min(len);
+            let head = head(out).min(len);
             if head > 0 {
                 store(to, vectors::<SIGNED, ZERO>(from, run));
             }
@@ -138,7 +200,7 @@ unsafe fn store(to: *mut f32, values: [__m256; 4]) {
 /// There are 32 codes at `codes`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn vectors<const SIGNED: bool, const ZERO: bool>(codes: *const u8, run: &Run) -> [__m256; 4] {
+unsafe fn vectors<const SIGNED: bool, const ZERO: bool>(codes: *const u8, run: Run) -> [__m256; 4] {
     // SAFETY: the caller's promise.
     let mut codes: __m256i = unsafe { _mm256_loadu_si256(codes.cast()) };
     if SIGNED {
