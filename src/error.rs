@@ -12,6 +12,7 @@
 use thiserror::Error;
 
 use crate::element::FloatType;
+use crate::simd::Level;
 use crate::tensor::ScaleStorage;
 
 /// The result of every operation of this crate that can fail.
@@ -123,6 +124,14 @@ pub enum ConfigError {
     Base {
         /// The base asked for.
         base: f64,
+    },
+    /// An instruction set that this machine does not have.
+    #[error("the instruction set {level} is not available on this machine: its best is {best}")]
+    Level {
+        /// The level asked for.
+        level: Level,
+        /// The best level of this machine.
+        best: Level,
     },
     /// Levels that cannot be those of codes.
     #[error("{count} levels{} are not supported: there must be 2 to 65536 finite ones in f32, not all the same", bad_level(.bad))]

@@ -114,6 +114,7 @@ pub mod quantizer;
 pub mod random;
 pub mod recipe;
 pub mod report;
+pub mod simd;
 pub mod tensor;
 pub mod transform;
 

@@ -11,7 +11,7 @@
 //! **Instruction sets.** Each hot loop is one generic scalar body, written so that the compiler
 //! vectorizes it; [`dispatch!`] compiles it for several instruction sets and picks one at run time.
 //! Rust never contracts a multiplication and an addition, and reductions run over a fixed number of
-//! lanes in a fixed order, so every [`Level`] gives the same bits.
+//! lanes in a fixed order, so every [`Level`](crate::simd::Level) gives the same bits.
 //!
 //! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
 
@@ -19,56 +19,32 @@ pub(crate) mod adam;
 pub(crate) mod affine;
 pub(crate) mod bins;
 pub(crate) mod convert;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
 pub(crate) mod multiples;
+#[cfg(target_arch = "x86_64")]
+mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;
+#[cfg(target_arch = "x86_64")]
+mod widen;
 
-/// An instruction set that [`dispatch!`] compiles for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Level {
-    /// What the crate is compiled for.
-    Baseline,
-    /// 256-bit vectors.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// 512-bit vectors with byte, word and doubleword operations.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
+use crate::simd::Level;
 
-impl Level {
-    /// The best level of this machine. (In tests, the one forced by [`forced::with`].)
-    #[inline]
-    pub(crate) fn current() -> Self {
-        #[cfg(test)]
-        if let Some(level) = forced::level() {
-            return level;
-        }
-        Self::detect()
+/// The level of the hot loops. (In tests, the one forced by [`forced::with`] on this thread.)
+#[inline]
+pub(crate) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = forced::level() {
+        return level;
     }
-
-    fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if std::arch::is_x86_feature_detected!("avx512f")
-                && std::arch::is_x86_feature_detected!("avx512bw")
-                && std::arch::is_x86_feature_detected!("avx512vl")
-                && std::arch::is_x86_feature_detected!("avx512dq")
-            {
-                return Self::Avx512;
-            }
-            if std::arch::is_x86_feature_detected!("avx2") {
-                return Self::Avx2;
-            }
-        }
-        Self::Baseline
-    }
+    crate::simd::level()
 }
 
 /// Defines a function whose body is compiled once per [`Level`] and chosen at run time.
@@ -88,25 +64,25 @@ macro_rules! dispatch {
             fn body<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+            #[target_feature(enable = "fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
             fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
 
-            match $crate::kernel::Level::current() {
-                $crate::kernel::Level::Baseline => body::<$($g),*>($($arg),*),
-                // SAFETY: `current` returns a level only where its instruction set was detected.
+            match $crate::kernel::level() {
+                // SAFETY: only levels are in use that this machine was found to have.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernel::Level::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
+                $crate::simd::Level::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernel::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
+                $crate::simd::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
+                _ => body::<$($g),*>($($arg),*),
             }
         }
     };
@@ -119,6 +95,10 @@ pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sy
     fn from_u16(value: u16) -> Self;
     /// The code, zero-extended.
     fn to_u16(self) -> u16;
+    /// The codes as bytes, if each is one.
+    fn bytes(codes: &[Self]) -> Option<&[u8]>;
+    /// As [`bytes`](Self::bytes).
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]>;
 }
 
 impl Code for u8 {
@@ -129,6 +109,14 @@ impl Code for u8 {
     #[inline(always)]
     fn to_u16(self) -> u16 {
         u16::from(self)
+    }
+    #[inline(always)]
+    fn bytes(codes: &[Self]) -> Option<&[u8]> {
+        Some(codes)
+    }
+    #[inline(always)]
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]> {
+        Some(codes)
     }
 }
 
@@ -141,6 +129,23 @@ impl Code for u16 {
     fn to_u16(self) -> u16 {
         self
     }
+    #[inline(always)]
+    fn bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+    #[inline(always)]
+    fn bytes_mut(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
+    }
+}
+
+/// Bytes that a call reads and writes from which on results go past the caches: more than a core's share of the last
+/// level. What is written there would not be found again, and would first be read from memory.
+const STREAMED: usize = 32 << 20;
+
+/// Whether the results of a call that reads and writes `bytes` should go past the caches.
+pub(crate) const fn streams(bytes: usize) -> bool {
+    bytes >= STREAMED
 }
 
 /// Asks for the cache lines of `x`'s length that lie `distance` bytes beyond its beginning, so that a loop whose work
@@ -193,24 +198,21 @@ pub(crate) mod forced {
         FORCED.get()
     }
 
-    /// Every level that this machine has.
+    /// The levels to test: all that this machine has, or those that the environment variable `LOWBIT_TEST_LEVELS` names,
+    /// separated by commas, which must be there.
     pub(crate) fn available() -> Vec<Level> {
-        let mut levels = vec![Level::Baseline];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if std::arch::is_x86_feature_detected!("avx2") {
-                levels.push(Level::Avx2);
-            }
-            if Level::detect() == Level::Avx512 {
-                levels.push(Level::Avx512);
-            }
+        let all = crate::simd::available();
+        let Ok(named) = std::env::var("LOWBIT_TEST_LEVELS") else { return all.to_vec() };
+        let named: Vec<Level> = named.split(',').map(|name| name.trim().parse().unwrap()).collect();
+        for level in &named {
+            assert!(all.contains(level), "this machine does not have {level}");
         }
-        levels
+        named
     }
 
     /// Runs `action` with this thread's kernels at `level`, which must be available.
     pub(crate) fn with<R>(level: Level, action: impl FnOnce() -> R) -> R {
-        assert!(available().contains(&level));
+        assert!(crate::simd::available().contains(&level));
         let before = FORCED.replace(Some(level));
         let result = action();
         FORCED.set(before);
@@ -229,7 +231,7 @@ pub(crate) mod forced {
     #[test]
     fn levels_of_this_machine() {
         println!("kernel levels tested on this machine: {:?}", available());
-        assert!(available().contains(&Level::detect()));
+        assert!(!available().is_empty());
     }
 
     #[test]

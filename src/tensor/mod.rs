@@ -47,7 +47,7 @@ pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
 
 pub(crate) use codes::sign_extend;
-pub(crate) use encode::{Decide, Uniforms, decider};
+pub(crate) use encode::{Decide, Uniforms, decider, fake_into};
 pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};

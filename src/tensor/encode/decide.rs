@@ -41,7 +41,7 @@ pub(crate) fn decider<'a, T: Real>(
     let given = (scheme, grids);
     Ok(match given {
         (Scheme::Affine(affine), Grids::Affine(grids)) => {
-            Box::new(Spans::new(given, AffineEncoder::new::<T>(affine, grids, encoding), spans))
+            Box::new(Spans::new(given, AffineEncoder::new::<T>(affine, grids, encoding, false), spans))
         }
         (Scheme::Levels(levels), Grids::Levels(grids)) => {
             Box::new(Spans::new(given, LevelEncoder::shared::<T>(levels, grids, encoding), spans))
@@ -71,9 +71,8 @@ pub(crate) fn decider<'a, T: Real>(
 /// An encoder with the parameters of all stretches.
 struct Spans<'a, T, E: Encoder<T>> {
     encoder: E,
-    grids: &'a Grids,
-    /// Without codes: for their width and sign.
-    kind: PackedCodes,
+    given: (&'a Scheme, &'a Grids),
+    sign_bit: u16,
     spans: Vec<Vec<Prepared<T, E::Params>>>,
 }
 
@@ -84,7 +83,8 @@ struct Prepared<T, P> {
 }
 
 impl<'a, T: Real, E: Encoder<T>> Spans<'a, T, E> {
-    fn new((scheme, grids): (&Scheme, &'a Grids), encoder: E, spans: &[Vec<Segment>]) -> Self {
+    fn new(given: (&'a Scheme, &'a Grids), encoder: E, spans: &[Vec<Segment>]) -> Self {
+        let (scheme, grids) = given;
         let prepare = |segment: &Segment| {
             let (mut encode, mut decode) = (E::Params::default(), decode::Params::default());
             encoder.fill(segment, &mut encode);
@@ -92,8 +92,8 @@ impl<'a, T: Real, E: Encoder<T>> Spans<'a, T, E> {
             Prepared { segment: *segment, encode, decode }
         };
         let spans = spans.iter().map(|span| span.iter().map(prepare).collect()).collect();
-        let kind = PackedCodes::new(scheme.bits(), scheme.codes().is_signed());
-        Self { encoder, grids, kind, spans }
+        let sign_bit = PackedCodes::new(scheme.bits(), scheme.codes().is_signed()).sign_bit();
+        Self { encoder, given, sign_bit, spans }
     }
 
     fn span(&self, span: usize) -> &[Prepared<T, E::Params>] {
@@ -117,7 +117,7 @@ impl<T: Real, E: Encoder<T>> Decide<T> for Spans<'_, T, E> {
             let (Some(codes), Some(values)) = (codes.get(place.clone()), values.get_mut(place)) else {
                 continue;
             };
-            decode_segment(codes, &self.kind, self.grids, decode, segment, values);
+            decode_segment(self.given, (self.sign_bit, false), codes, decode, segment, values);
         }
     }
 }
