@@ -40,6 +40,7 @@ mod options;
 mod paths;
 #[path = "../support/picture/mod.rs"]
 mod picture;
+#[path = "../support/progress.rs"]
 mod progress;
 #[path = "../support/sample/mod.rs"]
 mod sample;

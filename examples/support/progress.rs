@@ -1,4 +1,6 @@
 //! How far it is: a bar on a terminal, a line for each part elsewhere.
+//!
+//! Included with `#[path = "../support/progress.rs"] mod progress;`, beside `interrupt`.
 
 use std::io::{IsTerminal, Write};
 
