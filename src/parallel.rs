@@ -20,7 +20,7 @@ where
 {
     let chunk_len = chunk_len.max(1);
     #[cfg(feature = "rayon")]
-    if elements >= MIN_ELEMENTS && rayon::current_num_threads() > 1 {
+    if elements >= MIN_ELEMENTS && items.len() > chunk_len && rayon::current_num_threads() > 1 {
         use rayon::prelude::*;
         return items
             .par_chunks_mut(chunk_len)

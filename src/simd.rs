@@ -30,7 +30,7 @@ pub enum Level {
     /// What the crate is compiled for: SSE2 on x86-64, NEON on AArch64, simd128 on WebAssembly where the compiler is told
     /// that it is there.
     Baseline,
-    /// AVX2 with F16C on x86-64: vectors of 256 bits, and half-precision numbers converted by the processor.
+    /// AVX2 with FMA and F16C on x86-64: vectors of 256 bits.
     Avx2,
     /// AVX-512 F, BW, VL and DQ on x86-64: vectors of 512 bits.
     Avx512,
@@ -54,7 +54,10 @@ impl Level {
     /// The best level of this machine.
     fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c") {
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c")
+        {
             if std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512bw")
                 && std::arch::is_x86_feature_detected!("avx512vl")

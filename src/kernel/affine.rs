@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::convert::{STAGE, convert, same_mut};
+use super::convert::{STAGE, convert, same, same_mut};
 use super::{Code, dispatch, runs};
 use crate::element::{Element, FloatType, Real};
 
@@ -62,6 +62,8 @@ pub(crate) struct EncodeMode<T> {
     pub rounding: Rounding,
     /// The bits of a code: `2^b − 1`.
     pub mask: u16,
+    /// Whether codes go past the caches, where a loop can do that: faster for what does not fit them.
+    pub stream: bool,
 }
 
 /// The scalings as types, so that each gets loops of its own. `x / s` is a span with `lo = 0` and
@@ -353,11 +355,41 @@ pub(crate) fn encode<T: Real, C: Code>(
     let len = x.len().min(codes.len()).min(covered(entries, width, phase));
     debug_assert!(len == x.len() && len == codes.len(), "lengths of an encoding differ");
     let (x, codes) = (&x[..len], &mut codes[..len]);
+    #[cfg(target_arch = "x86_64")]
+    if mode.rounding == Rounding::NearestEven
+        && !span
+        && let (Some(x), Some(codes)) = (super::convert::same::<T, f32>(x), C::bytes_mut(codes))
+        && let Some(nan) = narrow(x, width, phase, &params, mode, codes)
+    {
+        return nan;
+    }
     if mode.arithmetic == Arithmetic::Multiply {
         encode_rounded::<T, C, Product>(x, width, phase, &params, steps, mode, codes)
     } else {
         encode_rounded::<T, C, Quotient>(x, width, phase, &params, steps, mode, codes)
     }
+}
+
+/// As [`encode`], by the loops for bytes where this machine has them.
+#[cfg(target_arch = "x86_64")]
+fn narrow<T: Real>(
+    x: &[f32],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    codes: &mut [u8],
+) -> Option<bool> {
+    let params = EncodeParams {
+        scale: same(params.scale)?,
+        offset: &[],
+        zero_before: same(params.zero_before)?,
+        low: same(params.low)?,
+        high: same(params.high)?,
+        zero_after: params.zero_after,
+    };
+    let divide = mode.arithmetic == Arithmetic::Divide;
+    super::narrow::encode(x, (width, phase), &params, divide, mode.mask, mode.stream, codes)
 }
 
 fn encode_rounded<T: Real, C: Code, S: Scaling>(
@@ -499,7 +531,8 @@ dispatch! {
 /// Decodes by the pattern of `width` and `phase`: `scale · (q − zero)`, computed in `T` and rounded
 /// to `A`, with `q = (code ^ sign_bit) − sign_bit`.
 ///
-/// `sign_bit` is 0 for unsigned codes and `2^(b−1)` for signed ones; an empty `zero` is 0.
+/// `sign_bit` is 0 for unsigned codes and `2^(b−1)` for signed ones; an empty `zero` is 0. Values go past the caches if
+/// `stream`, where a loop can do that: faster for what does not fit them.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn decode<T: Real, C: Code, A: Element>(
     codes: &[C],
@@ -508,6 +541,7 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     phase: usize,
     scale: &[T],
     zero: &[T],
+    stream: bool,
     out: &mut [A],
 ) {
     let entries = entries(&[scale.len()], &[zero.len()]);
@@ -515,6 +549,14 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     debug_assert!(len == codes.len() && len == out.len(), "lengths of a decoding differ");
     let (codes, out) = (&codes[..len], &mut out[..len]);
     if let Some(out) = same_mut::<A, T>(out) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(codes), Some(scale), Some(zero)) =
+            (C::bytes(codes), same::<T, f32>(scale), same::<T, f32>(zero))
+            && let Some(out) = same_mut::<T, f32>(out)
+            && super::widen::decode(codes, sign_bit, (width, phase), scale, zero, stream, out)
+        {
+            return;
+        }
         return decode_real(codes, sign_bit, width, phase, scale, zero, out);
     }
     let mut stage = [T::zero(); STAGE];

@@ -24,10 +24,14 @@ pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
 pub(crate) mod multiples;
+#[cfg(target_arch = "x86_64")]
+mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod uniform;
+#[cfg(target_arch = "x86_64")]
+mod widen;
 
 use crate::simd::Level;
 
@@ -58,13 +62,13 @@ macro_rules! dispatch {
             fn body<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,f16c")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+            #[target_feature(enable = "fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
             fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
                 body::<$($g),*>($($arg),*)
             }
@@ -89,6 +93,10 @@ pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sy
     fn from_u16(value: u16) -> Self;
     /// The code, zero-extended.
     fn to_u16(self) -> u16;
+    /// The codes as bytes, if each is one.
+    fn bytes(codes: &[Self]) -> Option<&[u8]>;
+    /// As [`bytes`](Self::bytes).
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]>;
 }
 
 impl Code for u8 {
@@ -99,6 +107,14 @@ impl Code for u8 {
     #[inline(always)]
     fn to_u16(self) -> u16 {
         u16::from(self)
+    }
+    #[inline(always)]
+    fn bytes(codes: &[Self]) -> Option<&[u8]> {
+        Some(codes)
+    }
+    #[inline(always)]
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]> {
+        Some(codes)
     }
 }
 
@@ -111,6 +127,23 @@ impl Code for u16 {
     fn to_u16(self) -> u16 {
         self
     }
+    #[inline(always)]
+    fn bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+    #[inline(always)]
+    fn bytes_mut(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
+    }
+}
+
+/// Bytes that a call reads and writes from which on results go past the caches: more than a core's share of the last
+/// level. What is written there would not be found again, and would first be read from memory.
+const STREAMED: usize = 32 << 20;
+
+/// Whether the results of a call that reads and writes `bytes` should go past the caches.
+pub(crate) const fn streams(bytes: usize) -> bool {
+    bytes >= STREAMED
 }
 
 /// Asks for the cache lines of `x`'s length that lie `distance` bytes beyond its beginning, so that a loop whose work

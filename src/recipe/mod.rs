@@ -53,6 +53,7 @@
 mod block_format;
 mod builtin;
 mod ext;
+mod fake;
 mod frozen;
 mod levels;
 mod observe;

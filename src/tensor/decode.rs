@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::element::{Element, FloatType, Real};
 use crate::granularity::{Segment, Tiling};
 use crate::kernel::levels::{self, LevelTables};
-use crate::kernel::{affine, pack};
+use crate::kernel::{Code, affine, pack};
 
 use super::affine::{AffineGrids, ZeroPoints};
 use super::codes::PackedCodes;
@@ -28,7 +28,7 @@ impl<T> Default for DecodeScratch<T> {
 }
 
 /// Parameters of the blocks of one segment.
-struct Params<T> {
+pub(super) struct Params<T> {
     scale: Vec<T>,
     zero: Vec<T>,
     /// Values of codes: of all blocks one after the other, or of one table that they share.
@@ -44,6 +44,12 @@ impl<T> Default for Params<T> {
 }
 
 impl<T: Real> Params<T> {
+    /// Makes this fit for other grids.
+    pub(super) fn forget(&mut self) {
+        self.regions = None;
+        self.values.clear();
+    }
+
     fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
         let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
         let wanted = Some((first, stride, count));
@@ -90,13 +96,15 @@ impl<T: Real> Params<T> {
     }
 }
 
-/// Writes the values of the codes `range` to `out`, which has as many places, computed in `T` and rounded to `A`.
+/// Writes the values of the codes `range` to `out`, which has as many places, computed in `T` and rounded to `A`,
+/// past the caches if `stream`.
 pub(crate) fn decode_range<T: Real, A: Element>(
     codes: &PackedCodes,
     tiling: &Tiling,
     (scheme, grids): (&Scheme, &Grids),
     range: Range<usize>,
     scratch: &mut DecodeScratch<T>,
+    stream: bool,
     out: &mut [A],
 ) {
     if let (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) = (scheme, grids) {
@@ -105,54 +113,72 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     let bits = codes.bits().get();
     let DecodeScratch { narrow, wide, params } = scratch;
     // The buffers may come from another tensor.
-    params.regions = None;
-    params.values.clear();
+    params.forget();
+    let fields = Fields { tiling, scheme, grids, sign_bit: codes.sign_bit(), stream };
+    if bits == 8 {
+        let bytes = codes.as_bytes().get(range.clone()).unwrap_or_default();
+        return fields.decode(bytes, range.start, params, out);
+    }
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
-        let range = start..start + out.len();
-        let mut decode_all = |fields: Fields<'_>, out: &mut [A]| {
-            for segment in tiling.segments(range.clone()) {
-                let at = segment.start - range.start;
-                let place = at..at + segment.len;
-                let Some(out) = out.get_mut(place.clone()) else { continue };
-                params.fill(scheme, grids, &segment);
-                let fields = fields.part(place);
-                match fields {
-                    Fields::Narrow(fields) => decode_segment(fields, codes, grids, params, &segment, out),
-                    Fields::Wide(fields) => decode_segment(fields, codes, grids, params, &segment, out),
-                }
-            }
-        };
-        if bits == 8 {
-            decode_all(Fields::Narrow(codes.as_bytes().get(range.clone()).unwrap_or_default()), out);
-        } else if bits < 8 {
+        if bits < 8 {
             narrow.resize(out.len(), 0);
-            pack::unpack(codes.as_bytes(), bits, range.start, narrow);
-            decode_all(Fields::Narrow(narrow), out);
+            pack::unpack(codes.as_bytes(), bits, start, narrow);
+            fields.decode(narrow, start, params, out);
         } else {
             wide.resize(out.len(), 0);
-            pack::unpack(codes.as_bytes(), bits, range.start, wide);
-            decode_all(Fields::Wide(wide), out);
+            pack::unpack(codes.as_bytes(), bits, start, wide);
+            fields.decode(wide, start, params, out);
         }
     }
 }
 
-fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
-    fields: &[C],
-    codes: &PackedCodes,
-    grids: &Grids,
-    params: &Params<T>,
-    segment: &Segment,
-    out: &mut [A],
-) {
-    let Segment { width, phase, .. } = *segment;
-    if let Grids::Affine(_) = grids {
-        return affine::decode(fields, codes.sign_bit(), width, phase, &params.scale, &params.zero, out);
+/// What codes without their packing stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    pub tiling: &'a Tiling,
+    pub scheme: &'a Scheme,
+    pub grids: &'a Grids,
+    /// The bit of a code that carries its sign, or 0.
+    pub sign_bit: u16,
+    /// Whether values go past the caches.
+    pub stream: bool,
+}
+
+impl Fields<'_> {
+    /// Writes the values of codes, the first of them that of element `start`, to as many places.
+    pub(super) fn decode<T: Real, C: Code, A: Element>(
+        &self,
+        codes: &[C],
+        start: usize,
+        params: &mut Params<T>,
+        out: &mut [A],
+    ) {
+        for segment in self.tiling.segments(start..start + out.len()) {
+            let at = segment.start - start;
+            let place = at..at + segment.len;
+            let (Some(codes), Some(out)) = (codes.get(place.clone()), out.get_mut(place)) else { continue };
+            params.fill(self.scheme, self.grids, &segment);
+            self.segment(codes, params, &segment, out);
+        }
     }
-    let size = codes.bits().levels() as usize;
-    let shared = matches!(grids, Grids::Levels(_));
-    let tables = LevelTables { values: &params.values, size, shared, scale: &params.scale };
-    levels::decode(fields, &tables, width, phase, out);
+
+    fn segment<T: Real, C: Code, A: Element>(
+        &self,
+        codes: &[C],
+        params: &Params<T>,
+        segment: &Segment,
+        out: &mut [A],
+    ) {
+        let Segment { width, phase, .. } = *segment;
+        let Params { scale, zero, values, .. } = params;
+        if let Grids::Affine(_) = self.grids {
+            return affine::decode(codes, self.sign_bit, width, phase, scale, zero, self.stream, out);
+        }
+        let size = self.scheme.bits().levels() as usize;
+        let shared = matches!(self.grids, Grids::Levels(_));
+        levels::decode(codes, &LevelTables { values, size, shared, scale }, width, phase, out);
+    }
 }
 
 /// As [`decode_range`], where a code stands for a vector.
@@ -175,21 +201,6 @@ fn decode_vectors<T: Real, A: Element>(
         let here = out.get_mut(at - first..to - first).unwrap_or_default();
         here.iter_mut().zip(numbers).for_each(|(out, number)| *out = T::from_f64(number).to_element());
         at = to.max(at + 1);
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Fields<'a> {
-    Narrow(&'a [u8]),
-    Wide(&'a [u16]),
-}
-
-impl Fields<'_> {
-    fn part(&self, place: Range<usize>) -> Self {
-        match self {
-            Self::Narrow(fields) => Self::Narrow(fields.get(place).unwrap_or_default()),
-            Self::Wide(fields) => Self::Wide(fields.get(place).unwrap_or_default()),
-        }
     }
 }
 

@@ -49,7 +49,7 @@ impl QuantizedTensor {
         let Compare { values, restored } = scratch;
         let range = chunk * tensor.chunk_len()..((chunk + 1) * tensor.chunk_len()).min(self.len());
         restored.resize(range.len(), T::zero());
-        self.decode_piece(range.clone(), restored);
+        self.decode_piece(range.clone(), false, restored);
         let values = tensor.chunk::<T>(range, values);
         values.chunks(CHUNK).zip(restored.chunks(CHUNK)).map(|(a, b)| error_sums(a, b).into()).collect()
     }

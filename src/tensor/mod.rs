@@ -46,7 +46,7 @@ pub use two_level::{ScaleCodes, TwoLevel, TwoLevelScales};
 pub use vector_codebook::{VectorGrid, VectorGrids, VectorScheme};
 pub use view::TensorView;
 
-pub(crate) use encode::Uniforms;
+pub(crate) use encode::{Uniforms, fake_into};
 pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};

@@ -9,7 +9,7 @@ use ndarray::{Array, Array1, ArrayD, ArrayRef, ArrayViewMutD, Dimension, IxDyn};
 use crate::element::{AnyViewMut, Element, FloatType};
 use crate::error::{Error, Result, ShapeError};
 use crate::granularity::Tiling;
-use crate::kernel::gather;
+use crate::kernel::{self, gather};
 use crate::parallel;
 
 use super::codes::PackedCodes;
@@ -285,7 +285,7 @@ impl QuantizedTensor {
         let mut rest = out;
         for run in self.tiling.region_runs(region) {
             let (here, after) = rest.split_at_mut(run.len().min(rest.len()));
-            self.decode_piece(run, here);
+            self.decode_piece(run, false, here);
             rest = after;
         }
         Ok(())
@@ -313,7 +313,7 @@ impl QuantizedTensor {
         if out.len() != range.len() {
             return Err(ShapeError::Length { found: out.len(), expected: range.len() }.into());
         }
-        self.decode_piece(range, out);
+        self.decode_piece(range, false, out);
         Ok(())
     }
 
@@ -339,24 +339,25 @@ impl QuantizedTensor {
         let len = self.len();
         // Large enough that a thread's buffers are made rarely, small enough to share evenly.
         let piece = 16 * CHUNK;
+        let stream = kernel::streams(self.codes.as_bytes().len().saturating_add(size_of_val(out)));
         parallel::map_chunks(
             out,
             piece,
             len,
             || (),
-            |(), index, out| self.decode_piece(index * piece..index * piece + out.len(), out),
+            |(), index, out| self.decode_piece(index * piece..index * piece + out.len(), stream, out),
         );
     }
 
-    /// Decodes the elements `range` to `out`, which has as many places.
-    pub(super) fn decode_piece<A: Element>(&self, range: Range<usize>, out: &mut [A]) {
+    /// Decodes the elements `range` to `out`, which has as many places, past the caches if `stream`.
+    pub(super) fn decode_piece<A: Element>(&self, range: Range<usize>, stream: bool, out: &mut [A]) {
         let grids = (&self.scheme, &self.grids);
         if decodes_in_f64(&self.scheme, A::TYPE) {
             let mut scratch = DecodeScratch::<f64>::default();
-            decode_range(&self.codes, &self.tiling, grids, range, &mut scratch, out);
+            decode_range(&self.codes, &self.tiling, grids, range, &mut scratch, stream, out);
         } else {
             let mut scratch = DecodeScratch::<f32>::default();
-            decode_range(&self.codes, &self.tiling, grids, range, &mut scratch, out);
+            decode_range(&self.codes, &self.tiling, grids, range, &mut scratch, stream, out);
         }
     }
 
@@ -367,7 +368,7 @@ impl QuantizedTensor {
         for start in (0..self.len()).step_by(piece) {
             let range = start..(start + piece).min(self.len());
             let values = values.get_mut(..range.len()).unwrap_or_default();
-            self.decode_piece(range.clone(), values);
+            self.decode_piece(range.clone(), false, values);
             gather::scatter(values, &mut view, range);
         }
     }

@@ -368,7 +368,7 @@ impl TwoLevelScales {
     fn decode(&mut self) {
         let Some(quantized) = &self.quantized else { return };
         self.values.resize(quantized.len(), 0.0);
-        quantized.decode_piece(0..quantized.len(), &mut self.values);
+        quantized.decode_piece(0..quantized.len(), false, &mut self.values);
         if self.rule.centered {
             self.values.iter_mut().for_each(|scale| *scale += self.mean);
         }

@@ -11,6 +11,9 @@ use crate::kernel::{convert, gather};
 /// Elements of a chunk: values, codes and parameters of one stay in the first-level cache.
 pub(crate) const CHUNK: usize = 4096;
 
+/// Elements of a chunk of which nothing is copied: enough that what is done once for a chunk costs nothing.
+const BORROWED: usize = 16 * CHUNK;
+
 /// A borrowed tensor of any element type, rank and layout.
 ///
 /// Made from a reference to anything that `ndarray` holds: arrays, views, transposed, stepped and reversed
@@ -126,6 +129,17 @@ impl<'a> TensorView<'a> {
         }
         let row = self.shape().last().copied().unwrap_or(1);
         row.saturating_mul(16).next_multiple_of(CHUNK).clamp(16 * CHUNK, 256 * CHUNK)
+    }
+
+    /// As [`chunk_len`](Self::chunk_len) for work that keeps nothing of a chunk but its results: more where the elements
+    /// are a slice of `T`, which is then borrowed.
+    pub(crate) fn borrowed_len<T: Real>(&self) -> usize {
+        if self.contiguous && self.element_type() == T::TYPE { BORROWED } else { self.chunk_len() }
+    }
+
+    /// Bytes of the elements.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.len.saturating_mul(self.element_type().bits() as usize / 8)
     }
 
     /// The elements `range` (row-major), widened to `T`: borrowed where they are a slice of that type,

@@ -67,6 +67,14 @@ fn check<T: Oracle, C: Code>(
     let (codes, nan) = agreed(|| {
         let mut codes = vec![C::from_u16(0x55); x.len()];
         let nan = encode(x, width, phase, params, mode, &mut codes);
+        // Past the caches, to places that are not aligned.
+        let mut streamed = vec![C::from_u16(0x55); x.len() + 80];
+        let mode = EncodeMode { stream: true, ..*mode };
+        for at in [0, 1, 33] {
+            let streamed = &mut streamed[at..at + x.len()];
+            assert_eq!(encode(x, width, phase, params, &mode, streamed), nan);
+            assert_eq!(streamed, codes);
+        }
         (codes, nan)
     });
     let mut expected_nan = false;
@@ -139,7 +147,7 @@ fn all_modes<T: Oracle>() {
                             zero_after,
                         };
                         let mask = ((1u32 << bits) - 1) as u16;
-                        let mode = EncodeMode { arithmetic, steps: t(15.0), rounding, mask };
+                        let mode = EncodeMode { arithmetic, steps: t(15.0), rounding, mask, stream: false };
                         check::<T, u16>(&x, x.len(), 0, &params, &mode);
                         if bits <= 8 && scale == 1.0 {
                             check::<T, u8>(&x, x.len() + 5, 4, &params, &mode);
@@ -174,7 +182,13 @@ fn the_ends_of_the_widest_range() {
                 high: &[high],
                 zero_after: &[after],
             };
-            let mode = EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding, mask: u16::MAX };
+            let mode = EncodeMode {
+                arithmetic: Arithmetic::Divide,
+                steps: 1.0,
+                rounding,
+                mask: u16::MAX,
+                stream: false,
+            };
             check::<f32, u16>(&x, x.len(), 0, &params, &mode);
         }
     }
@@ -184,8 +198,13 @@ fn the_ends_of_the_widest_range() {
 fn division_is_exact() {
     // FBGEMM's own example: x · (1/s) is 127.5 and becomes 128, x / s is below and becomes 127.
     let (x, s) = (0.273_939_94_f32, 0.002_148_548_6_f32);
-    let mut mode =
-        EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding: Rounding::NearestEven, mask: 255 };
+    let mut mode = EncodeMode {
+        arithmetic: Arithmetic::Divide,
+        steps: 1.0,
+        rounding: Rounding::NearestEven,
+        mask: 255,
+        stream: false,
+    };
     let mut params = EncodeParams {
         scale: &[s],
         offset: &[],
@@ -202,6 +221,48 @@ fn division_is_exact() {
     params.scale = &inverse;
     encode(&[x], 1, 0, &params, &mode, &mut code);
     assert_eq!(code, [128]);
+}
+
+/// Numbers next to every boundary between two codes, on scales with every kind of significand: where a quotient that is
+/// off by one unit in the last place shows.
+#[test]
+fn quotients_next_to_every_boundary() {
+    let mut state = 7u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 9
+    };
+    let significands = [0, 1, 2, 0x7f_ffff, 0x7f_fffe, 0x40_0000, 0x3f_ffff, 0x00_0fff, 0x55_5555, 0x2a_aaab];
+    let exponents = [1, 30, 43, 44, 45, 100, 120, 127, 140, 209, 210, 211, 240, 246];
+    for round in 0..60 {
+        let significand = significands.get(round).copied().unwrap_or_else(&mut next);
+        let scale = f32::from_bits(exponents[round % exponents.len()] << 23 | significand);
+        let x: Vec<f32> = (-260..260)
+            .flat_map(|k| {
+                let at = ((f64::from(k) + 0.5) * f64::from(scale)) as f32;
+                (-4..=4i32).map(move |off| f32::from_bits(at.to_bits().wrapping_add_signed(off)))
+            })
+            .chain((0..600).map(|_| f32::from_bits(next() << 9 | next())))
+            .collect();
+        for (low, high, zero_after) in [(-127.0, 127.0, 0), (-128.0, 127.0, 0), (-3.0, 252.0, 3)] {
+            let params = EncodeParams {
+                scale: &[scale],
+                offset: &[],
+                zero_before: &[],
+                low: &[low],
+                high: &[high],
+                zero_after: &[zero_after],
+            };
+            let mode = EncodeMode {
+                arithmetic: Arithmetic::Divide,
+                steps: 1.0,
+                rounding: Rounding::NearestEven,
+                mask: 255,
+                stream: false,
+            };
+            check::<f32, u8>(&x, x.len(), 0, &params, &mode);
+        }
+    }
 }
 
 proptest! {
@@ -234,7 +295,7 @@ proptest! {
             high: &high,
             zero_after: if present.2 { &zero_after } else { &[] },
         };
-        let mode = EncodeMode { arithmetic, steps: 255.0, rounding, mask: 255 };
+        let mode = EncodeMode { arithmetic, steps: 255.0, rounding, mask: 255 , stream: false };
         check::<f32, u8>(&x, width, phase, &params, &mode);
 
         // And back, from those codes, in every type of element.
@@ -249,16 +310,25 @@ proptest! {
             };
             let expected: Vec<f32> = (0..len).map(value).collect();
             let bits = |x: f32| (x + 0.0).to_bits();
-            let out = agreed(|| { let mut out = vec![7.0f32; len]; decode(&codes, sign_bit, width, phase, &scale, zero, &mut out); out });
+            let out = agreed(|| {
+                let mut out = vec![7.0f32; len];
+                decode(&codes, sign_bit, width, phase, &scale, zero, false, &mut out);
+                for at in [0, 1, 13] {
+                    let mut streamed = vec![7.0f32; len + 16];
+                    decode(&codes, sign_bit, width, phase, &scale, zero, true, &mut streamed[at..at + len]);
+                    assert!(streamed[at..at + len].iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()));
+                }
+                out
+            });
             prop_assert!(out.iter().zip(&expected).all(|(a, b)| bits(*a) == bits(*b)));
             let mut out = vec![f16::ZERO; len];
-            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            decode(&codes, sign_bit, width, phase, &scale, zero, false, &mut out);
             prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == f16::from_f32(*b)));
             let mut out = vec![bf16::ZERO; len];
-            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            decode(&codes, sign_bit, width, phase, &scale, zero, false, &mut out);
             prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == bf16::from_f32(*b)));
             let mut out = vec![0.0f64; len];
-            decode(&codes, sign_bit, width, phase, &scale, zero, &mut out);
+            decode(&codes, sign_bit, width, phase, &scale, zero, false, &mut out);
             prop_assert!(out.iter().zip(&expected).all(|(a, b)| *a == f64::from(*b)));
         }
     }
@@ -271,7 +341,7 @@ fn signed_fields_of_every_width_decode() {
         let codes: Vec<u16> =
             (0..1u32 << bits).step_by(1 + (bits as usize / 12) * 37).map(|c| c as u16).collect();
         let mut out = vec![0.0f64; codes.len()];
-        decode(&codes, sign_bit, usize::MAX, 0, &[0.5f64], &[], &mut out);
+        decode(&codes, sign_bit, usize::MAX, 0, &[0.5f64], &[], false, &mut out);
         for (code, out) in codes.iter().zip(out) {
             let q = i32::from(*code) - if code & sign_bit != 0 { 1 << bits } else { 0 };
             assert_eq!(out, f64::from(q) * 0.5);
@@ -290,7 +360,13 @@ fn lengths_that_differ_process_the_common_prefix() {
         high: &[7.0; 4],
         zero_after: &[],
     };
-    let mode = EncodeMode { arithmetic: Arithmetic::Divide, steps: 1.0, rounding: Rounding::Floor, mask: 15 };
+    let mode = EncodeMode {
+        arithmetic: Arithmetic::Divide,
+        steps: 1.0,
+        rounding: Rounding::Floor,
+        mask: 15,
+        stream: false,
+    };
     let mut codes = [99u8; 12];
     for (width, phase, done) in [(3, 1, 5), (1, 0, 2), (0, 0, 2), (3, 7, 5), (usize::MAX, 0, 10)] {
         codes.fill(99);

@@ -16,20 +16,23 @@ pub(super) struct AffineEncoder<'a> {
     scheme: &'a AffineScheme,
     grids: &'a AffineGrids,
     encoding: Encoding,
+    stream: bool,
 }
 
 impl<'a> AffineEncoder<'a> {
+    /// `stream`: whether codes of 8 bits go past the caches.
     pub(super) fn new<T: Real>(
         scheme: &'a AffineScheme,
         grids: &'a AffineGrids,
         encoding: &Encoding,
+        stream: bool,
     ) -> Self {
         let mut encoding = *encoding;
         if encoding.dialect == Dialect::OpenVino && !spans_are_finite::<T>(scheme, grids) {
             // The same number without the span.
             encoding.dialect = Dialect::Gptq;
         }
-        Self { scheme, grids, encoding }
+        Self { scheme, grids, encoding, stream }
     }
 }
 
@@ -58,7 +61,7 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         uniforms: Option<&[T]>,
         codes: &mut [C],
     ) -> bool {
-        let mode = mode::<T>(self.scheme, &self.encoding);
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
         match uniforms {
             Some(uniforms) => {
                 affine::encode_stochastic(x, width, phase, &params.view(), &mode, uniforms, codes)
@@ -95,7 +98,13 @@ fn mode<T: Real>(scheme: &AffineScheme, encoding: &Encoding) -> EncodeMode<T> {
         Rounding::Stochastic { .. } | Rounding::StochasticSigmoid { .. } => affine::Rounding::NearestEven,
     };
     let steps = T::from_f64(f64::from(scheme.codes().max() - scheme.codes().min()));
-    EncodeMode { arithmetic, steps, rounding, mask: ((1u32 << scheme.bits().get()) - 1) as u16 }
+    EncodeMode {
+        arithmetic,
+        steps,
+        rounding,
+        mask: ((1u32 << scheme.bits().get()) - 1) as u16,
+        stream: false,
+    }
 }
 
 /// Kernel parameters of the blocks of one segment.

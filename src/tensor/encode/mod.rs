@@ -4,6 +4,7 @@
 //! names stretches whose regions follow a pattern, and a kernel serves a whole stretch at once.
 
 mod affine;
+mod fake;
 mod levels;
 mod vectors;
 
@@ -13,7 +14,7 @@ use crate::element::{FloatType, Real};
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::{Segment, Tiling};
 use crate::kernel::levels::Ties;
-use crate::kernel::{Code, pack, reduce, uniform};
+use crate::kernel::{self, Code, pack, reduce, uniform};
 use crate::parallel;
 
 use super::codes::PackedCodes;
@@ -21,6 +22,8 @@ use super::encoding::{Encoding, NonFinite, Rounding};
 use super::grids::Grids;
 use super::scheme::Scheme;
 use super::view::TensorView;
+
+pub(crate) use fake::fake_into;
 
 use affine::AffineEncoder;
 use levels::LevelEncoder;
@@ -39,25 +42,36 @@ pub(crate) fn encode_into(
     uniforms: Option<Uniforms<'_>>,
     codes: &mut PackedCodes,
 ) -> Result<()> {
-    tiling.check_shape(tensor.shape())?;
-    Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
-    if matches!(
-        (encoding.rounding, scheme),
-        (Rounding::StochasticSigmoid { .. }, Scheme::Affine(_) | Scheme::VectorCodebook(_))
-    ) {
-        return Err(ConfigError::Conflict { setting: "the sigmoid", to: "codes of this scheme" }.into());
-    }
+    check(tensor, tiling, scheme, grids, encoding)?;
     let count = scheme.code_count(tiling)?;
     let bytes = codes.reset(scheme.bits(), scheme.codes().is_signed(), count)?;
-    if matches!(encoding.rounding, Rounding::StochasticSigmoid { .. }) && scheme.codes().count() != 2 {
-        return Err(ConfigError::Conflict { setting: "the sigmoid", to: "more than two levels" }.into());
-    }
     let job = Job { tensor, tiling, bits: scheme.bits().get(), encoding, uniforms };
     if scheme.arithmetic(tensor.element_type()) == FloatType::F64 {
         job.dispatch::<f64>(scheme, grids, bytes)
     } else {
         job.dispatch::<f32>(scheme, grids, bytes)
     }
+}
+
+/// Checks that tensor, tiling and grids belong together, and that the rounding is one of the scheme's.
+fn check(
+    tensor: &TensorView<'_>,
+    tiling: &Tiling,
+    scheme: &Scheme,
+    grids: &Grids,
+    encoding: &Encoding,
+) -> Result<()> {
+    tiling.check_shape(tensor.shape())?;
+    Scheme::check_regions(grids.len(), tiling.regions(), tensor.shape())?;
+    if matches!(encoding.rounding, Rounding::StochasticSigmoid { .. }) {
+        if matches!(scheme, Scheme::Affine(_) | Scheme::VectorCodebook(_)) {
+            return Err(ConfigError::Conflict { setting: "the sigmoid", to: "codes of this scheme" }.into());
+        }
+        if scheme.codes().count() != 2 {
+            return Err(ConfigError::Conflict { setting: "the sigmoid", to: "more than two levels" }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Writes the codes of `tensor` on codebooks, by the thresholds of each region.
@@ -145,39 +159,49 @@ impl<T, P: Default> Default for Scratch<T, P> {
     }
 }
 
+/// What is done with an encoder, whichever it is.
+trait Task<T> {
+    fn run<E: Encoder<T>>(self, job: &Job<'_, '_>, encoder: &E) -> Result<()>;
+}
+
+/// Codes, packed.
+struct Pack<'a>(&'a mut [u8]);
+
+impl<T: Real> Task<T> for Pack<'_> {
+    fn run<E: Encoder<T>>(self, job: &Job<'_, '_>, encoder: &E) -> Result<()> {
+        job.run(encoder, self.0)
+    }
+}
+
 impl Job<'_, '_> {
-    fn dispatch<T: Real>(&self, scheme: &Scheme, grids: &Grids, bytes: &mut [u8]) -> Result<()> {
+    /// Runs `task` with the encoder of `grids`, which are not of vectors. `stream`: whether what it writes may go past
+    /// the caches.
+    fn with_encoder<T: Real>(
+        &self,
+        scheme: &Scheme,
+        grids: &Grids,
+        stream: bool,
+        task: impl Task<T>,
+    ) -> Result<()> {
         let rounding = self.encoding.rounding;
         match (scheme, grids) {
             (Scheme::Affine(scheme), Grids::Affine(grids)) => {
-                self.run::<T, _>(&AffineEncoder::new::<T>(scheme, grids, self.encoding), bytes)
+                task.run(self, &AffineEncoder::new::<T>(scheme, grids, self.encoding, stream))
             }
             (Scheme::Levels(scheme), Grids::Levels(grids)) => {
-                self.run::<T, _>(&LevelEncoder::shared::<T>(scheme, grids, self.encoding), bytes)
+                task.run(self, &LevelEncoder::shared::<T>(scheme, grids, self.encoding))
             }
             (Scheme::Codebook(scheme), Grids::Codebook(grids)) => {
                 let values = |region| grids.values(region);
-                self.run::<T, _>(
-                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Low, values),
-                    bytes,
-                )
+                task.run(self, &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Low, values))
             }
             (Scheme::BinaryCode(scheme), Grids::BinaryCode(grids)) => {
                 let values = |region| grids.values(region);
-                self.run::<T, _>(
-                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::High, values),
-                    bytes,
-                )
+                task.run(self, &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::High, values))
             }
             (Scheme::PiecewiseAffine(scheme), Grids::PiecewiseAffine(grids)) => {
                 let values = |region| grids.values(scheme, region);
-                self.run::<T, _>(
-                    &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Away, values),
-                    bytes,
-                )
-            }
-            (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) => {
-                vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes)
+                task.run(self, &LevelEncoder::own::<T, _>(scheme.bits(), rounding, Ties::Away, values))
             }
             _ => {
                 Err(ConfigError::Conflict { setting: "grids of another kind", to: "the declared scheme" }
@@ -186,13 +210,43 @@ impl Job<'_, '_> {
         }
     }
 
-    fn run<T: Real, E: Encoder<T>>(&self, encoder: &E, bytes: &mut [u8]) -> Result<()> {
-        if self.encoding.non_finite == NonFinite::Propagate && encoder.nan().is_none() {
-            return Err(
-                ConfigError::Conflict { setting: "the propagation of NaN", to: "codes without one" }.into()
-            );
+    fn dispatch<T: Real>(&self, scheme: &Scheme, grids: &Grids, bytes: &mut [u8]) -> Result<()> {
+        if let (Scheme::VectorCodebook(scheme), Grids::VectorCodebook(grids)) = (scheme, grids) {
+            return vectors::encode::<T>(self.tensor, self.tiling, (scheme, grids), self.encoding, bytes);
         }
-        let chunk_len = self.tensor.chunk_len();
+        // Narrower codes are packed before they are written.
+        let stream = self.bits == 8 && kernel::streams(self.tensor.bytes().saturating_add(bytes.len()));
+        self.with_encoder::<T>(scheme, grids, stream, Pack(bytes))
+    }
+
+    /// Elements of a chunk.
+    fn chunk_len<T: Real>(&self) -> usize {
+        if self.bits == 8 && self.encoding.rounding.seed().is_none() {
+            self.tensor.borrowed_len::<T>()
+        } else {
+            self.tensor.chunk_len()
+        }
+    }
+
+    /// The error for a NaN in a chunk, if there is one in any.
+    fn first_nan(&self, nans: impl IntoIterator<Item = Option<usize>>) -> Result<()> {
+        match nans.into_iter().flatten().min() {
+            Some(flat) => Err(DataError::NotANumber { index: self.tensor.index_of(flat) }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the policy for NaN has a code for it.
+    fn check_nan<T, E: Encoder<T>>(&self, encoder: &E) -> Result<(), ConfigError> {
+        if self.encoding.non_finite == NonFinite::Propagate && encoder.nan().is_none() {
+            return Err(ConfigError::Conflict { setting: "the propagation of NaN", to: "codes without one" });
+        }
+        Ok(())
+    }
+
+    fn run<T: Real, E: Encoder<T>>(&self, encoder: &E, bytes: &mut [u8]) -> Result<()> {
+        self.check_nan(encoder)?;
+        let chunk_len = self.chunk_len::<T>();
         let chunk_bytes = chunk_len / 8 * self.bits as usize;
         let len = self.tensor.len();
         let nans =
@@ -200,10 +254,7 @@ impl Job<'_, '_> {
                 let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
                 self.chunk::<T, E>(encoder, range, scratch, bytes)
             });
-        match nans.into_iter().flatten().min() {
-            Some(flat) => Err(DataError::NotANumber { index: self.tensor.index_of(flat) }.into()),
-            None => Ok(()),
-        }
+        self.first_nan(nans)
     }
 
     /// Encodes the elements `range` to `bytes`; the index of the first NaN where that is an error.

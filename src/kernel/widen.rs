@@ -1,0 +1,153 @@
+//! From codes of one byte to f32 on uniform grids, in vectors of 256 bits.
+#![allow(unsafe_code)] // intrinsics on pointers
+
+use core::arch::x86_64::*;
+
+use super::runs;
+use crate::simd::Level;
+
+/// Codes that are read together, and values that they become: two cache lines.
+const VECTOR: usize = 32;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// As [`affine::decode`](super::affine::decode) within equal lengths, past the caches if `stream`; false where these
+/// loops cannot serve.
+pub(super) fn decode(
+    codes: &[u8],
+    sign_bit: u16,
+    (width, phase): (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    stream: bool,
+    out: &mut [f32],
+) -> bool {
+    if super::level() < Level::Avx2 || width <= 1 || width.min(codes.len()) < VECTOR {
+        return false;
+    }
+    // SAFETY: the level says that the machine has AVX2.
+    unsafe { by_runs(codes, sign_bit as u8, (width, phase), scale, zero, stream, out) };
+    true
+}
+
+#[target_feature(enable = "avx2")]
+fn by_runs(
+    codes: &[u8],
+    sign_bit: u8,
+    (width, phase): (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    stream: bool,
+    out: &mut [f32],
+) {
+    for (j, from, to) in runs(codes.len().min(out.len()), width, phase) {
+        let Some(&scale) = scale.get(j) else { break };
+        let zero = zero.get(j).copied().unwrap_or_default();
+        let run = Run {
+            sign_bit: _mm256_set1_epi8(sign_bit as i8),
+            scale: _mm256_set1_ps(scale),
+            zero: _mm256_set1_ps(zero),
+        };
+        let (codes, out) = (&codes[from..to], &mut out[from..to]);
+        match (sign_bit > 0, zero != 0.0) {
+            (false, false) => lines::<false, false>(codes, &run, stream, out),
+            (false, true) => lines::<false, true>(codes, &run, stream, out),
+            (true, false) => lines::<true, false>(codes, &run, stream, out),
+            (true, true) => lines::<true, true>(codes, &run, stream, out),
+        }
+    }
+    if stream {
+        // What went past the caches becomes visible to other threads in the order of the program.
+        _mm_sfence();
+    }
+}
+
+/// The parameters of a run, in every lane.
+#[derive(Clone, Copy)]
+struct Run {
+    sign_bit: __m256i,
+    scale: __m256,
+    zero: __m256,
+}
+
+/// A run of codes, by whole cache lines of values if they are to go past the caches. Ends overlap with what lies beside
+/// them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: &Run, stream: bool, out: &mut [f32]) {
+    let len = codes.len().min(out.len());
+    let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
+    if len < VECTOR {
+        let (mut bytes, mut values) = ([0u8; VECTOR], [0.0f32; VECTOR]);
+        bytes[..len].copy_from_slice(&codes[..len]);
+        // SAFETY: both arrays have the length of a vector of codes.
+        unsafe {
+            let v = vectors::<SIGNED, ZERO>(bytes.as_ptr(), run);
+            store(values.as_mut_ptr(), v);
+        }
+        out[..len].copy_from_slice(&values[..len]);
+        return;
+    }
+    let mut at = 0;
+    // SAFETY: every access is to `VECTOR` elements from an `at` of at most `len − VECTOR` on; the aligned ones are at
+    // addresses that were made multiples of a line.
+    unsafe {
+        if stream && to.addr().is_multiple_of(size_of::<f32>()) {
+            let head = (to.addr().wrapping_neg() % LINE / size_of::<f32>()).min(len);
+            if head > 0 {
+                store(to, vectors::<SIGNED, ZERO>(from, run));
+            }
+            at = head;
+            while at + VECTOR <= len {
+                let v = vectors::<SIGNED, ZERO>(from.add(at), run);
+                for (i, v) in v.into_iter().enumerate() {
+                    _mm256_stream_ps(to.add(at + 8 * i), v);
+                }
+                at += VECTOR;
+            }
+        } else {
+            while at + VECTOR <= len {
+                store(to.add(at), vectors::<SIGNED, ZERO>(from.add(at), run));
+                at += VECTOR;
+            }
+        }
+        if at < len {
+            let place = len - VECTOR;
+            store(to.add(place), vectors::<SIGNED, ZERO>(from.add(place), run));
+        }
+    }
+}
+
+/// # Safety
+///
+/// There is room for 32 values at `to`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store(to: *mut f32, values: [__m256; 4]) {
+    for (i, values) in values.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_ps(to.add(8 * i), values) };
+    }
+}
+
+/// The values of 32 codes.
+///
+/// # Safety
+///
+/// There are 32 codes at `codes`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn vectors<const SIGNED: bool, const ZERO: bool>(codes: *const u8, run: &Run) -> [__m256; 4] {
+    // SAFETY: the caller's promise.
+    let mut codes: __m256i = unsafe { _mm256_loadu_si256(codes.cast()) };
+    if SIGNED {
+        codes = _mm256_sub_epi8(_mm256_xor_si256(codes, run.sign_bit), run.sign_bit);
+    }
+    let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+    [low, _mm_srli_si128::<8>(low), high, _mm_srli_si128::<8>(high)].map(|codes| {
+        let q = if SIGNED { _mm256_cvtepi8_epi32(codes) } else { _mm256_cvtepu8_epi32(codes) };
+        let q = _mm256_cvtepi32_ps(q);
+        _mm256_mul_ps(run.scale, if ZERO { _mm256_sub_ps(q, run.zero) } else { q })
+    })
+}

@@ -1,0 +1,93 @@
+//! From real values to those of their codes, without storing the codes.
+
+use crate::element::{Element, FloatType, Real};
+use crate::error::{Result, ShapeError};
+use crate::granularity::Tiling;
+use crate::kernel::{self, Code};
+use crate::parallel;
+use crate::tensor::decode::{Fields, Params, decodes_in_f64};
+use crate::tensor::encoding::Encoding;
+use crate::tensor::grids::Grids;
+use crate::tensor::scheme::Scheme;
+use crate::tensor::view::TensorView;
+
+use super::{Encoder, Job, Scratch, Task};
+
+/// Writes to `out` what quantization on `grids` makes of `tensor`: the bits of encoding and decoding, in one pass.
+///
+/// Codes of vectors have no way here.
+pub(crate) fn fake_into<A: Element>(
+    tensor: &TensorView<'_>,
+    tiling: &Tiling,
+    scheme: &Scheme,
+    grids: &Grids,
+    encoding: &Encoding,
+    out: &mut [A],
+) -> Result<()> {
+    super::check(tensor, tiling, scheme, grids, encoding)?;
+    if out.len() != tensor.len() {
+        return Err(ShapeError::Length { found: out.len(), expected: tensor.len() }.into());
+    }
+    let job = Job { tensor, tiling, bits: scheme.bits().get(), encoding, uniforms: None };
+    let stream = kernel::streams(tensor.bytes().saturating_add(size_of_val(out)));
+    let fields = Fields { tiling, scheme, grids, sign_bit: sign_bit(scheme), stream };
+    if scheme.arithmetic(tensor.element_type()) == FloatType::F64 {
+        job.with_encoder::<f64>(scheme, grids, false, Fake { fields, out })
+    } else {
+        job.with_encoder::<f32>(scheme, grids, false, Fake { fields, out })
+    }
+}
+
+fn sign_bit(scheme: &Scheme) -> u16 {
+    if scheme.codes().is_signed() { 1 << (scheme.bits().get() - 1) } else { 0 }
+}
+
+/// Values of codes.
+struct Fake<'a, A> {
+    fields: Fields<'a>,
+    out: &'a mut [A],
+}
+
+impl<T: Real, A: Element> Task<T> for Fake<'_, A> {
+    fn run<E: Encoder<T>>(self, job: &Job<'_, '_>, encoder: &E) -> Result<()> {
+        let Self { fields, out } = self;
+        match (decodes_in_f64(fields.scheme, A::TYPE), job.bits <= 8) {
+            (false, true) => job.fake::<T, E, f32, u8, A>(encoder, fields, out),
+            (false, false) => job.fake::<T, E, f32, u16, A>(encoder, fields, out),
+            (true, true) => job.fake::<T, E, f64, u8, A>(encoder, fields, out),
+            (true, false) => job.fake::<T, E, f64, u16, A>(encoder, fields, out),
+        }
+    }
+}
+
+impl Job<'_, '_> {
+    /// Encodes in `T` and decodes in `U`, chunk by chunk.
+    fn fake<T: Real, E: Encoder<T>, U: Real, C: Code, A: Element>(
+        &self,
+        encoder: &E,
+        fields: Fields<'_>,
+        out: &mut [A],
+    ) -> Result<()> {
+        self.check_nan(encoder)?;
+        let (chunk_len, len) = (self.tensor.chunk_len(), self.tensor.len());
+        // Many chunks at a time share the parameters that they have in common.
+        let piece = chunk_len * 16;
+        let state = || (Scratch::<T, E::Params>::default(), Vec::<C>::new(), Params::<U>::default());
+        let nans = parallel::map_chunks(out, piece, len, state, |(scratch, codes, params), index, out| {
+            let mut nan = None;
+            for (chunk, out) in out.chunks_mut(chunk_len).enumerate() {
+                let start = index * piece + chunk * chunk_len;
+                let range = start..start + out.len();
+                codes.resize(out.len(), C::default());
+                let Scratch { values, uniforms, params: encoding, .. } = scratch;
+                let uniforms = self.uniforms_of(range.clone(), uniforms);
+                let x = self.tensor.chunk::<T>(range.clone(), values);
+                let found = self.segments(encoder, range, x, uniforms, encoding, codes);
+                nan = nan.or(found);
+                fields.decode(codes, start, params, out);
+            }
+            nan
+        });
+        self.first_nan(nans)
+    }
+}
