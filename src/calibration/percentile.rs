@@ -8,7 +8,7 @@ use core::fmt;
 use crate::element::Real;
 use crate::error::{ConfigError, DataError, Result};
 use crate::names::named;
-use crate::solve::quantile::{self, Percent};
+use crate::solve::quantile::{self, Of, Percent};
 use crate::tensor::{ClippingRange, Scheme};
 
 use super::evidence::{Evidence, Values};
@@ -45,8 +45,8 @@ named!(Interpolation, "interpolation", [NearestRank => "nearest-rank", Linear =>
 /// Clips what lies beyond a percentile.
 ///
 /// For symmetric schemes the range is ± the percentile of the magnitudes; for asymmetric ones see
-/// [`Tails`]. On values the order statistics are exact (selection, O(n), one copy of the region's values); on
-/// a histogram the result is the lower edge of the bin in which the rank is reached. Where most values are
+/// [`Tails`]. On values the order statistics are exact (selection, O(n); of a small region one copy is made, of a large one
+/// only the values near the percentile are copied); on a histogram the result is the lower edge of the bin in which the rank is reached. Where most values are
 /// zero the percentile may be zero too: the region then falls back to its minimum and maximum, and the
 /// quantized tensor says so.
 ///
@@ -99,7 +99,7 @@ impl Percentile {
         self
     }
 
-    /// The range of `region`; `buffers` take the copies that selection reorders.
+    /// The range of `region`; `buffers` take the values that selection reorders.
     fn range_in(&self, region: &Region<'_>, scheme: &Scheme, buffers: &mut Buffers) -> Result<Calibrated> {
         let symmetric = scheme.is_symmetric();
         let found = match region.evidence() {
@@ -112,14 +112,10 @@ impl Percentile {
     }
 
     fn of_values<T: Real>(&self, values: &[T], symmetric: bool, buffer: &mut Vec<T>) -> Option<(f64, f64)> {
-        buffer.clear();
         if symmetric {
-            buffer.extend(values.iter().map(|value| value.abs()));
-            let high = self.upper(buffer, self.one_tail)?;
+            let high = self.upper(values, Of::Magnitudes, self.one_tail, buffer)?;
             return Some((-high, high));
         }
-        buffer.extend_from_slice(values);
-        let values = buffer;
         let (low, high) = match self.tails {
             Tails::Both => (Some(self.each_tail), Some(self.each_tail)),
             Tails::Upper => (None, Some(self.one_tail)),
@@ -129,32 +125,31 @@ impl Percentile {
             values.iter().map(|value| crate::element::Element::to_f64(*value)).reduce(least)
         };
         let high = match high {
-            Some(percent) => self.upper(values, percent),
+            Some(percent) => self.upper(values, Of::Values, percent, buffer),
             None => fold(values, f64::max),
         };
         let low = match low {
-            Some(percent) => self.lower(values, percent),
+            Some(percent) => self.lower(values, percent, buffer),
             None => fold(values, f64::min),
         };
         // A small p may put the low percentile above the high one.
         Some((low?.min(high?), high?.max(low?)))
     }
 
-    fn upper<T: Real>(&self, values: &mut [T], percent: Percent) -> Option<f64> {
+    fn upper<T: Real>(&self, values: &[T], of: Of, percent: Percent, buffer: &mut Vec<T>) -> Option<f64> {
         match self.interpolation {
             Interpolation::NearestRank => {
-                quantile::nearest_rank(values, percent).map(crate::element::Element::to_f64)
+                quantile::nearest_rank(values, of, percent, buffer).map(crate::element::Element::to_f64)
             }
-            Interpolation::Linear => quantile::linear(values, percent),
+            Interpolation::Linear => quantile::linear(values, of, percent, buffer),
         }
     }
 
-    fn lower<T: Real>(&self, values: &mut [T], percent: Percent) -> Option<f64> {
+    fn lower<T: Real>(&self, values: &[T], percent: Percent, buffer: &mut Vec<T>) -> Option<f64> {
         match self.interpolation {
-            Interpolation::NearestRank => {
-                quantile::nearest_rank_low(values, percent).map(crate::element::Element::to_f64)
-            }
-            Interpolation::Linear => quantile::linear(values, percent.complement()),
+            Interpolation::NearestRank => quantile::nearest_rank_low(values, Of::Values, percent, buffer)
+                .map(crate::element::Element::to_f64),
+            Interpolation::Linear => quantile::linear(values, Of::Values, percent.complement(), buffer),
         }
     }
 
@@ -197,7 +192,7 @@ impl Calibration for Percentile {
     }
 }
 
-/// Copies of a region's values.
+/// Values of a region to be reordered.
 #[derive(Default)]
 struct Buffers {
     f32: Vec<f32>,

@@ -17,6 +17,7 @@
 
 pub(crate) mod adam;
 pub(crate) mod affine;
+pub(crate) mod between;
 pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]

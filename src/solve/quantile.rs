@@ -11,7 +11,7 @@
 //! now and then: 99.9 / 100 is not 0.999. A percentile is a number that people write in decimal, so it is
 //! held here as the fraction it was written as, and ranks are found with integers.
 
-use core::cmp::Ordering;
+mod select;
 
 use crate::element::{Element, Real};
 
@@ -89,45 +89,49 @@ fn greatest_common_divisor(a: u128, b: u128) -> u128 {
     if a == 0 { b } else { greatest_common_divisor(b % a, a) }
 }
 
-/// A total order of finite values.
-fn order<T: Real>(a: &T, b: &T) -> Ordering {
-    a.partial_cmp(b).unwrap_or(Ordering::Equal)
+/// What is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The values.
+    Values,
+    /// Their magnitudes.
+    Magnitudes,
 }
 
-/// The value of the nearest rank. Reorders `values`, which hold no NaN; `None` for no values.
+/// The value of the nearest rank; `None` for no values. `values` hold no NaN, and `buffer` is working memory.
 ///
-/// Time O(n), no allocation.
-pub(crate) fn nearest_rank<T: Real>(values: &mut [T], percent: Percent) -> Option<T> {
+/// Time O(n).
+pub(crate) fn nearest_rank<T: Real>(
+    values: &[T],
+    of: Of,
+    percent: Percent,
+    buffer: &mut Vec<T>,
+) -> Option<T> {
     let index = percent.rank(values.len()).checked_sub(1)?;
-    Some(*values.select_nth_unstable_by(index, order).1)
+    Some(select::at(values, of, index, false, buffer)?.0)
 }
 
 /// The mirror image of [`nearest_rank`] for a low tail: the k-th largest value with the k of `percent`, so
-/// that the 99.9th percentiles of both tails cut off equally many values. Reorders `values`.
-pub(crate) fn nearest_rank_low<T: Real>(values: &mut [T], percent: Percent) -> Option<T> {
+/// that the 99.9th percentiles of both tails cut off equally many values.
+pub(crate) fn nearest_rank_low<T: Real>(
+    values: &[T],
+    of: Of,
+    percent: Percent,
+    buffer: &mut Vec<T>,
+) -> Option<T> {
     let index = values.len().checked_sub(percent.rank(values.len()))?;
-    if values.is_empty() {
-        return None;
-    }
-    Some(*values.select_nth_unstable_by(index, order).1)
+    Some(select::at(values, of, index, false, buffer)?.0)
 }
 
-/// The percentile by the linear rule, NumPy's default. Reorders `values`; `None` for no values.
+/// The percentile by the linear rule, NumPy's default. `None` for no values; `buffer` is working memory.
 ///
-/// The neighbours are found with integers; one interpolation in f64 follows.
-/// Time O(n), no allocation.
-pub(crate) fn linear<T: Real>(values: &mut [T], percent: Percent) -> Option<f64> {
-    if values.is_empty() {
-        return None;
-    }
+/// The neighbours are found with integers; one interpolation in f64 follows. Time O(n).
+pub(crate) fn linear<T: Real>(values: &[T], of: Of, percent: Percent, buffer: &mut Vec<T>) -> Option<f64> {
     let (index, fraction) = percent.place(values.len());
-    let (_, low, above) = values.select_nth_unstable_by(index.min(values.len() - 1), order);
-    let low = Element::to_f64(*low);
-    if fraction == 0.0 {
-        return Some(low);
-    }
-    let high = above.iter().map(|&value| Element::to_f64(value)).fold(f64::INFINITY, f64::min);
-    Some(if high.is_finite() { interpolate(low, high, fraction) } else { low })
+    let index = index.min(values.len().checked_sub(1)?);
+    let (low, high) = select::at(values, of, index, fraction != 0.0, buffer)?;
+    let low = Element::to_f64(low);
+    Some(high.map_or(low, |high| interpolate(low, Element::to_f64(high), fraction)))
 }
 
 /// The value at `fraction` of the way from `low` to `high`, exact at both ends.
@@ -180,10 +184,10 @@ mod tests {
 
     #[test]
     fn no_values_have_no_percentile() {
-        let none: &mut [f32] = &mut [];
-        assert_eq!(nearest_rank(none, percent(50.0)), None);
-        assert_eq!(nearest_rank_low(none, percent(50.0)), None);
-        assert_eq!(linear(none, percent(50.0)), None);
+        let (none, buffer): (&[f32], _) = (&[], &mut Vec::new());
+        assert_eq!(nearest_rank(none, Of::Values, percent(50.0), buffer), None);
+        assert_eq!(nearest_rank_low(none, Of::Values, percent(50.0), buffer), None);
+        assert_eq!(linear(none, Of::Magnitudes, percent(50.0), buffer), None);
         assert_eq!(histogram_bin(&[0, 0], percent(50.0)), None);
     }
 
@@ -213,13 +217,13 @@ mod tests {
     #[test]
     fn percentiles_of_the_reference_data() {
         for (data, expected) in [(samples::a(), A), (samples::b(), B), (samples::c(), C)] {
-            let mut values: Vec<f64> = data.iter().map(|x| x.abs()).collect();
+            let (values, mut buffer): (Vec<f64>, _) = (data.iter().map(|x| x.abs()).collect(), Vec::new());
             let (counts, width) = samples::histogram(&values, 2048);
             for (p, nearest, interpolated, edge) in expected {
                 let p = percent(p);
-                let found = nearest_rank(&mut values, p).unwrap();
+                let found = nearest_rank(&data, Of::Magnitudes, p, &mut buffer).unwrap();
                 assert!((found - nearest).abs() <= 1e-12 * nearest, "{found} {nearest}");
-                let found = linear(&mut values, p).unwrap();
+                let found = linear(&values, Of::Values, p, &mut buffer).unwrap();
                 assert!((found - interpolated).abs() <= 1e-12 * interpolated, "{found} {interpolated}");
                 let found = histogram_bin(&counts, p).unwrap() as f64 * width;
                 assert!((found - edge).abs() <= 1e-12 * edge, "{found} {edge}");
@@ -237,19 +241,19 @@ mod tests {
 
         #[test]
         fn both_rules_agree_with_sorted_values(
-            mut values in proptest::collection::vec(-1e3_f32..1e3, 1..40),
+            values in proptest::collection::vec(-1e3_f32..1e3, 1..40),
             p in 0.0_f64..=100.0,
         ) {
             let mut sorted = values.clone();
             sorted.sort_by(f32::total_cmp);
-            let rank = percent(p).rank(values.len());
-            prop_assert_eq!(nearest_rank(&mut values, percent(p)), Some(sorted[rank - 1]));
-            prop_assert_eq!(nearest_rank_low(&mut values, percent(p)), Some(sorted[sorted.len() - rank]));
+            let (rank, of, buffer) = (percent(p).rank(values.len()), Of::Values, &mut Vec::new());
+            prop_assert_eq!(nearest_rank(&values, of, percent(p), buffer), Some(sorted[rank - 1]));
+            prop_assert_eq!(nearest_rank_low(&values, of, percent(p), buffer), Some(sorted[sorted.len() - rank]));
             let position = p / 100.0 * (sorted.len() - 1) as f64;
             let low = f64::from(sorted[position.floor() as usize]);
             let high = f64::from(sorted[position.ceil() as usize]);
             let expected = low + (high - low) * position.fract();
-            prop_assert!((linear(&mut values, percent(p)).unwrap() - expected).abs() < 1e-9);
+            prop_assert!((linear(&values, of, percent(p), buffer).unwrap() - expected).abs() < 1e-9);
         }
     }
 }

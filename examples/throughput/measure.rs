@@ -1,0 +1,94 @@
+//! Times that can be compared on a machine that does other things too: medians of paired repetitions.
+//!
+//! Each repetition of an operation stands beside one of its roofline, a moment before it. What slows the machine down
+//! slows both, so the ratio of the two is steadier than either; the result is the median of the ratios.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::rooflines::Roofline;
+use crate::threads::Threads;
+
+/// Something that can be repeated.
+pub(crate) type Run<'a> = Box<dyn FnMut() -> lowbit::Result<()> + Send + 'a>;
+
+/// What a repetition should take at least: short operations are run many times in each.
+const LONG_ENOUGH: Duration = Duration::from_millis(1);
+/// What all repetitions together may take, once there are three.
+const TOO_LONG: Duration = Duration::from_millis(1500);
+
+/// What was measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) seconds: f64,
+    pub(crate) roofline_ratio: f64,
+}
+
+/// Repeats `run` in turns with `roofline`.
+pub(crate) fn paired(
+    run: &mut Run<'_>,
+    roofline: &mut Roofline<'_>,
+    threads: &Threads,
+    repetitions: usize,
+) -> Result<Measured> {
+    let ways = roofline.ways;
+    let mut seconds = Vec::new();
+    let mut limits = vec![Vec::new(); ways.len()];
+    threads.install(|| -> Result<()> {
+        // The first time touches the pages of the output.
+        run()?;
+        let passes = passes(|| Ok(run()?))?;
+        let mut limit_passes = Vec::new();
+        for &way in ways {
+            limit_passes.push(self::passes(|| {
+                roofline.pass(way, threads);
+                Ok(())
+            })?);
+        }
+        let start = Instant::now();
+        while seconds.len() < repetitions && (seconds.len() < 3 || start.elapsed() < TOO_LONG) {
+            for ((&way, &passes), limit) in ways.iter().zip(&limit_passes).zip(&mut limits) {
+                limit.push(timed(passes, || {
+                    roofline.pass(way, threads);
+                    Ok(())
+                })?);
+            }
+            seconds.push(timed(passes, || Ok(run()?))?);
+        }
+        Ok(())
+    })?;
+    // The better way counts.
+    let best = limits.iter().min_by(|a, b| median(a).total_cmp(&median(b)));
+    let ratios: Vec<f64> =
+        best.into_iter().flatten().zip(&seconds).map(|(limit, seconds)| limit / seconds).collect();
+    Ok(Measured { seconds: median(&seconds), roofline_ratio: median(&ratios) })
+}
+
+/// How often `pass` fits into a repetition.
+fn passes(mut pass: impl FnMut() -> Result<()>) -> Result<u32> {
+    let mut passes = 1;
+    loop {
+        let seconds = timed(passes, &mut pass)? * f64::from(passes);
+        if seconds >= LONG_ENOUGH.as_secs_f64() || passes >= 1 << 16 {
+            return Ok(passes);
+        }
+        passes *= 2;
+    }
+}
+
+/// Seconds of one of so many passes.
+fn timed(passes: u32, mut pass: impl FnMut() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    for _ in 0..passes {
+        pass()?;
+    }
+    Ok(start.elapsed().as_secs_f64() / f64::from(passes))
+}
+
+/// The middle value; NaN of none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
