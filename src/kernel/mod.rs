@@ -118,6 +118,8 @@ pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sy
     fn from_u16(value: u16) -> Self;
     /// The code, zero-extended.
     fn to_u16(self) -> u16;
+    /// The codes as bytes, if that is what they are.
+    fn as_bytes(codes: &mut [Self]) -> Option<&mut [u8]>;
 }
 
 impl Code for u8 {
@@ -129,6 +131,10 @@ impl Code for u8 {
     fn to_u16(self) -> u16 {
         u16::from(self)
     }
+    #[inline(always)]
+    fn as_bytes(codes: &mut [Self]) -> Option<&mut [u8]> {
+        Some(codes)
+    }
 }
 
 impl Code for u16 {
@@ -139,6 +145,10 @@ impl Code for u16 {
     #[inline(always)]
     fn to_u16(self) -> u16 {
         self
+    }
+    #[inline(always)]
+    fn as_bytes(_: &mut [Self]) -> Option<&mut [u8]> {
+        None
     }
 }
 

@@ -110,6 +110,9 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
         let range = start..start + out.len();
+        if bits == 4 && decode_packed(codes, tiling, (scheme, grids), range.clone(), params, out) {
+            continue;
+        }
         let mut decode_all = |fields: Fields<'_>, out: &mut [A]| {
             for segment in tiling.segments(range.clone()) {
                 let at = segment.start - range.start;
@@ -135,6 +138,28 @@ pub(crate) fn decode_range<T: Real, A: Element>(
             decode_all(Fields::Wide(wide), out);
         }
     }
+}
+
+/// Decodes 4-bit codes of levels that need not be unpacked first; `false` where they do.
+fn decode_packed<T: Real, A: Element>(
+    codes: &PackedCodes,
+    tiling: &Tiling,
+    (scheme, grids): (&Scheme, &Grids),
+    range: Range<usize>,
+    params: &mut Params<T>,
+    out: &mut [A],
+) -> bool {
+    if matches!(grids, Grids::Affine(_)) {
+        return false;
+    }
+    let shared = matches!(grids, Grids::Levels(_));
+    tiling.segments(range.clone()).all(|segment| {
+        let at = segment.start - range.start;
+        let Some(out) = out.get_mut(at..at + segment.len) else { return true };
+        params.fill(scheme, grids, &segment);
+        let tables = LevelTables { values: &params.values, size: 16, shared, scale: &params.scale };
+        levels::decode_nibbles(codes.as_bytes(), segment.start, &tables, segment.width, segment.phase, out)
+    })
 }
 
 fn decode_segment<T: Real, C: crate::kernel::Code, A: Element>(
