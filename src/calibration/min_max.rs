@@ -36,6 +36,10 @@ impl Calibration for MinMax {
             one_pass::<f32>(regions)
         }
     }
+
+    fn is_min_max(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for MinMax {

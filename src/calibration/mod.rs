@@ -133,6 +133,12 @@ pub trait Calibration: fmt::Debug + fmt::Display + Send + Sync {
             .collect())
     }
 
+    /// Whether ranges are always those from the smallest to the largest value, so that a kernel may find them while it
+    /// encodes. The default is `false`, which is never wrong.
+    fn is_min_max(&self) -> bool {
+        false
+    }
+
     /// Whether ranges are found in the data. `false` means that they are given, so that no values need to
     /// be read and infinities saturate.
     fn reads_data(&self) -> bool {
@@ -147,6 +153,10 @@ impl<C: Calibration + ?Sized> Calibration for Arc<C> {
 
     fn ranges(&self, regions: &Regions<'_, '_>, scheme: &Scheme) -> Result<Ranges> {
         (**self).ranges(regions, scheme)
+    }
+
+    fn is_min_max(&self) -> bool {
+        (**self).is_min_max()
     }
 
     fn reads_data(&self) -> bool {

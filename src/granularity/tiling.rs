@@ -289,6 +289,21 @@ impl Tiling {
         self.bundle_runs(region, 1)
     }
 
+    /// The width of the regions, if they are blocks of consecutive elements that follow each other in the order of the
+    /// regions, all of that width but the last.
+    pub(crate) fn consecutive_blocks(&self) -> Option<usize> {
+        let inner = self.cuts.get(self.inner_group)?;
+        let whole = self.outer.is_empty() || self.line.is_multiple_of(inner.block);
+        let mut elements = self.line;
+        let ordered = self.outer.iter().rev().all(|axis| {
+            let regions = elements / inner.block;
+            elements *= axis.len;
+            let single = |cut: &&Cut| cut.block == 1 && axis.step * cut.stride == regions;
+            axis.group != self.inner_group && self.cuts.get(axis.group).filter(single).is_some()
+        });
+        (whole && ordered && inner.stride == 1 && inner.len == self.line).then_some(inner.block)
+    }
+
     /// The number of blocks along the innermost group of axes, and the distance between their regions.
     pub(crate) fn inner_blocks(&self) -> (usize, usize) {
         self.cuts.get(self.inner_group).map_or((1, 1), |cut| (cut.blocks, cut.stride))

@@ -1,10 +1,13 @@
 //! The body that methods share whose grid is a calibrated range on a scheme.
 
+use std::sync::Arc;
+
 use crate::calibration::{Calibrated, Calibration, Ranges, Region, Regions, range_or_zero};
 use crate::error::Result;
-use crate::tensor::{Grids, Notes, Scheme};
+use crate::granularity::Tiling;
+use crate::tensor::{Encoding, Grids, Notes, QuantizedTensor, Scheme, TensorView};
 
-use super::Fit;
+use super::{Fit, Quantizer, fit_then_encode};
 
 /// The grid of one region: the range that `calibration` finds, put on `scheme`. A region without values
 /// (all of them skipped) gets the grid of a range of zero.
@@ -37,6 +40,26 @@ pub fn fit_all_calibrated(
     }
     notes.extend(found);
     Ok(())
+}
+
+/// [`Quantizer::fit_and_encode`] of such a method: in one pass over the tensor where there is a kernel for that.
+pub(super) fn fit_and_encode_calibrated<Q: Quantizer + ?Sized>(
+    (quantizer, calibration): (&Q, &dyn Calibration),
+    tensor: &TensorView<'_>,
+    tiling: Tiling,
+    encoding: &Encoding,
+    recipe: Option<Arc<str>>,
+    out: &mut QuantizedTensor,
+) -> Result<()> {
+    if calibration.is_min_max()
+        && let Ok(scheme) = quantizer.scheme()
+    {
+        out.refill(&scheme, tiling.clone(), tensor.element_type(), recipe.clone());
+        if out.encode_min_max(tensor, encoding) {
+            return Ok(());
+        }
+    }
+    fit_then_encode(quantizer, tensor, tiling, encoding, recipe, out)
 }
 
 /// [`Quantizer`](super::Quantizer) and the setter `calibration` of a method that is a calibrated range on a
@@ -75,6 +98,24 @@ macro_rules! on_levels {
                 notes: &mut $crate::tensor::Notes,
             ) -> $crate::error::Result<()> {
                 $crate::quantizer::fit_all_calibrated(&self.calibration, regions, scheme, grids, notes)
+            }
+
+            fn fit_and_encode(
+                &self,
+                tensor: &$crate::tensor::TensorView<'_>,
+                tiling: $crate::granularity::Tiling,
+                encoding: &$crate::tensor::Encoding,
+                recipe: Option<std::sync::Arc<str>>,
+                out: &mut $crate::tensor::QuantizedTensor,
+            ) -> $crate::error::Result<()> {
+                $crate::quantizer::calibrated::fit_and_encode_calibrated(
+                    (self, &self.calibration),
+                    tensor,
+                    tiling,
+                    encoding,
+                    recipe,
+                    out,
+                )
             }
         }
     };

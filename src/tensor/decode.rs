@@ -121,6 +121,10 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     }
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
+        let range = start..start + out.len();
+        if bits == 4 && decode_packed(codes, tiling, (scheme, grids), range, params, out) {
+            continue;
+        }
         if bits < 8 {
             narrow.resize(out.len(), 0);
             pack::unpack(codes.as_bytes(), bits, start, narrow);
@@ -131,6 +135,28 @@ pub(crate) fn decode_range<T: Real, A: Element>(
             fields.decode(wide, start, params, out);
         }
     }
+}
+
+/// Decodes 4-bit codes of levels that need not be unpacked first; `false` where they do.
+fn decode_packed<T: Real, A: Element>(
+    codes: &PackedCodes,
+    tiling: &Tiling,
+    (scheme, grids): (&Scheme, &Grids),
+    range: Range<usize>,
+    params: &mut Params<T>,
+    out: &mut [A],
+) -> bool {
+    if matches!(grids, Grids::Affine(_)) {
+        return false;
+    }
+    let shared = matches!(grids, Grids::Levels(_));
+    tiling.segments(range.clone()).all(|segment| {
+        let at = segment.start - range.start;
+        let Some(out) = out.get_mut(at..at + segment.len) else { return true };
+        params.fill(scheme, grids, &segment);
+        let tables = LevelTables { values: &params.values, size: 16, shared, scale: &params.scale };
+        levels::decode_nibbles(codes.as_bytes(), segment.start, &tables, segment.width, segment.phase, out)
+    })
 }
 
 /// What codes without their packing stand for.

@@ -420,6 +420,21 @@ impl QuantizedTensor {
         self.encode_from(tensor, encoding, None)
     }
 
+    /// Finds the scales of `tensor` from minimum to maximum and encodes it, in one pass, where there is a kernel for that;
+    /// elsewhere, and on errors, `false`.
+    pub(crate) fn encode_min_max(&mut self, tensor: &TensorView<'_>, encoding: &Encoding) -> bool {
+        let Self { scheme, tiling, grids, codes, .. } = self;
+        if grids.reset(scheme, tiling.regions()).is_err() {
+            return false;
+        }
+        match (scheme, grids) {
+            (Scheme::Levels(scheme), Grids::Levels(grids)) => {
+                super::encode::blocks::encode(tensor, tiling, (scheme, grids), encoding, codes)
+            }
+            _ => false,
+        }
+    }
+
     /// Encodes `tensor` on the codebooks that are there, by thresholds of one's own: for each region those between its
     /// levels, ascending. A value on a threshold gets the upper level.
     pub(crate) fn encode_by_thresholds(

@@ -399,11 +399,34 @@ impl ScaleArray {
         }
     }
 
+    /// Appends scales that are numbers of the storage; `false` for one that is quantized itself.
+    pub(crate) fn extend_exact(&mut self, scales: &[f32]) -> bool {
+        match self {
+            Self::Float(FloatArray::F32(values)) => values.extend_from_slice(scales),
+            Self::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
+                // A code is the exponent field of an f32, down to the subnormal 2^−127.
+                codes.extend(scales.iter().map(|scale| (scale.to_bits() >> 23) as u8));
+            }
+            Self::TwoLevel(_) => return false,
+            _ => scales.iter().for_each(|&scale| self.push(scale.into())),
+        }
+        true
+    }
+
     /// Appends the scales of every `stride`-th region from `first`, `count` of them, to `out`.
     pub(crate) fn extend_into<T: Real>(&self, first: usize, stride: usize, count: usize, out: &mut Vec<T>) {
         let each = (first..).step_by(stride.max(1)).take(count);
         match self {
             Self::Float(values) => values.extend_into(first, stride, count, out),
+            Self::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
+                let power = |&code: &u8| match code {
+                    0 => f32::from_bits(1 << 22),
+                    255 => f32::NAN,
+                    _ => f32::from_bits(u32::from(code) << 23),
+                };
+                let codes = codes.get(first..).unwrap_or_default().iter().step_by(stride.max(1)).take(count);
+                out.extend(codes.map(power).map(T::from_f32));
+            }
             Self::Power { .. } | Self::Minifloat { .. } => {
                 out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>))
             }

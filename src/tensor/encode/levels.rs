@@ -12,8 +12,8 @@ use crate::tensor::scales::ScaleArray;
 
 use super::{Encoder, Pattern};
 
-/// Elements of a region for which the search in its levels is prepared.
-const PREPARED: usize = 512;
+/// Elements that levels of all regions serve at least, for what is worth preparing.
+const SHARED: usize = 4096;
 
 /// Encodes on the levels that `add` appends for a region.
 pub(super) struct LevelEncoder<'a, A> {
@@ -143,15 +143,13 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
                 if fresh {
                     maps.reset(self.count);
                     (self.add)(0, maps);
-                    maps.prepare();
+                    maps.prepare(SHARED);
                 }
             }
             None => {
                 maps.reset(self.count);
                 (first..).step_by(stride.max(1)).take(count).for_each(|region| (self.add)(region, maps));
-                if segment.width >= PREPARED {
-                    maps.prepare();
-                }
+                maps.prepare(segment.width);
             }
         }
     }

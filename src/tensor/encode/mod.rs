@@ -4,6 +4,7 @@
 //! names stretches whose regions follow a pattern, and a kernel serves a whole stretch at once.
 
 mod affine;
+pub(crate) mod blocks;
 mod decide;
 mod fake;
 mod levels;

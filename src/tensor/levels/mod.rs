@@ -1,5 +1,6 @@
 //! Levels that all regions share, and a scale for each: `r̃ = S · level[q]`.
 
+mod block_scales;
 mod density;
 mod rule;
 mod table;
@@ -17,6 +18,7 @@ use super::grids::GridArrays;
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
+pub(crate) use block_scales::BlockScales;
 pub use density::LevelDensity;
 pub use rule::ScaleRule;
 pub(crate) use table::boundary;
@@ -323,6 +325,11 @@ impl LevelGrids {
             .take(count)
             .for_each(|level| stored.push(level));
         Ok(())
+    }
+
+    /// Appends scales that are numbers of their storage; `false` where that has no place for them.
+    pub(crate) fn extend_exact(&mut self, scales: &[f32]) -> bool {
+        self.scales.extend_exact(scales)
     }
 
     /// The value of each code for a scale of 1.
