@@ -1,12 +1,12 @@
 //! What the calibration samples say about the inputs of a layer.
 
 use anyhow::Result;
-use lowbit::layer::{Patches, Statistics};
+use lowbit::layer::{Activation, Patches, Samples, Statistics};
 use lowbit::transform::mean_magnitudes;
-use ndarray::Axis;
+use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use crate::network::{Batches, Layer, view};
+use crate::network::{Batches, Layer, Parameters, view};
 use crate::sample::ops::Planes;
 
 /// The patches that `layer` sees.
@@ -33,6 +33,53 @@ pub(crate) fn statistics(layer: &Layer, inputs: &Batches) -> Result<Vec<Statisti
         }
     }
     Ok(all)
+}
+
+/// The patches themselves, one column each, below each other those of all input channels.
+fn columns(layer: &Layer, inputs: &Batches) -> Result<Array2<f32>> {
+    let conv = &layer.conv;
+    let taps = conv.inputs * conv.kernel * conv.kernel;
+    let of_batch = |batch: &Planes| {
+        let mut rows = Vec::new();
+        for row in 0..conv.output_side(batch.height) {
+            let mut patches = vec![0.0; taps * conv.output_side(batch.width) * batch.batch];
+            conv.gather(batch, row, &mut patches);
+            rows.push(Array2::from_shape_vec((taps, patches.len() / taps), patches)?);
+        }
+        beside_each_other(&rows)
+    };
+    beside_each_other(&inputs.par_iter().map(of_batch).collect::<Result<Vec<_>>>()?)
+}
+
+fn beside_each_other(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
+    let views: Vec<ArrayView2<'_, f32>> = parts.iter().map(|part| part.view()).collect();
+    Ok(ndarray::concatenate(Axis(1), &views)?)
+}
+
+/// Samples of `inputs`, one for each group of outputs, with the outputs of the float layer for `float_inputs`, the inputs
+/// that belong to these.
+pub(crate) fn samples(
+    layer: &Layer,
+    float: &Parameters,
+    float_inputs: &Batches,
+    inputs: &Batches,
+) -> Result<Vec<Samples>> {
+    let outputs_of = |batch: &Planes| {
+        let outputs = layer.outputs(float, batch)?;
+        Ok(Array2::from_shape_vec((outputs.channels, outputs.plane()), outputs.data)?)
+    };
+    let targets = beside_each_other(&float_inputs.par_iter().map(outputs_of).collect::<Result<Vec<_>>>()?)?;
+    let columns = columns(layer, inputs)?;
+    let groups = if layer.conv.depthwise { layer.conv.inputs } else { 1 };
+    let (taps, outputs) = (columns.nrows() / groups, targets.nrows() / groups);
+    let activation = if layer.has_relu() { Activation::Relu } else { Activation::None };
+    let of_group = |group: usize| {
+        let columns = columns.slice(s![group * taps..(group + 1) * taps, ..]);
+        let rows = group * outputs..(group + 1) * outputs;
+        let samples = Samples::new(&columns.t())?.targets(&targets.slice(s![rows.clone(), ..]).t())?;
+        Ok(samples.bias(&float.bias.slice(s![rows]))?.activation(activation))
+    };
+    (0..groups).map(of_group).collect()
 }
 
 /// The mean magnitude of each channel.

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
-use lowbit::layer::{Gptq, Lattice, LayerMethod, Obq, Order, Problem, Statistics};
+use lowbit::layer::{AdaRound, Gptq, Lattice, LayerMethod, Obq, Order, Problem, Statistics};
 use lowbit::prelude::*;
 use lowbit::quantizer::Hqq;
 use lowbit::transform::{
@@ -33,6 +33,7 @@ pub(crate) struct Task<'t> {
     pub(crate) layer: &'t Layer,
     pub(crate) float: &'t Parameters,
     pub(crate) bits: BitWidth,
+    pub(crate) learning: Learning,
     pub(crate) grid: &'t Grid,
     /// The layer among equalized ones.
     pub(crate) scaled: &'t Scaled,
@@ -42,6 +43,14 @@ pub(crate) struct Task<'t> {
     pub(crate) inputs: Option<&'t Batches>,
     /// Statistics of these, if the method needs them.
     pub(crate) statistics: Option<&'t [Statistics]>,
+}
+
+/// What methods that learn from batches of samples have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Learning {
+    pub(crate) steps: usize,
+    /// Of the order of the samples.
+    pub(crate) seed: u64,
 }
 
 /// A layer that is quantized.
@@ -219,13 +228,36 @@ pub(crate) fn lattice(task: &Task<'_>) -> Result<Done> {
     fitted(task, &Lattice::new(WIDTH)?)
 }
 
+pub(crate) fn ada_round(task: &Task<'_>) -> Result<Done> {
+    let Learning { steps, seed } = task.learning;
+    learned(task, &AdaRound::new().steps(steps)?.seed(seed))
+}
+
 /// Codes that `method` fits to the inputs.
 fn fitted(task: &Task<'_>, method: &dyn LayerMethod) -> Result<Done> {
     let problem = Problem::grouped(&task.float.weights, task.statistics()?, &task.recipe())?;
-    let solution = method.solve_with(&problem, &mut |_| match interrupt::check() {
+    solved(task, method, &problem)
+}
+
+/// The same with samples: the outputs should be those of the float network behind the activation, so that errors of the
+/// layers before are made up for.
+fn learned(task: &Task<'_>, method: &dyn LayerMethod) -> Result<Done> {
+    let samples = inputs::samples(task.layer, task.float, task.float_inputs, task.inputs()?)?;
+    let problem =
+        Problem::grouped(&task.float.weights, task.statistics()?, &task.recipe())?.samples(&samples)?;
+    solved(task, method, &problem)
+}
+
+fn solved(task: &Task<'_>, method: &dyn LayerMethod, problem: &Problem<'_>) -> Result<Done> {
+    let solution = method.solve_with(problem, &mut |_| match interrupt::check() {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     })?;
     interrupt::check()?;
-    task.quantized(&solution.tensor)
+    let mut done = task.quantized(&solution.tensor)?;
+    if let Some(correction) = &solution.bias_correction {
+        let all = done.parameters.bias.iter_mut().zip(correction);
+        all.for_each(|(bias, correction)| *bias = (f64::from(*bias) + correction) as f32);
+    }
+    Ok(done)
 }

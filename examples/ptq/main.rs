@@ -85,7 +85,7 @@ fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let first = options.seed * options.samples;
     let (images, _) = Glyphs::new(info.training_seed).batch(first..first + options.samples);
-    let calibration = Calibration::new(network, options.grid()?, &images)?;
+    let calibration = Calibration::new(network, options.grid()?, options.learning(), &images)?;
     let held_out = HeldOut::new(&calibration.network, info.held_out_seed, options.images)?;
     let float = held_out.float(&calibration);
     let title = format!(

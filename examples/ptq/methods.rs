@@ -117,6 +117,13 @@ pub(crate) const METHODS: &[Method] = &[
     ),
     method("gptq-bias", Roundings, Statistics, layers::gptq_with_bias, "gptq-act-order, then bias-empirical"),
     method("lattice", Roundings, Statistics, layers::lattice, "the 16 best partial solutions, then descent"),
+    method(
+        "adaround",
+        Roundings,
+        Statistics,
+        layers::ada_round,
+        "up or down, learned from samples (AdaRound)",
+    ),
 ];
 
 /// The methods that are tried with widths of their own for each layer, if not said otherwise.

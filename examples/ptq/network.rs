@@ -61,6 +61,11 @@ impl Layer {
         Ok(outputs)
     }
 
+    /// Whether its outputs are clipped at zero.
+    pub(crate) fn has_relu(&self) -> bool {
+        matches!(self.after.first(), Some(After::Relu))
+    }
+
     /// What the next layer is given.
     fn activate(&self, mut outputs: Planes) -> Planes {
         for after in &self.after {

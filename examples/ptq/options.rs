@@ -8,6 +8,7 @@ use clap::Parser;
 use lowbit::Registry;
 use lowbit::prelude::*;
 
+use crate::layers::Learning;
 use crate::methods::{self, Plan};
 use crate::parts;
 use crate::paths::{check_output, same_file};
@@ -46,6 +47,11 @@ pub(crate) struct Options {
     /// How the ranges of all methods but omse and hqq are found, in the text form of recipes
     #[arg(long, value_name = "RULE", default_value = "minmax", value_parser = rule, help_heading = "Quantization")]
     calibration: Arc<dyn Calibration>,
+
+    /// Steps of methods that learn: adaround
+    #[arg(long, value_name = "N", default_value_t = 4000, help_heading = "Quantization",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
 
     /// Images to calibrate on
     #[arg(long, value_name = "N", default_value_t = 1024, help_heading = "Data",
@@ -118,6 +124,11 @@ impl Options {
             }
         }
         if plans.is_empty() { Plan::all() } else { plans }
+    }
+
+    /// What methods that learn have in common.
+    pub(crate) const fn learning(&self) -> Learning {
+        Learning { steps: self.steps as usize, seed: self.seed }
     }
 
     /// What all recipes have in common.

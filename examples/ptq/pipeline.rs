@@ -10,7 +10,7 @@ use ndarray::{Array2, Array4};
 use crate::equalization::Scaled;
 use crate::inputs;
 use crate::interrupt;
-use crate::layers::{Done, Task};
+use crate::layers::{Done, Learning, Task};
 use crate::methods::{Method, Needs};
 use crate::network::{Batches, Folded, batches};
 use crate::options::Grid;
@@ -18,7 +18,8 @@ use crate::options::Grid;
 /// The float network on the calibration images.
 pub(crate) struct Calibration {
     pub(crate) network: Folded,
-    pub(crate) grid: Grid,
+    grid: Grid,
+    learning: Learning,
     /// What each layer is given.
     pub(crate) inputs: Vec<Batches>,
     /// Statistics of that.
@@ -35,7 +36,7 @@ pub(crate) struct Quantized {
 
 impl Calibration {
     /// Runs `images` through the network.
-    pub(crate) fn new(network: Folded, grid: Grid, images: &Array4<f32>) -> Result<Self> {
+    pub(crate) fn new(network: Folded, grid: Grid, learning: Learning, images: &Array4<f32>) -> Result<Self> {
         let mut inputs = vec![batches(images)];
         for (layer, parameters) in network.layers.iter().zip(&network.parameters) {
             interrupt::check()?;
@@ -50,7 +51,7 @@ impl Calibration {
         let first = inputs.first().context("inputs of the first layer")?;
         let logits = network.logits(0, &network.parameters, first)?;
         let scaled = Scaled::all(&network)?;
-        Ok(Self { network, grid, inputs, statistics, logits, scaled })
+        Ok(Self { network, grid, learning, inputs, statistics, logits, scaled })
     }
 
     /// The number of layers.
@@ -65,6 +66,7 @@ impl Calibration {
             layer: self.network.layers.get(layer).context("a layer too many")?,
             float: self.network.parameters.get(layer).context("a layer too many")?,
             bits,
+            learning: self.learning,
             grid: &self.grid,
             scaled: self.scaled.get(layer).context("a layer too many")?,
             float_inputs: inputs,

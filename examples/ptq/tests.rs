@@ -21,8 +21,9 @@ fn options(arguments: &[&str]) -> Result<Options, clap::Error> {
 }
 
 fn calibration(images: u64) -> Calibration {
-    let grid = options(&[]).unwrap().grid().unwrap();
-    Calibration::new(folded(), grid, &Glyphs::new(5).batch(0..images).0).unwrap()
+    let options = options(&["--steps", "50"]).unwrap();
+    let (grid, images) = (options.grid().unwrap(), Glyphs::new(5).batch(0..images).0);
+    Calibration::new(folded(), grid, options.learning(), &images).unwrap()
 }
 
 /// The largest difference, as a share of the largest logit.
@@ -149,6 +150,7 @@ fn arguments_are_read_once_each_or_refused() {
         "--bits=1",
         "--bits=9",
         "--bits=",
+        "--steps=0",
         "--samples=0",
         "--images=0",
         "--seed=-1",
