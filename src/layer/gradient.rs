@@ -211,7 +211,8 @@ mod tests {
     use super::*;
     use crate::layer::Activation;
     use crate::recipe::Recipe;
-    use crate::{BitWidth, Uniform};
+    use crate::BitWidth;
+    use crate::quantizer::Uniform;
 
     fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
         let mut random = Philox::seed_from_u64(seed);
