@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Nearest`] | the nearest code of each weight: the baseline | mn² to measure the loss |
 //! | [`Obq`] | one weight after the other, the cheapest first; the rest makes up for it | mn³ |
-//! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/3 |
+//! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/6 |
 //! | [`Lattice`] | K best partial solutions instead of one, then descent by single codes | Kmn² |
 //!
 //! # Overfitting
@@ -22,6 +22,7 @@
 //! No output (row of the weights) has a larger squared error on the calibration data than with the nearest codes: where a
 //! method loses, the row keeps its nearest codes, and the report counts such rows.
 
+mod baseline;
 mod factor;
 mod gptq;
 mod lattice;
@@ -29,7 +30,11 @@ mod matrix;
 mod obq;
 mod patches;
 mod places;
+mod plane;
 mod problem;
+#[cfg(test)]
+mod reference_tests;
+mod refresh;
 mod report;
 mod row_levels;
 mod rows;
