@@ -1,8 +1,9 @@
 //! The damped Hessian of a group of outputs, factored.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 
 use crate::error::ConfigError;
+use crate::parallel;
 
 use super::matrix::factor_upper;
 use super::statistics::Statistics;
@@ -65,7 +66,6 @@ pub(super) struct Factor {
 impl Factor {
     /// The factor of the inputs `order`, none of which is dead. `None` if no damping helps.
     pub(super) fn new(statistics: &Statistics, order: Vec<usize>, damping: Damping) -> Option<Self> {
-        let n = order.len();
         let upper = statistics.upper();
         let diagonal: f64 = order.iter().map(|&input| upper[[input, input]]).sum();
         // As published, the mean is that of all inputs, dead ones too.
@@ -73,13 +73,8 @@ impl Factor {
         let (mut share, mut raised) = (damping.0, 0);
         loop {
             let added = share * mean;
-            let mut factor = Array2::from_shape_fn((n, n), |(i, j)| {
-                if j < i {
-                    return 0.0;
-                }
-                let (a, b) = (order[i].min(order[j]), order[i].max(order[j]));
-                upper[[a, b]] + if i == j { added } else { 0.0 }
-            });
+            let mut factor = in_order(upper, &order);
+            factor.diag_mut().iter_mut().for_each(|value| *value += added);
             match factor_upper(&mut factor, PIVOT * mean) {
                 Ok(()) => return Some(Self { order, factor, added, share, raised }),
                 Err(_) if share < MOST => {
@@ -90,6 +85,26 @@ impl Factor {
             }
         }
     }
+}
+
+/// The upper triangle of a symmetric matrix, of which the upper triangle is read, with both axes in another order.
+fn in_order(upper: ArrayView2<'_, f64>, order: &[usize]) -> Array2<f64> {
+    let n = order.len();
+    let mut out = Array2::zeros((n, n));
+    let Some(rows) = out.as_slice_mut() else { return out };
+    parallel::map_chunks(
+        rows,
+        n.max(1),
+        n.saturating_mul(n) / 4,
+        || (),
+        |(), i, row| {
+            let Some(&a) = order.get(i) else { return };
+            for (out, &b) in row.iter_mut().zip(order).skip(i) {
+                *out = upper[[a.min(b), a.max(b)]];
+            }
+        },
+    );
+    out
 }
 
 /// The inputs that are not zero in all samples.

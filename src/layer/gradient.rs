@@ -209,10 +209,10 @@ impl Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::Activation;
-    use crate::recipe::Recipe;
     use crate::BitWidth;
+    use crate::layer::Activation;
     use crate::quantizer::Uniform;
+    use crate::recipe::Recipe;
 
     fn numbers(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
         let mut random = Philox::seed_from_u64(seed);

@@ -7,15 +7,20 @@
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, LinalgScalar, s};
 
+use crate::element::{Element, Real};
 use crate::parallel;
 
 /// Rows of a product that one thread computes at a time: enough for the packing of the other factor to cost little.
 const STRIP: usize = 256;
+/// Columns of a quadratic form whose products are in memory together.
+const TILE: usize = 512;
 /// Columns of the factor that are computed one by one.
 const LEAF: usize = 32;
+/// Rows that are divided side by side.
+const LANES: usize = 8;
 
 /// `c += sign · a · b`, on several threads where the work is large.
-pub(super) fn add_product<T>(sign: T, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>, mut c: ArrayViewMut2<'_, T>)
+fn add_product<T>(sign: T, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>, mut c: ArrayViewMut2<'_, T>)
 where
     T: LinalgScalar + Send + Sync,
 {
@@ -104,47 +109,56 @@ fn factor_leaf(mut matrix: ArrayViewMut2<'_, f64>, least: f64) -> Result<(), Not
     Ok(())
 }
 
-/// `x · L⁻ᵀ` for the lower triangle `lower`, in the place of `x`.
+/// `x · L⁻ᵀ` for the lower triangle `lower`, in the place of `x`, whose rows are independent.
 fn divide(lower: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
+    let work = x.len().saturating_mul(lower.nrows()) / 128;
+    let mut strips: Vec<_> = x.axis_chunks_iter_mut(Axis(0), STRIP).collect();
+    parallel::map_chunks(
+        &mut strips,
+        1,
+        work,
+        || (),
+        |(), _, strip| {
+            strip.iter_mut().for_each(|x| divide_strip(lower, x.view_mut()));
+        },
+    );
+}
+
+fn divide_strip(lower: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     let n = lower.nrows();
-    if x.is_empty() {
-        return;
-    }
     if n <= LEAF {
-        let work = x.len().saturating_mul(n) / 8;
-        let mut strips: Vec<_> = x.axis_chunks_iter_mut(Axis(0), STRIP).collect();
-        parallel::map_chunks(
-            &mut strips,
-            1,
-            work,
-            || (),
-            |(), _, strip| {
-                strip.iter_mut().for_each(|x| divide_leaf(lower, x.view_mut()));
-            },
-        );
-        return;
+        return divide_leaf(lower, x);
     }
     let half = (n / 2).next_multiple_of(LEAF);
     let (mut left, mut right) = x.view_mut().split_at(Axis(1), half);
-    divide(lower.slice(s![..half, ..half]), left.view_mut());
-    add_product(-1.0, left.view(), lower.slice(s![half.., ..half]).t(), right.view_mut());
-    divide(lower.slice(s![half.., half..]), right);
+    divide_strip(lower.slice(s![..half, ..half]), left.view_mut());
+    general_mat_mul(-1.0, &left, &lower.slice(s![half.., ..half]).t(), 1.0, &mut right);
+    divide_strip(lower.slice(s![half.., half..]), right);
 }
 
+/// A few rows side by side, as the sum of one is a chain of operations that wait for each other.
 fn divide_leaf(lower: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     let n = lower.nrows();
-    let (mut l, mut row) = ([[0.0; LEAF]; LEAF], [0.0; LEAF]);
+    let mut l = [[0.0; LEAF]; LEAF];
     for ((i, j), &value) in lower.indexed_iter() {
         l[i][j] = value;
     }
-    for mut x in x.rows_mut() {
-        for j in 0..n {
-            let mut sum = x[j];
-            for k in 0..j {
-                sum -= row[k] * l[j][k];
+    for mut rows in x.axis_chunks_iter_mut(Axis(0), LANES) {
+        let mut columns = [[0.0; LANES]; LEAF];
+        for (lane, row) in rows.rows().into_iter().enumerate() {
+            for (column, &value) in columns.iter_mut().zip(row) {
+                column[lane] = value;
             }
-            row[j] = sum / l[j][j];
-            x[j] = row[j];
+        }
+        for j in 0..n {
+            let mut sums = columns[j];
+            for (column, factor) in columns[..j].iter().zip(l[j]) {
+                sums.iter_mut().zip(column).for_each(|(sum, value)| *sum -= value * factor);
+            }
+            columns[j] = sums.map(|sum| sum / l[j][j]);
+        }
+        for (lane, mut row) in rows.rows_mut().into_iter().enumerate() {
+            row.iter_mut().zip(&columns).for_each(|(value, column)| *value = column[lane]);
         }
     }
 }
@@ -154,11 +168,12 @@ fn divide_leaf(lower: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
 ///
 /// Cost: n³/3 products and sums.
 pub(super) fn factor_upper(matrix: &mut Array2<f64>, least: f64) -> Result<(), NotPositive> {
-    // Both axes backwards, R is a lower triangle, and the usual factorization applies.
-    let mut backwards = matrix.view_mut();
-    backwards.invert_axis(Axis(0));
-    backwards.invert_axis(Axis(1));
-    factor_lower(backwards, least)?;
+    // Both axes backwards, R is a lower triangle, and the usual factorization applies. Moved in memory, as products on
+    // strides below zero are slower.
+    matrix.as_slice_memory_order_mut().into_iter().for_each(<[f64]>::reverse);
+    let factored = factor_lower(matrix.view_mut(), least);
+    matrix.as_slice_memory_order_mut().into_iter().for_each(<[f64]>::reverse);
+    factored?;
     for (i, mut row) in matrix.rows_mut().into_iter().enumerate() {
         row.slice_mut(s![..i]).fill(0.0);
     }
@@ -182,28 +197,34 @@ pub(super) fn inverse_of_square(factor: &Array2<f64>) -> Array2<f64> {
     inverse.t().dot(&inverse)
 }
 
-/// `e · G · eᵀ` for each row e of `errors` and a symmetric matrix of which the upper triangle is read.
+/// `e · G · eᵀ` for each row e of `errors` and a symmetric matrix of which the upper triangle is read. Products with the
+/// matrix are summed in T, those of the sums with the errors in f64.
 ///
-/// Cost: the square of the columns for each row.
-pub(super) fn quadratic_forms(errors: ArrayView2<'_, f64>, gram: ArrayView2<'_, f64>) -> Vec<f64> {
+/// Cost: the square of the columns for each row. On one thread: callers share out the rows.
+pub(super) fn quadratic_forms<T>(errors: ArrayView2<'_, T>, gram: ArrayView2<'_, T>) -> Vec<f64>
+where
+    T: Real + LinalgScalar,
+{
     let (rows, n) = errors.dim();
+    let (half, two) = (T::from_f64(0.5), T::from_f64(2.0));
     let mut sums = vec![0.0; rows];
-    for from in (0..n).step_by(STRIP) {
-        let to = (from + STRIP).min(n);
+    for from in (0..n).step_by(TILE) {
+        let to = (from + TILE).min(n);
         // Twice what is above the diagonal of this block, and half of the block on it from either side.
         let mut block = gram.slice(s![from..to, from..to]).to_owned();
         for i in 0..block.nrows() {
             for j in 0..i {
-                block[[i, j]] = 0.0;
+                block[[i, j]] = T::zero();
             }
-            block[[i, i]] *= 0.5;
+            block[[i, i]] = block[[i, i]] * half;
         }
         let mut product = Array2::zeros((rows, to - from));
-        add_product(2.0, errors.slice(s![.., ..from]), gram.slice(s![..from, from..to]), product.view_mut());
-        add_product(2.0, errors.slice(s![.., from..to]), block.view(), product.view_mut());
+        let (left, here) = (errors.slice(s![.., ..from]), errors.slice(s![.., from..to]));
+        general_mat_mul(two, &left, &gram.slice(s![..from, from..to]), T::zero(), &mut product);
+        general_mat_mul(two, &here, &block, T::one(), &mut product);
         for ((sum, product), errors) in sums.iter_mut().zip(product.rows()).zip(errors.rows()) {
-            for (product, error) in product.iter().zip(errors.slice(s![from..to])) {
-                *sum += product * error;
+            for (&product, &error) in product.iter().zip(errors.slice(s![from..to])) {
+                *sum += Element::to_f64(product) * Element::to_f64(error);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Nearest`] | the nearest code of each weight: the baseline | mn² to measure the loss |
 //! | [`Obq`] | one weight after the other, the cheapest first; the rest makes up for it | mn³ |
-//! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/3 |
+//! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/6 |
 //! | [`Lattice`] | K best partial solutions instead of one, then descent by single codes | Kmn² |
 //! | [`AdaRound`] | up or down for all weights at once, by gradient descent | 2bmn for each step with batches of b |
 //!
@@ -24,6 +24,7 @@
 //! method loses, the row keeps its nearest codes, and the report counts such rows.
 
 mod ada_round;
+mod baseline;
 mod factor;
 mod gptq;
 mod gradient;
@@ -33,7 +34,11 @@ mod objective;
 mod obq;
 mod patches;
 mod places;
+mod plane;
 mod problem;
+#[cfg(test)]
+mod reference_tests;
+mod refresh;
 mod report;
 mod rounding;
 mod row_levels;

@@ -1,21 +1,21 @@
 //! One view of the problem that every method solves: weights, data and a recipe.
 
 use core::ops::Range;
+use std::sync::OnceLock;
 
 use ndarray::{Array1, Array2, ArrayRef, Dimension};
 
 use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Error, Result, ShapeError};
+use crate::parallel;
 use crate::recipe::{Frozen, Recipe};
 use crate::tensor::{Encoding, QuantizedTensor, Rounding, Scheme, TensorView};
 
+use super::baseline::{BUNDLE, Baseline};
 use super::matrix::quadratic_forms;
 use super::objective;
 use super::samples::Samples;
 use super::statistics::Statistics;
-
-/// Rows whose errors are in memory together.
-const BUNDLE: usize = 512;
 
 /// A linear layer whose weights are to get codes: its weights, statistics of its inputs, and the recipe that says which
 /// grids there are.
@@ -64,6 +64,8 @@ pub struct Problem<'a> {
     /// Whether the grids are given, so that none may be fitted again.
     given_grids: bool,
     nearest: QuantizedTensor,
+    /// Measured when a method first needs it.
+    baseline: OnceLock<Baseline>,
 }
 
 /// What is known of the inputs.
@@ -172,6 +174,7 @@ impl<'a> Problem<'a> {
             recipe,
             given_grids,
             nearest,
+            baseline: OnceLock::new(),
         })
     }
 
@@ -319,18 +322,25 @@ impl<'a> Problem<'a> {
                 let per_group = self.outputs_per_group();
                 for (group, statistics) in groups.iter().enumerate() {
                     let rows = group * per_group..(group + 1) * per_group;
-                    for from in rows.clone().step_by(BUNDLE) {
-                        let rows = from..(from + BUNDLE).min(rows.end);
-                        let errors = self.errors(rows, tensor)?;
-                        let forms = quadratic_forms(errors.view(), statistics.upper());
-                        sum += forms.iter().sum::<f64>() / statistics.count() as f64;
-                    }
+                    let work = rows.len().saturating_mul(self.inputs).saturating_mul(self.inputs) / 64;
+                    let sums = parallel::map_indices(
+                        rows.len().div_ceil(BUNDLE),
+                        work,
+                        || (),
+                        |(), index| {
+                            let from = rows.start + index * BUNDLE;
+                            let errors = self.errors::<f64>(from..(from + BUNDLE).min(rows.end), tensor)?;
+                            Ok(quadratic_forms(errors.view(), statistics.upper()).iter().sum::<f64>())
+                        },
+                    );
+                    let squares = sums.into_iter().sum::<Result<f64>>()?;
+                    sum += squares / statistics.count() as f64;
                 }
                 Ok(mean(sum, self.outputs as f64))
             }
             Data::Uses(uses) => {
                 for (row, &uses) in uses.iter().enumerate() {
-                    let errors = self.errors(row..row + 1, tensor)?;
+                    let errors = self.errors::<f64>(row..row + 1, tensor)?;
                     sum += uses as f64 * errors.iter().map(|error| error * error).sum::<f64>();
                 }
                 Ok(mean(sum, uses.iter().map(|&uses| uses as f64).sum::<f64>() * self.inputs as f64))
@@ -357,22 +367,34 @@ impl<'a> Problem<'a> {
         }
     }
 
+    /// What the nearest codes cost each row. Measured once, however many methods are tried.
+    pub(super) fn baseline(&self) -> Result<&Baseline> {
+        if let Some(baseline) = self.baseline.get() {
+            return Ok(baseline);
+        }
+        let baseline = Baseline::new(self)?;
+        Ok(self.baseline.get_or_init(|| baseline))
+    }
+
     /// `W − Ŵ` for some rows.
-    pub(super) fn errors(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<f64>> {
+    pub(super) fn errors<T: Real>(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<T>> {
         let mut errors = Array2::zeros((rows.len(), self.inputs));
         let Some(out) = errors.as_slice_mut() else { return Ok(errors) };
-        let (mut weights, mut values) = (Vec::new(), vec![0.0f32; self.inputs]);
+        let wide = self.arithmetic() == FloatType::F64;
+        let (mut weights, mut values) = (Vec::new(), vec![0.0f64; self.inputs]);
+        let mut narrow = vec![0.0f32; self.inputs];
         let weights = self.rows::<f64>(rows.clone(), &mut weights);
         let rows = rows.zip(out.chunks_mut(self.inputs.max(1)).zip(weights.chunks(self.inputs.max(1))));
         for (row, (out, weights)) in rows {
-            if self.arithmetic() == FloatType::F64 {
-                tensor.dequantize_row_into(row, out)?;
+            if wide {
+                tensor.dequantize_row_into(row, &mut values)?;
             } else {
                 // What the decoder of an f32 tensor gives.
-                tensor.dequantize_row_into(row, &mut values)?;
-                out.iter_mut().zip(&values).for_each(|(out, &value)| *out = f64::from(value));
+                tensor.dequantize_row_into(row, &mut narrow)?;
+                values.iter_mut().zip(&narrow).for_each(|(value, &narrow)| *value = f64::from(narrow));
             }
-            out.iter_mut().zip(weights).for_each(|(out, weight)| *out = weight - *out);
+            let errors = weights.iter().zip(&values).map(|(weight, value)| weight - value);
+            out.iter_mut().zip(errors).for_each(|(out, error)| *out = T::from_f64(error));
         }
         Ok(errors)
     }

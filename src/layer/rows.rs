@@ -147,9 +147,24 @@ pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) ->
 
 /// Codes as fields.
 pub(super) fn fields(codes: &PackedCodes) -> Vec<u16> {
+    const PIECE: usize = 1 << 16;
     let mask = ((1u32 << codes.bits().get()) - 1) as u16;
-    let mut fields = Vec::with_capacity(codes.len());
-    codes.for_each(0..codes.len(), &mut |code| fields.push(code as u16 & mask));
+    let mut fields = vec![0; codes.len()];
+    parallel::map_chunks(
+        &mut fields,
+        PIECE,
+        codes.len(),
+        || (),
+        |(), index, piece| {
+            let from = index * PIECE;
+            let mut places = piece.iter_mut();
+            codes.for_each(from..(from + PIECE).min(codes.len()), &mut |code| {
+                if let Some(place) = places.next() {
+                    *place = code as u16 & mask;
+                }
+            });
+        },
+    );
     fields
 }
 

@@ -10,40 +10,7 @@ use lowbit::layer::{Damping, Gptq, Lattice, LayerMethod, Nearest, Obq, Order, Pr
 use lowbit::prelude::*;
 use ndarray::Array2;
 
-use reference::{CASES, Case};
-
-/// SplitMix64, and sums of twelve uniform numbers: the generator of the reference.
-struct Numbers(u64);
-
-impl Numbers {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn bell(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
-
-fn make_x(samples: usize, inputs: usize, seed: u64) -> Array2<f64> {
-    let mut numbers = Numbers(seed);
-    let mut x = Array2::from_shape_simple_fn((samples, inputs), || numbers.bell());
-    for mut row in x.rows_mut() {
-        for j in 1..inputs {
-            row[j] = 0.8 * row[j - 1] + 0.6 * row[j];
-        }
-    }
-    x + 0.25
-}
-
-fn make_w(outputs: usize, inputs: usize, seed: u64) -> Array2<f64> {
-    let mut numbers = Numbers(seed);
-    Array2::from_shape_simple_fn((outputs, inputs), || numbers.bell() * 0.125)
-}
+use reference::{CASES, Case, make_w, make_x};
 
 fn statistics(x: &Array2<f64>) -> Statistics {
     let mut statistics = Statistics::new(x.ncols()).unwrap();

@@ -47,8 +47,10 @@ mod tests {
         for width in [0, 1, 7, 16, 24, 32, 64, 100, 128, 1000] {
             for len in [0, 1, 15, 16, 17, 64, 127, 128, 129, 700] {
                 let x = &x[..len];
-                let expected: Vec<f32> =
-                    x.chunks(width.max(1)).map(|block| block.iter().fold(0.0, |m: f32, x| m.max(x.abs()))).collect();
+                let expected: Vec<f32> = x
+                    .chunks(width.max(1))
+                    .map(|block| block.iter().fold(0.0, |m: f32, x| m.max(x.abs())))
+                    .collect();
                 let found = agreed(|| {
                     let mut out = vec![9.0; expected.len()];
                     assert!(magnitudes(x, width, &mut out));

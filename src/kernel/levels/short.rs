@@ -225,7 +225,8 @@ impl Values {
     #[target_feature(enable = "avx2")]
     fn new(values: &[f32; LEVELS]) -> Self {
         // SAFETY: sixteen floats.
-        let (low, high) = unsafe { (_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(LANES))) };
+        let (low, high) =
+            unsafe { (_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values.as_ptr().add(LANES))) };
         Self { low, high }
     }
 

@@ -53,10 +53,7 @@ fn a_prepared_search_gives_the_same() {
         let mut x: Vec<f64> = near.flat_map(|x| [x, x.next_down(), x.next_up(), 1.5 * x]).collect();
         x.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, 0.0]);
         let narrow_x: Vec<f32> = x.iter().map(|&x| x as f32).collect();
-        assert_eq!(
-            prepared(&narrow_x, &narrow),
-            codes_of(&narrow_x, &narrow, Boundary::Midpoint(Ties::Low))
-        );
+        assert_eq!(prepared(&narrow_x, &narrow), codes_of(&narrow_x, &narrow, Boundary::Midpoint(Ties::Low)));
         let mut maps = LevelMaps::default();
         maps.reset(count);
         maps.push(&wide, Boundary::Midpoint(Ties::Low));

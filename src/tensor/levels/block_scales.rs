@@ -137,7 +137,12 @@ mod tests {
             .chain([0x5F_FFFF, 0x6F_FFFF, 0x78_0000, 0x77_FFFF, 0x7C_0000, 0x7E_0000, 0x7F_0000, 0x7F_FFFF]);
         let magnitudes: Vec<f32> = fractions
             .flat_map(|fraction| (0..255).map(move |exponent| f32::from_bits(exponent << 23 | fraction)))
-            .chain([*EVERYDAY.start(), EVERYDAY.start().next_down(), *EVERYDAY.end(), EVERYDAY.end().next_up()])
+            .chain([
+                *EVERYDAY.start(),
+                EVERYDAY.start().next_down(),
+                *EVERYDAY.end(),
+                EVERYDAY.end().next_up(),
+            ])
             .collect();
         for scheme in &schemes {
             let scales = BlockScales::new(scheme).unwrap();
