@@ -27,6 +27,7 @@ pub(crate) mod multiples;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
+pub(crate) mod straight_through;
 pub(crate) mod uniform;
 
 /// An instruction set that [`dispatch!`] compiles for.
