@@ -33,7 +33,7 @@ impl Adam {
 
     /// Moves `x` against `gradient`.
     #[inline(always)]
-    fn step(self, x: f32, gradient: f32, mean: &mut f32, square: &mut f32) -> f32 {
+    pub(super) fn step(self, x: f32, gradient: f32, mean: &mut f32, square: &mut f32) -> f32 {
         *mean = KEEP_MEAN * *mean + (1.0 - KEEP_MEAN) * gradient;
         *square = KEEP_SQUARE * *square + (1.0 - KEEP_SQUARE) * (gradient * gradient);
         x - self.rate * *mean / (square.sqrt() * self.unbias + EPSILON)

@@ -32,6 +32,7 @@ mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
+pub(crate) mod straight_through;
 pub(crate) mod uniform;
 #[cfg(target_arch = "x86_64")]
 mod widen;

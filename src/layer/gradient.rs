@@ -88,6 +88,11 @@ impl<'p> Source<'p> {
         Self { data, mean_square, live: diagonal.iter().map(|&sum| sum > 0.0).collect() }
     }
 
+    /// Whether gradients are those of all data.
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self.data, Data::All { .. })
+    }
+
     /// Samples that one step looks at, as far as its work is concerned.
     pub(super) fn width(&self) -> usize {
         match &self.data {

@@ -10,6 +10,7 @@
 //! | [`Gptq`] | the same in one order for all outputs, by blocks | mn² + n³/6 |
 //! | [`Lattice`] | K best partial solutions instead of one, then descent by single codes | Kmn² |
 //! | [`AdaRound`] | up or down for all weights at once, by gradient descent | 2bmn for each step with batches of b |
+//! | [`AdaQuant`] | weights, scales and bias learned through the rounding | as AdaRound |
 //!
 //! # Overfitting
 //!
@@ -23,6 +24,7 @@
 //! No output (row of the weights) has a larger squared error on the calibration data than with the nearest codes: where a
 //! method loses, the row keeps its nearest codes, and the report counts such rows.
 
+mod ada_quant;
 mod ada_round;
 mod baseline;
 mod factor;
@@ -55,6 +57,7 @@ use ndarray::Array1;
 use crate::error::Result;
 use crate::tensor::QuantizedTensor;
 
+pub use ada_quant::AdaQuant;
 pub use ada_round::AdaRound;
 pub use factor::Damping;
 pub use gptq::{Gptq, GroupGrids, Order};

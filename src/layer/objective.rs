@@ -131,7 +131,7 @@ impl Against {
     }
 
     /// The mean squared error of each row, with `errors = W − Ŵ`.
-    fn losses(
+    pub(super) fn losses(
         &self,
         samples: &Samples,
         errors: ArrayView2<'_, f64>,

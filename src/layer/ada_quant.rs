@@ -1,0 +1,619 @@
+//! Weights, scales and bias that are learned together, through the rounding.
+//!
+//! Hubara, Nahshan, Hanani, Banner and Soudry 2020, *Improving post training neural quantization: layer-wise calibration and
+//! integer programming* (equation 2):
+//!
+//! ```text
+//! argmin_{V, s, b}  ‖ WX + b₀ − Q_s(W + V)X − b ‖²
+//! ```
+//!
+//! The offsets V are free, so that a weight may end up more than one level from where it was, which is where more is to be
+//! had at few bits, and what overfits few samples. Gradients pass the rounding as if it were not there (the straight-through
+//! estimator), and by the scales as in Esser et al. 2020, *Learned step size quantization*. The steps are those of Adam, but
+//! for the bias, whose best value for given weights is known.
+//!
+//! Codes come and go on the way, so the best ones of each row are remembered.
+
+use core::fmt;
+use core::ops::Range;
+
+use ndarray::{Array1, Array2, s};
+
+use crate::error::{ConfigError, Result};
+use crate::kernel::adam::{Adam, Learned, step_plain};
+use crate::kernel::straight_through::{Grids as Steps, gradient_by_scale, round_free, step_free};
+use crate::parallel;
+use crate::tensor::{AffineGrid, AffineScheme, Grid, Grids, ScaleStorage, Scheme};
+
+use super::ada_round::{bundles, per_step, positive};
+use super::gradient::{Buffers, Point, Source};
+use super::matrix::quadratic_forms;
+use super::objective::{Against, Course, Proposal, judge};
+use super::places::row_segments;
+use super::problem::Problem;
+use super::report::{Progress, StopReason};
+use super::rows::fields;
+use super::rtn::NearestRun;
+use super::samples::Samples;
+use super::{LayerMethod, Run, Solution};
+
+/// How often rows are judged while batches are drawn.
+const CHECKS: usize = 50;
+/// How far a scale may go, as a logarithm.
+const REACH: f32 = 2.0;
+
+/// AdaQuant: weights, scales and a correction of the bias, learned together.
+///
+/// For affine grids of every granularity. Of each row the nearest codes stay, with their grid and without correction, if
+/// these are better.
+///
+/// **Scales** are learned by default where that is possible: where each region lies within one row and scales are not
+/// quantized together, but not on grids that were [given](Problem::on_grids). Learned scales are rounded to their storage
+/// type in every step, so that the codes are those of the stored ones. Zero points stay.
+///
+/// **The bias correction** is learned by default: [`Solution::bias_correction`] is to be added to the layer's bias, and
+/// the losses of the report count it.
+///
+/// Gradients come from statistics or from samples as in [`AdaRound`](super::AdaRound). With all data every step is
+/// judged, with batches fifty of them.
+///
+/// Time for n inputs, m outputs and batches of b: `2bmn` products for each step, or `mn²` with all data, and about 3 ns
+/// for each weight. Memory: 44 bytes for each weight, and 4 bytes for each pair of inputs with all data.
+///
+/// ```
+/// use lowbit::layer::{AdaQuant, LayerMethod, Problem, Statistics};
+/// use lowbit::prelude::*;
+/// use ndarray::Array2;
+///
+/// let weights = Array2::from_shape_fn((8, 16), |(i, j)| ((7 * i + 3 * j) as f32 * 0.37).sin());
+/// let inputs = Array2::from_shape_fn((100, 16), |(i, j)| ((i * (j / 4 + 1)) as f32 * 0.11).cos());
+/// let mut statistics = Statistics::new(16)?;
+/// statistics.observe(&inputs)?;
+/// let recipe = Uniform::symmetric(BitWidth::new(3)?).granularity(PerChannel::new(Axis(0)));
+/// let problem = Problem::dense(&weights, &statistics, &recipe)?;
+/// let solution = AdaQuant::new().steps(1000)?.solve(&problem)?;
+/// assert!(solution.report.after < 0.5 * solution.report.before);
+/// assert_eq!(solution.bias_correction.map(|bias| bias.len()), Some(8));
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdaQuant {
+    steps: usize,
+    batch: usize,
+    rate: f64,
+    scale_rate: f64,
+    scales: Option<bool>,
+    bias: bool,
+    seed: u64,
+}
+
+impl Default for AdaQuant {
+    fn default() -> Self {
+        Self { steps: 3000, batch: 32, rate: 0.02, scale_rate: 0.001, scales: None, bias: true, seed: 0 }
+    }
+}
+
+impl AdaQuant {
+    /// 3000 steps of batches of 32, a learning rate of 0.02 steps of the grid for weights and of 0.001 (as a share) for
+    /// scales, which both fall to zero by a cosine; scales where possible, the bias, and seed 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With another number of steps.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooSmall`] for none.
+    pub const fn steps(self, steps: usize) -> Result<Self, ConfigError> {
+        match steps {
+            0 => Err(ConfigError::TooSmall { what: "the number of steps", value: 0, min: 1 }),
+            steps => Ok(Self { steps, ..self }),
+        }
+    }
+
+    /// With batches of another size. All samples are taken in each step if there are no more.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooSmall`] for none.
+    pub const fn batch(self, batch: usize) -> Result<Self, ConfigError> {
+        match batch {
+            0 => Err(ConfigError::TooSmall { what: "the size of a batch", value: 0, min: 1 }),
+            batch => Ok(Self { batch, ..self }),
+        }
+    }
+
+    /// With another learning rate for weights, in steps of their grid.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Number`] unless it is positive and finite.
+    pub fn learning_rate(self, rate: f64) -> Result<Self, ConfigError> {
+        Ok(Self { rate: positive("learning rate", rate)?, ..self })
+    }
+
+    /// With another learning rate for scales, as a share of each.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Number`] unless it is positive and finite.
+    pub fn scale_learning_rate(self, rate: f64) -> Result<Self, ConfigError> {
+        Ok(Self { scale_rate: positive("learning rate", rate)?, ..self })
+    }
+
+    /// Whether scales are learned. If so, on grids that are given too, as a point to start from; and it is an error where
+    /// they cannot be.
+    pub const fn learn_scales(self, learn: bool) -> Self {
+        Self { scales: Some(learn), ..self }
+    }
+
+    /// Whether a correction of the bias is learned.
+    pub const fn learn_bias(self, learn: bool) -> Self {
+        Self { bias: learn, ..self }
+    }
+
+    /// With another seed for the order of the samples.
+    pub const fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// What learning rates are multiplied with in step `step`.
+    fn decay(&self, step: usize) -> f64 {
+        0.5 * (1.0 + (core::f64::consts::PI * step as f64 / self.steps as f64).cos())
+    }
+
+    /// Whether scales are to be learned.
+    fn learns_scales(&self, problem: &Problem<'_>, scheme: &AffineScheme) -> Result<bool, ConfigError> {
+        let to = match self.scales {
+            Some(false) => return Ok(false),
+            None if problem.has_given_grids() => return Ok(false),
+            _ if matches!(scheme.scales(), ScaleStorage::TwoLevel(_)) => "scales that are quantized together",
+            _ if !regions_are_within_rows(problem) => "regions of more than one row",
+            _ => return Ok(true),
+        };
+        match self.scales {
+            None => Ok(false),
+            Some(_) => Err(ConfigError::Conflict { setting: "learning scales", to }),
+        }
+    }
+}
+
+impl fmt::Display for AdaQuant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, batch, rate, scale_rate, scales, bias, seed } = self;
+        write!(
+            f,
+            "adaquant(steps={steps}, batch={batch}, learning-rate={rate}, scale-learning-rate={scale_rate}, "
+        )?;
+        if let Some(scales) = scales {
+            write!(f, "learn-scales={scales}, ")?;
+        }
+        write!(f, "learn-bias={bias}, seed={seed})")
+    }
+}
+
+fn regions_are_within_rows(problem: &Problem<'_>) -> bool {
+    let (tiling, inputs) = (problem.nearest().tiling(), problem.inputs());
+    (0..problem.outputs()).all(|row| {
+        let runs = row_segments(tiling, inputs, row);
+        runs.iter()
+            .flat_map(|segment| segment.runs())
+            .all(|(region, run)| tiling.region_len(region) == run.len())
+    })
+}
+
+impl LayerMethod for AdaQuant {
+    /// # Errors
+    ///
+    /// [`ConfigError::Conflict`] for grids that are not affine; and, where scales are explicitly to be learned, for regions
+    /// of more than one row and scales that are quantized together.
+    fn begin<'p>(&self, problem: &'p Problem<'_>) -> Result<Box<dyn Run + 'p>> {
+        let Scheme::Affine(scheme) = problem.scheme() else {
+            let setting = "a rounding to the nearest multiple of a learned step";
+            return Err(ConfigError::Conflict { setting, to: "grids that are not affine" }.into());
+        };
+        let learns_scales = self.learns_scales(problem, scheme)?;
+        if problem.groups().iter().all(|statistics| statistics.diagonal().iter().all(|&sum| sum == 0.0)) {
+            return Ok(Box::new(NearestRun { problem, stop: StopReason::NearestIsBest }));
+        }
+        Ok(Box::new(AdaQuantRun::new(*self, problem, scheme, learns_scales)?))
+    }
+}
+
+/// The part of a row that is of one region.
+struct Part {
+    region: usize,
+    /// Within the row.
+    range: Range<usize>,
+    /// As it was fitted.
+    grid: AffineGrid,
+}
+
+/// One row while it is learned.
+struct Row {
+    weights: Vec<f32>,
+    parts: Vec<Part>,
+    free: State,
+    /// Logarithms of the scales, as shares of what they were, one for each part.
+    scales: State,
+    by_scale: Vec<f32>,
+    /// Of each weight.
+    scale: Vec<f32>,
+    ratio: Vec<f32>,
+    zero: Vec<f32>,
+    codes: Vec<f32>,
+    /// What the gradient is multiplied with.
+    factor: f32,
+    best: Best,
+}
+
+/// Numbers that are learned, and the moments of their gradient.
+struct State {
+    values: Vec<f32>,
+    means: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl State {
+    fn new(values: Vec<f32>) -> Self {
+        let len = values.len();
+        Self { values, means: vec![0.0; len], squares: vec![0.0; len] }
+    }
+
+    fn learned(&mut self) -> Learned<'_> {
+        Learned { values: &mut self.values, means: &mut self.means, squares: &mut self.squares }
+    }
+}
+
+/// The best that a row has been.
+struct Best {
+    loss: f64,
+    codes: Vec<f32>,
+    /// As stored, one for each part.
+    scales: Vec<f64>,
+    correction: f32,
+}
+
+impl Row {
+    fn new(problem: &Problem<'_>, row: usize, weights: &[f64], mean_square: f64) -> Self {
+        let (nearest, inputs) = (problem.nearest(), problem.inputs());
+        let segments = row_segments(nearest.tiling(), inputs, row);
+        let part = |(region, range)| match nearest.grid(region) {
+            Some(Grid::Affine(grid)) => Some(Part { region, range, grid }),
+            _ => None,
+        };
+        let parts: Vec<Part> = segments.iter().flat_map(|segment| segment.runs()).filter_map(part).collect();
+        let (mut free, mut zero, mut square) = (vec![0.0; inputs], vec![0.0; inputs], 0.0);
+        for Part { range, grid, .. } in &parts {
+            for index in range.clone() {
+                // A scale of zero has one level, and its weights stay at zero.
+                let u = weights.get(index).map_or(0.0, |w| w / grid.scale);
+                free[index] = if u.is_finite() { u as f32 } else { 0.0 };
+                zero[index] = grid.zero_point as f32;
+                square += grid.scale * grid.scale;
+            }
+        }
+        let unit = mean_square * square / inputs.max(1) as f64;
+        let scales = vec![0.0; parts.len()];
+        let best = Best {
+            loss: f64::INFINITY,
+            codes: vec![0.0; inputs],
+            scales: parts.iter().map(|part| part.grid.scale).collect(),
+            correction: 0.0,
+        };
+        Self {
+            weights: weights.iter().map(|&w| w as f32).collect(),
+            free: State::new(free),
+            by_scale: scales.clone(),
+            scales: State::new(scales),
+            parts,
+            scale: vec![0.0; inputs],
+            ratio: vec![1.0; inputs],
+            zero,
+            codes: vec![0.0; inputs],
+            factor: if unit > 0.0 { (1.0 / unit) as f32 } else { 0.0 },
+            best,
+        }
+    }
+
+    /// The scale of a part as stored.
+    fn stored(&self, part: usize, storage: ScaleStorage) -> f64 {
+        let (Some(Part { grid, .. }), Some(&log)) = (self.parts.get(part), self.scales.values.get(part))
+        else {
+            return 0.0;
+        };
+        if log == 0.0 {
+            return grid.scale;
+        }
+        let stored = storage.store(grid.scale * f64::from(log).exp());
+        if stored.is_finite() && stored != 0.0 && grid.scale != 0.0 { stored } else { grid.scale }
+    }
+
+    /// Rounds the free weights on the grids as they are.
+    fn round(&mut self, scheme: &AffineScheme, errors: &mut [f32]) {
+        for index in 0..self.parts.len() {
+            let stored = self.stored(index, scheme.scales());
+            let Some(Part { range, grid, .. }) = self.parts.get(index) else { continue };
+            let ratio = if stored == 0.0 { 0.0 } else { (grid.scale / stored) as f32 };
+            self.scale.get_mut(range.clone()).unwrap_or_default().fill(stored as f32);
+            self.ratio.get_mut(range.clone()).unwrap_or_default().fill(ratio);
+        }
+        let ends = ends(scheme);
+        let grids = Steps { scale: &self.scale, ratio: &self.ratio, zero: &self.zero, ends };
+        round_free(&self.free.values, &self.weights, grids, &mut self.codes, errors);
+    }
+
+    /// A step against the gradient by the rounded weights.
+    fn step(&mut self, scheme: &AffineScheme, adam: Adam, scale_adam: Option<Adam>, gradient: &[f32]) {
+        let grids = Steps { scale: &self.scale, ratio: &self.ratio, zero: &self.zero, ends: ends(scheme) };
+        if let Some(adam) = scale_adam {
+            for (part, by_scale) in self.parts.iter().zip(&mut self.by_scale) {
+                let within = grids.within(&part.range);
+                let [free, gradient, codes] =
+                    [&*self.free.values, gradient, &self.codes].map(|all| part_of(all, &part.range));
+                *by_scale = self.factor * gradient_by_scale(free, gradient, within, codes);
+            }
+            step_plain(adam, &self.by_scale, self.scales.learned());
+            self.scales.values.iter_mut().for_each(|log| *log = log.clamp(-REACH, REACH));
+        }
+        step_free(adam, self.factor, gradient, grids, &self.codes, self.free.learned());
+    }
+
+    /// Remembers the codes if they are better than all before.
+    fn judge(&mut self, loss: f64, correction: f32, storage: ScaleStorage) {
+        if !(loss < self.best.loss) {
+            return;
+        }
+        self.best.loss = loss;
+        self.best.correction = correction;
+        self.best.codes.copy_from_slice(&self.codes);
+        for index in 0..self.parts.len() {
+            let stored = self.stored(index, storage);
+            if let Some(place) = self.best.scales.get_mut(index) {
+                *place = stored;
+            }
+        }
+    }
+}
+
+/// The elements `range`, if there are as many.
+fn part_of<'s>(all: &'s [f32], range: &Range<usize>) -> &'s [f32] {
+    all.get(range.clone()).unwrap_or_default()
+}
+
+fn ends(scheme: &AffineScheme) -> (f32, f32) {
+    (scheme.codes().min() as f32, scheme.codes().max() as f32)
+}
+
+/// Some rows at work.
+struct Bundle {
+    group: usize,
+    /// Counted from the first of the group.
+    range: Range<usize>,
+    rows: Vec<Row>,
+    errors: Array2<f32>,
+    gradient: Array2<f32>,
+    correction: Vec<f32>,
+    by_correction: Vec<f32>,
+    buffers: Buffers,
+    loss: f64,
+}
+
+struct AdaQuantRun<'p, 'a> {
+    method: AdaQuant,
+    problem: &'p Problem<'a>,
+    scheme: &'p AffineScheme,
+    learns_scales: bool,
+    sources: Vec<Source<'p>>,
+    bundles: Vec<Bundle>,
+    per_step: usize,
+    done: usize,
+}
+
+impl<'p, 'a> AdaQuantRun<'p, 'a> {
+    fn new(
+        method: AdaQuant,
+        problem: &'p Problem<'a>,
+        scheme: &'p AffineScheme,
+        learns_scales: bool,
+    ) -> Result<Self> {
+        let groups = problem.groups().iter().enumerate();
+        let sources: Vec<Source<'p>> =
+            groups.map(|(group, statistics)| Source::new(problem, group, statistics, method.batch)).collect();
+        let mut made = Vec::new();
+        let inputs = problem.inputs();
+        for (group, range) in bundles(problem) {
+            let Some(source) = sources.get(group) else { continue };
+            let first = group * problem.outputs_per_group();
+            let all = first + range.start..first + range.end;
+            let mut scratch = Vec::new();
+            let weights = problem.rows::<f64>(all.clone(), &mut scratch);
+            let rows = all.zip(weights.chunks(inputs.max(1)));
+            let rows: Vec<Row> =
+                rows.map(|(row, weights)| Row::new(problem, row, weights, source.mean_square)).collect();
+            made.push(Bundle {
+                group,
+                errors: Array2::zeros((rows.len(), inputs)),
+                gradient: Array2::zeros((rows.len(), inputs)),
+                correction: if method.bias { vec![0.0; rows.len()] } else { Vec::new() },
+                by_correction: if method.bias { vec![0.0; rows.len()] } else { Vec::new() },
+                buffers: source.buffers(rows.len(), method.seed),
+                range,
+                rows,
+                loss: f64::NAN,
+            });
+        }
+        let per_step = per_step(problem, method.steps);
+        Ok(Self { method, problem, scheme, learns_scales, sources, bundles: made, per_step, done: 0 })
+    }
+
+    /// Step `step` of a bundle.
+    fn advance(&self, source: &Source<'_>, bundle: &mut Bundle, step: usize) {
+        let storage = self.scheme.scales();
+        for (row, mut errors) in bundle.rows.iter_mut().zip(bundle.errors.rows_mut()) {
+            row.round(self.scheme, errors.as_slice_mut().unwrap_or_default());
+        }
+        let point = Point {
+            errors: bundle.errors.view(),
+            rows: bundle.range.clone(),
+            correction: &bundle.correction,
+        };
+        bundle.loss =
+            source.gradient(&point, &mut bundle.buffers, &mut bundle.gradient, &mut bundle.by_correction);
+        let decay = self.method.decay(step);
+        // The second derivative by the correction is two, so that a whole step leads to the best one of all data.
+        let share = if source.is_all() { 1.0 } else { (0.1 * decay) as f32 };
+        for (correction, by_correction) in bundle.correction.iter_mut().zip(&bundle.by_correction) {
+            *correction -= share * by_correction / 2.0;
+        }
+        if source.is_all() {
+            for (index, row) in bundle.rows.iter_mut().enumerate() {
+                let (errors, gradient) = (bundle.errors.row(index), bundle.gradient.row(index));
+                let mut loss = f64::from(errors.dot(&gradient)) / 2.0;
+                let correction = bundle.correction.get(index).copied().unwrap_or_default();
+                if let Some(&slope) = bundle.by_correction.get(index) {
+                    // At the best correction, which is half a slope away from where the error was.
+                    let before = f64::from(correction + slope / 2.0);
+                    loss += (before - f64::from(slope) / 2.0) * f64::from(slope) / 2.0;
+                }
+                row.judge(loss, correction, storage);
+            }
+        } else if step.is_multiple_of(self.method.steps.div_ceil(CHECKS)) || step + 1 == self.method.steps {
+            self.check(bundle);
+        }
+        let adam = Adam::new(self.method.rate * decay, step + 1);
+        let scale_adam = self.learns_scales.then(|| Adam::new(self.method.scale_rate * decay, step + 1));
+        for (row, gradient) in bundle.rows.iter_mut().zip(bundle.gradient.rows()) {
+            row.step(self.scheme, adam, scale_adam, gradient.as_slice().unwrap_or_default());
+        }
+    }
+
+    /// Judges the rows of a bundle on all data.
+    fn check(&self, bundle: &mut Bundle) {
+        let (problem, group) = (self.problem, bundle.group);
+        let Some(statistics) = problem.groups().get(group) else { return };
+        let errors = bundle.errors.mapv(|error| -f64::from(error));
+        let correction: Array1<f64> = bundle.correction.iter().map(|&c| f64::from(c)).collect();
+        let correction = (!correction.is_empty()).then_some(correction);
+        let samples = problem.given_samples().get(group).filter(|samples| samples.is_special());
+        let losses = match samples {
+            Some(samples) => {
+                let first = group * problem.outputs_per_group();
+                let rows = first + bundle.range.start..first + bundle.range.end;
+                let against = Against::new(problem, samples, group, rows);
+                against.losses(samples, errors.view(), correction.as_ref().map(|all| all.view()))
+            }
+            None => {
+                let mut losses = quadratic_forms(errors.view(), statistics.upper());
+                losses.iter_mut().for_each(|loss| *loss /= statistics.count() as f64);
+                if let (true, Some(mean)) = (correction.is_some(), statistics.mean()) {
+                    // The best correction takes the mean away.
+                    let means = errors.dot(&mean);
+                    losses.iter_mut().zip(means).for_each(|(loss, mean)| *loss -= mean * mean);
+                }
+                losses
+            }
+        };
+        for (index, (row, loss)) in bundle.rows.iter_mut().zip(losses).enumerate() {
+            let correction = bundle.correction.get(index).copied().unwrap_or_default();
+            row.judge(loss, correction, self.scheme.scales());
+        }
+    }
+
+    /// The grids of all regions with the scales of the best codes.
+    fn grids(&self) -> Result<Option<Grids>> {
+        if !self.learns_scales {
+            return Ok(None);
+        }
+        let nearest = self.problem.nearest();
+        let mut all: Vec<Option<Grid>> =
+            (0..nearest.grids().len()).map(|region| nearest.grid(region)).collect();
+        for row in self.bundles.iter().flat_map(|bundle| &bundle.rows) {
+            for (part, &scale) in row.parts.iter().zip(&row.best.scales) {
+                if let Some(place) = all.get_mut(part.region) {
+                    *place = Some(Grid::Affine(AffineGrid { scale, ..part.grid }));
+                }
+            }
+        }
+        let mut grids = Grids::new(self.problem.scheme());
+        all.into_iter().flatten().try_for_each(|grid| grids.push(grid))?;
+        grids.finish()?;
+        Ok(Some(grids))
+    }
+
+    /// The correction of all rows: the best for these codes where that is known, else as it was learned.
+    fn correction(&self, codes: &[u16], grids: Option<Grids>) -> Result<Option<Array1<f64>>> {
+        if !self.method.bias {
+            return Ok(None);
+        }
+        if self.problem.given_samples().iter().any(Samples::is_special) {
+            let rows = self.bundles.iter().flat_map(|bundle| &bundle.rows);
+            return Ok(Some(rows.map(|row| f64::from(row.best.correction)).collect()));
+        }
+        let tensor = super::objective::assemble(self.problem, codes, grids)?;
+        let mut all = Array1::zeros(self.problem.outputs());
+        for bundle in &self.bundles {
+            let first = bundle.group * self.problem.outputs_per_group();
+            let rows = first + bundle.range.start..first + bundle.range.end;
+            let mean = self.problem.groups().get(bundle.group).and_then(super::Statistics::mean);
+            if let Some(mean) = mean {
+                let errors = self.problem.errors(rows.clone(), &tensor)?;
+                all.slice_mut(s![rows]).assign(&errors.dot(&mean));
+            }
+        }
+        Ok(Some(all))
+    }
+}
+
+impl Run for AdaQuantRun<'_, '_> {
+    fn step(&mut self) -> Result<Progress> {
+        let to = (self.done + self.per_step).min(self.method.steps);
+        let mut bundles = core::mem::take(&mut self.bundles);
+        let (this, done) = (&*self, self.done);
+        let weights = self.problem.outputs().saturating_mul(self.problem.inputs());
+        let width = self.sources.iter().map(Source::width).max().unwrap_or_default();
+        let work = weights.saturating_mul((to - done).saturating_mul(1 + width / 16));
+        parallel::map_chunks(
+            &mut bundles,
+            1,
+            work,
+            || (),
+            |(), _, bundles| {
+                for bundle in bundles {
+                    if let Some(source) = this.sources.get(bundle.group) {
+                        (done..to).for_each(|step| this.advance(source, bundle, step));
+                    }
+                }
+            },
+        );
+        self.bundles = bundles;
+        self.done = to;
+        let sum: f64 = self.bundles.iter().map(|bundle| bundle.loss).sum();
+        let loss = sum / self.problem.outputs().max(1) as f64;
+        Ok(Progress { step: to, steps: self.method.steps, loss, finished: to == self.method.steps })
+    }
+
+    fn solution(&self) -> Result<Solution> {
+        let scheme = self.problem.scheme();
+        let mask = ((1u32 << scheme.bits().get()) - 1) as u16;
+        let nearest = fields(self.problem.nearest().codes());
+        let inputs = self.problem.inputs().max(1);
+        let rows = self.bundles.iter().flat_map(|bundle| &bundle.rows);
+        let mut codes = Vec::with_capacity(nearest.len());
+        for (row, nearest) in rows.zip(nearest.chunks(inputs)) {
+            if row.best.loss.is_finite() {
+                codes.extend(row.best.codes.iter().map(|&code| code as i32 as u16 & mask));
+            } else {
+                codes.extend_from_slice(nearest);
+            }
+        }
+        let grids = self.grids()?;
+        let correction = self.correction(&codes, grids.clone())?;
+        let dead = self.sources.iter().flat_map(|source| &source.live).filter(|&&live| !live).count();
+        let finished = self.done == self.method.steps;
+        let stop = if finished { StopReason::StepLimit } else { StopReason::Interrupted };
+        let course = Course { iterations: self.done, stop, dead_inputs: dead };
+        judge(self.problem, Proposal { codes, grids, correction }, &course)
+    }
+}
