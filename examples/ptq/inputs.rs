@@ -6,7 +6,7 @@ use lowbit::transform::mean_magnitudes;
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
-use crate::network::{Batches, Layer, Parameters, view};
+use crate::network::{Batches, Layer, Parameters, by_channel, view};
 use crate::sample::ops::Planes;
 
 /// The patches that `layer` sees.
@@ -88,7 +88,7 @@ pub(crate) fn magnitudes(inputs: &Batches) -> Result<Vec<f64>> {
     let images: usize = inputs.iter().map(|batch| batch.batch).sum();
     for batch in inputs {
         let share = batch.batch as f64 / images as f64;
-        let of_batch = mean_magnitudes(&view(batch)?, Axis(1))?;
+        let of_batch = mean_magnitudes(&by_channel(batch)?, Axis(0))?;
         means.resize(of_batch.len(), 0.0);
         means
             .iter_mut()

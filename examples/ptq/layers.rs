@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::equalization::Scaled;
 use crate::inputs;
 use crate::interrupt;
-use crate::network::{Batches, Layer, Parameters, view};
+use crate::network::{Batches, Layer, Parameters, by_channel};
 use crate::options::Grid;
 
 /// A share of the channels, which OCS splits.
@@ -140,7 +140,8 @@ fn correct_by_outputs(task: &Task<'_>, mut done: Done) -> Result<Done> {
             let original = task.layer.outputs(task.float, float)?;
             let quantized = task.layer.outputs(&done.parameters, inputs)?;
             let share = float.batch as f64 / images as f64;
-            let correction = BiasCorrection::from_outputs(&view(&original)?, &view(&quantized)?, Axis(1))?;
+            let correction =
+                BiasCorrection::from_outputs(&by_channel(&original)?, &by_channel(&quantized)?, Axis(0))?;
             Ok(correction.shifts().iter().map(|shift| share * shift).collect())
         })
         .collect::<Result<_>>()?;

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, bail};
 use lowbit::transform::{BatchNorm, ChannelNormals, LayerChannels};
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, Axis};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis};
 use rayon::prelude::*;
 
 use crate::sample::ops::{self, Conv, Planes};
@@ -193,4 +193,9 @@ pub(crate) fn batches(images: &Array4<f32>) -> Batches {
 pub(crate) fn view(planes: &Planes) -> Result<ArrayView4<'_, f32>> {
     let shape = (planes.channels, planes.height, planes.width, planes.batch);
     Ok(ArrayView4::from_shape(shape, &planes.data)?.permuted_axes([3, 0, 1, 2]))
+}
+
+/// Activations as (channel, value), as they lie in memory.
+pub(crate) fn by_channel(planes: &Planes) -> Result<ArrayView2<'_, f32>> {
+    Ok(ArrayView2::from_shape((planes.channels, planes.plane()), &planes.data)?)
 }
