@@ -19,6 +19,8 @@ pub(crate) mod affine;
 pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
+mod extremes;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
@@ -30,6 +32,8 @@ mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
+#[cfg(target_arch = "x86_64")]
+mod stream;
 pub(crate) mod uniform;
 #[cfg(target_arch = "x86_64")]
 mod widen;
