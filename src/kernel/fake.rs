@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::affine::EncodeParams;
-use super::narrow::CORRECTED_SCALES;
+use super::narrow::one_correction;
 use super::{prefetch, runs};
 use crate::simd::Level;
 
@@ -69,7 +69,6 @@ fn by_runs(
         let run = Run {
             scale: _mm256_set1_ps(scale),
             inverse: _mm256_set1_ps(1.0 / scale),
-            least: _mm256_set1_ps((low - 1.0) * scale),
             most: _mm256_set1_ps((high + 1.0) * scale),
             low: _mm256_set1_ps(low),
             high: _mm256_set1_ps(high),
@@ -78,15 +77,15 @@ fn by_runs(
             step: _mm256_set1_ps(step),
         };
         let (x, out) = (&x[from..to], &mut out[from..to]);
-        // A correction divides by what is not itself corrected; see `narrow`.
         let found = match (divide, zero_before.is_some()) {
-            (false, false) => line::<false, false, false>(x, run, stream, out),
-            (false, true) => line::<false, false, true>(x, run, stream, out),
-            (true, false) if CORRECTED_SCALES.contains(&scale) => {
-                line::<true, true, false>(x, run, stream, out)
-            }
-            (true, false) => line::<true, false, false>(x, run, stream, out),
-            (true, true) => line::<true, false, true>(x, run, stream, out),
+            (false, false) => line::<false, 0, false>(x, run, stream, out),
+            (false, true) => line::<false, 0, true>(x, run, stream, out),
+            (true, false) => match one_correction(scale) {
+                Some(true) => line::<true, 1, false>(x, run, stream, out),
+                Some(false) => line::<true, 2, false>(x, run, stream, out),
+                None => line::<true, 0, false>(x, run, stream, out),
+            },
+            (true, true) => line::<true, 0, true>(x, run, stream, out),
         };
         nan = _mm256_or_ps(nan, found);
     }
@@ -102,7 +101,6 @@ fn by_runs(
 struct Run {
     scale: __m256,
     inverse: __m256,
-    least: __m256,
     most: __m256,
     low: __m256,
     high: __m256,
@@ -114,7 +112,7 @@ struct Run {
 /// A run of values. The sign bits of the result tell of NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn line<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
+fn line<const DIVIDE: bool, const CORRECTIONS: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
     stream: bool,
@@ -126,7 +124,7 @@ fn line<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
     let head = if stream { head } else { 0 };
     let (x_head, x) = x.split_at(head);
     let (out_head, out) = out.split_at_mut(head);
-    rest::<DIVIDE, CORRECTED, ZERO>(x_head, run, &mut nan, out_head);
+    rest::<DIVIDE, CORRECTIONS, ZERO>(x_head, run, &mut nan, out_head);
     let (steps, last) = x.as_chunks::<STEP>();
     let (out_steps, out_last) = out.as_chunks_mut::<STEP>();
     let aligned = out_steps.as_ptr().addr().is_multiple_of(64);
@@ -135,9 +133,9 @@ fn line<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
             prefetch(x, AHEAD);
             // SAFETY: sixteen values and as many places, which begin a cache line.
             unsafe {
-                let first = value::<DIVIDE, CORRECTED, ZERO>(_mm256_loadu_ps(x.as_ptr()), run, &mut nan);
+                let first = value::<DIVIDE, CORRECTIONS, ZERO>(_mm256_loadu_ps(x.as_ptr()), run, &mut nan);
                 let second =
-                    value::<DIVIDE, CORRECTED, ZERO>(_mm256_loadu_ps(x.as_ptr().add(8)), run, &mut nan);
+                    value::<DIVIDE, CORRECTIONS, ZERO>(_mm256_loadu_ps(x.as_ptr().add(8)), run, &mut nan);
                 _mm256_stream_ps(out.as_mut_ptr(), first);
                 _mm256_stream_ps(out.as_mut_ptr().add(8), second);
             }
@@ -146,22 +144,22 @@ fn line<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
         for (x, out) in steps.iter().zip(out_steps) {
             // SAFETY: sixteen values and as many places.
             unsafe {
-                let first = value::<DIVIDE, CORRECTED, ZERO>(_mm256_loadu_ps(x.as_ptr()), run, &mut nan);
+                let first = value::<DIVIDE, CORRECTIONS, ZERO>(_mm256_loadu_ps(x.as_ptr()), run, &mut nan);
                 let second =
-                    value::<DIVIDE, CORRECTED, ZERO>(_mm256_loadu_ps(x.as_ptr().add(8)), run, &mut nan);
+                    value::<DIVIDE, CORRECTIONS, ZERO>(_mm256_loadu_ps(x.as_ptr().add(8)), run, &mut nan);
                 _mm256_storeu_ps(out.as_mut_ptr(), first);
                 _mm256_storeu_ps(out.as_mut_ptr().add(8), second);
             }
         }
     }
-    rest::<DIVIDE, CORRECTED, ZERO>(last, run, &mut nan, out_last);
+    rest::<DIVIDE, CORRECTIONS, ZERO>(last, run, &mut nan, out_last);
     nan
 }
 
 /// Fewer values than a step.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn rest<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
+fn rest<const DIVIDE: bool, const CORRECTIONS: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
     nan: &mut __m256,
@@ -172,7 +170,7 @@ fn rest<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
         eight[..x.len()].copy_from_slice(x);
         // SAFETY: eight values.
         unsafe {
-            let values = value::<DIVIDE, CORRECTED, ZERO>(_mm256_loadu_ps(eight.as_ptr()), run, nan);
+            let values = value::<DIVIDE, CORRECTIONS, ZERO>(_mm256_loadu_ps(eight.as_ptr()), run, nan);
             _mm256_storeu_ps(eight.as_mut_ptr(), values);
         }
         out.copy_from_slice(&eight[..out.len()]);
@@ -182,18 +180,20 @@ fn rest<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
 /// The values of the codes of eight numbers.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn value<const DIVIDE: bool, const CORRECTED: bool, const ZERO: bool>(
+fn value<const DIVIDE: bool, const CORRECTIONS: u8, const ZERO: bool>(
     x: __m256,
     run: Run,
     nan: &mut __m256,
 ) -> __m256 {
-    let v = if CORRECTED {
+    let v = if CORRECTIONS > 0 {
         // The quotient with the bits of a division, as in `narrow`.
         *nan = _mm256_or_ps(*nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-        let x = _mm256_min_ps(_mm256_max_ps(x, run.least), run.most);
-        let q = _mm256_mul_ps(x, run.inverse);
-        let q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
-        _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q)
+        let x = _mm256_min_ps(run.most, x);
+        let mut q = _mm256_mul_ps(x, run.inverse);
+        for _ in 0..CORRECTIONS {
+            q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
+        }
+        q
     } else {
         let v = if DIVIDE { _mm256_div_ps(x, run.scale) } else { _mm256_mul_ps(x, run.scale) };
         let v = if ZERO { _mm256_add_ps(v, run.zero_before) } else { v };

@@ -21,6 +21,8 @@ pub(crate) mod between;
 pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
+mod extremes;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
@@ -33,6 +35,8 @@ pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
 pub(crate) mod straight_through;
+#[cfg(target_arch = "x86_64")]
+mod stream;
 pub(crate) mod uniform;
 #[cfg(target_arch = "x86_64")]
 mod widen;

@@ -9,18 +9,26 @@
 //! quotient, and for such a `q`, and `y` correctly rounded, the next step gives the correctly rounded quotient
 //! (P. Markstein 1990, *Computation of elementary functions on the IBM RISC System/6000 processor*, theorem 4; Muller et
 //! al., *Handbook of Floating-Point Arithmetic*, section 4.7), provided that no remainder is rounded. `x` is brought
-//! next to the range of the codes first and `s` is neither tiny nor huge, so none is, but for quotients so small that
-//! they round to zero in any case.
+//! below the end of the codes first and `s` is neither tiny nor huge, so none is, but for quotients so small that they
+//! round to zero in any case, or so negative that they get the lowest code in any case, as NaN does.
+//!
+//! Where `|s·y − 1| ≤ 2⁻²⁵`, which holds for two scales of three, one step is enough. `q₀` is then within one unit in the
+//! last place, its remainder is exact, and what is rounded to `q₁` is `x / s` up to `2⁻²⁵` of such a unit; but no
+//! quotient is nearer than `1 / 2S > 2⁻²⁵` units to the middle between two numbers, `S < 2²⁴` the significand of `s` as
+//! an integer.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
 
 use super::affine::EncodeParams;
-use super::runs;
+use super::{runs, stream};
 use crate::simd::Level;
 
 /// Codes of one vector.
 const VECTOR: usize = 32;
+
+/// Codes that are put together before they go past the caches.
+const STAGE: usize = 1024;
 
 /// Codes of one cache line.
 const LINE: usize = 64;
@@ -28,11 +36,23 @@ const LINE: usize = 64;
 /// How values are scaled.
 const PRODUCT: u8 = 0;
 const QUOTIENT: u8 = 1;
-const CORRECTED: u8 = 2;
+const CORRECTED_ONCE: u8 = 2;
+const CORRECTED_TWICE: u8 = 3;
 
 /// Scales whose quotients are corrected: the remainders of quotients from a quarter on are normal numbers, and so is
 /// the reciprocal.
-pub(super) const CORRECTED_SCALES: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
+const CORRECTED_SCALES: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
+
+/// Whether the quotients of `scale` are right after one correction; `None` if they cannot be corrected.
+#[inline(always)]
+pub(super) fn one_correction(scale: f32) -> Option<bool> {
+    if !CORRECTED_SCALES.contains(&scale) {
+        return None;
+    }
+    // Exact: a product of 48 bits.
+    let off = f64::from(scale) * f64::from(1.0 / scale) - 1.0;
+    Some(off.abs() <= 1.0 / f64::from(1 << 25))
+}
 
 /// As [`affine::encode`](super::affine::encode) within equal lengths; `None` where these loops cannot serve.
 pub(super) fn encode(
@@ -50,7 +70,9 @@ pub(super) fn encode(
     }
     // SAFETY: the level says that the machine has AVX2 and FMA.
     unsafe {
-        if width > 1 {
+        if width > 1 && width < STAGE && stream {
+            staged(x, (width, phase), params, divide, mask, codes)
+        } else if width > 1 {
             by_runs(x, (width, phase), params, divide, mask, stream, codes)
         } else if divide {
             Some(columns::<QUOTIENT>(x, params, mask, codes))
@@ -60,14 +82,44 @@ pub(super) fn encode(
     }
 }
 
+/// Short runs past the caches: they do not end where cache lines do, so codes are put together first.
+#[target_feature(enable = "avx2,fma")]
+fn staged(
+    x: &[f32],
+    (width, phase): (usize, usize),
+    params: &EncodeParams<'_, f32>,
+    divide: bool,
+    mask: u16,
+    codes: &mut [u8],
+) -> Option<bool> {
+    let mut stage = [0; STAGE];
+    let mut nan = false;
+    for (piece, (x, codes)) in x.chunks(STAGE).zip(codes.chunks_mut(STAGE)).enumerate() {
+        let position = phase % width + piece * STAGE;
+        let entry = position / width;
+        let params = EncodeParams {
+            scale: params.scale.get(entry..)?,
+            low: params.low.get(entry..)?,
+            high: params.high.get(entry..)?,
+            zero_before: params.zero_before.get(entry..).unwrap_or_default(),
+            zero_after: params.zero_after.get(entry..).unwrap_or_default(),
+            ..*params
+        };
+        let stage = &mut stage[..codes.len()];
+        nan |= by_runs(x, (width, position % width), &params, divide, mask, false, stage)?;
+        stream::past_caches(stage, codes);
+    }
+    _mm_sfence();
+    Some(nan)
+}
+
 /// The parameters of a run, in every lane.
 #[derive(Clone, Copy)]
 struct Run {
     /// The divisor, or the factor.
     scale: __m256,
-    /// The reciprocal of the divisor, and the values just beyond the bounds.
+    /// The reciprocal of the divisor, and a value just beyond the upper bound.
     inverse: __m256,
-    least: __m256,
     most: __m256,
     zero_before: __m256,
     high: __m256,
@@ -102,12 +154,10 @@ fn by_runs(
             break;
         };
         let zero_before = params.zero_before.get(j).copied();
-        let (a, b) = ((low - 1.0) * scale, (high + 1.0) * scale);
         let run = Run {
             scale: _mm256_set1_ps(scale),
             inverse: _mm256_set1_ps(1.0 / scale),
-            least: _mm256_set1_ps(a),
-            most: _mm256_set1_ps(b),
+            most: _mm256_set1_ps((high + 1.0) * scale),
             zero_before: _mm256_set1_ps(zero_before.unwrap_or_default()),
             high: _mm256_set1_ps(high),
             low_integer: _mm256_set1_epi16(low as i16),
@@ -119,10 +169,11 @@ fn by_runs(
         let found = match (divide, zero_before) {
             (false, None) => lines::<PRODUCT, false>(x, run, stream, codes),
             (false, Some(_)) => lines::<PRODUCT, true>(x, run, stream, codes),
-            (true, None) if CORRECTED_SCALES.contains(&scale) => {
-                lines::<CORRECTED, false>(x, run, stream, codes)
-            }
-            (true, None) => lines::<QUOTIENT, false>(x, run, stream, codes),
+            (true, None) => match one_correction(scale) {
+                Some(true) => lines::<CORRECTED_ONCE, false>(x, run, stream, codes),
+                Some(false) => lines::<CORRECTED_TWICE, false>(x, run, stream, codes),
+                None => lines::<QUOTIENT, false>(x, run, stream, codes),
+            },
             (true, Some(_)) => lines::<QUOTIENT, true>(x, run, stream, codes),
         };
         nan = _mm256_or_ps(nan, found);
@@ -215,28 +266,32 @@ unsafe fn vector<const SCALING: u8, const ZERO: bool>(x: *const f32, run: Run, n
             PRODUCT => _mm256_mul_ps(x, run.scale),
             QUOTIENT => _mm256_div_ps(x, run.scale),
             _ => {
-                // The second operand where the first is NaN.
-                let x = _mm256_min_ps(_mm256_max_ps(x, run.least), run.most);
+                // The second operand where one is NaN.
+                let x = _mm256_min_ps(run.most, x);
                 let q = _mm256_mul_ps(x, run.inverse);
                 let q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
+                if SCALING == CORRECTED_ONCE {
+                    return q;
+                }
                 return _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
             }
         };
         if ZERO { _mm256_add_ps(v, run.zero_before) } else { v }
     };
+    let corrected = SCALING >= CORRECTED_ONCE;
     let v = x.map(scaled);
-    let seen = if SCALING == CORRECTED { x } else { v };
+    let seen = if corrected { x } else { v };
     let first = _mm256_cmp_ps::<_CMP_UNORD_Q>(seen[0], seen[1]);
     let second = _mm256_cmp_ps::<_CMP_UNORD_Q>(seen[2], seen[3]);
     *nan = _mm256_or_ps(*nan, _mm256_or_ps(first, second));
     let integers = v.map(|v| {
         // The second operand where one is NaN.
-        let v = if SCALING == CORRECTED { v } else { _mm256_min_ps(run.high, v) };
+        let v = if corrected { v } else { _mm256_min_ps(run.high, v) };
         _mm256_cvtps_epi32(v)
     });
     let bounded = |words: __m256i| {
         let words = _mm256_max_epi16(words, run.low_integer);
-        let words = if SCALING == CORRECTED { _mm256_min_epi16(words, run.high_integer) } else { words };
+        let words = if corrected { _mm256_min_epi16(words, run.high_integer) } else { words };
         _mm256_and_si256(_mm256_add_epi16(words, run.zero_after), run.mask)
     };
     let low = bounded(_mm256_packs_epi32(integers[0], integers[1]));

@@ -7,6 +7,10 @@ use crate::element::{Element, Real};
 /// Lanes of a run: several vectors at every level, so that one does not wait for the other.
 const LANES: usize = 32;
 
+/// Elements of runs up to which one stream of memory is as fast as two.
+#[cfg(target_arch = "x86_64")]
+const SHORT: usize = 1 << 14;
+
 /// The lesser, or the first where the second is NaN.
 #[inline(always)]
 fn lesser<T: Real>(a: T, b: T) -> T {
@@ -112,6 +116,39 @@ fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
     (lesser(min, low), greater(max, high), finite)
 }
 
+/// [`run_range`] of runs that are too short for two streams, where this machine has a loop for them.
+#[inline(always)]
+fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    if x.len() <= SHORT
+        && let Some(x) = super::convert::same::<T, f32>(x)
+    {
+        let (low, high, numbers) = super::extremes::range(x, Element::to_f32(min), Element::to_f32(max))?;
+        // An infinity shows in the range, unless it was there before; then the values tell.
+        let bounded = low > f32::NEG_INFINITY && high < f32::INFINITY;
+        let finite = numbers && (bounded || x.iter().all(|x| x.is_finite()));
+        return Some((T::from_element(low), T::from_element(high), finite));
+    }
+    let _ = (x, min, max);
+    None
+}
+
+/// The largest magnitude of each block of `width` elements, as many as `out` has places, and whether all elements are
+/// finite; where one is not, `out` holds anything.
+pub(crate) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(finite) = super::extremes::magnitudes(x, width, out) {
+        return finite;
+    }
+    let mut finite = true;
+    for (x, out) in x.chunks(width.max(1)).zip(out) {
+        let (low, high, ok) = run_range(x, f32::INFINITY, f32::NEG_INFINITY);
+        *out = greater(-low, high) + 0.0;
+        finite &= ok;
+    }
+    finite
+}
+
 dispatch! {
     /// [`min_max`] of elements in the type of the arithmetic.
     fn min_max_real[T: Real](x: &[T], width: usize, phase: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
@@ -128,7 +165,10 @@ dispatch! {
         }
         for (j, from, to) in runs(x.len(), width, phase) {
             let (Some(min), Some(max)) = (mins.get_mut(j), maxs.get_mut(j)) else { break };
-            let (low, high, ok) = run_range(&x[from..to], *min, *max);
+            let (low, high, ok) = match short_range(&x[from..to], *min, *max) {
+                Some(range) => range,
+                None => run_range(&x[from..to], *min, *max),
+            };
             (*min, *max) = (low + T::zero(), high + T::zero());
             finite &= ok;
         }

@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::runs;
+use super::{runs, stream};
 use crate::simd::Level;
 
 /// Codes that are read together, and values that they become: two cache lines.
@@ -67,7 +67,7 @@ fn staged(
         };
         let (codes, stage) = (&codes[at..to], &mut stage[..to - at]);
         by_runs(codes, sign_bit, (width, position % width), scale, zero, false, stage);
-        past_caches(stage, &mut out[at..to]);
+        stream::past_caches(stage, &mut out[at..to]);
         at = to;
     }
     _mm_sfence();
@@ -76,21 +76,6 @@ fn staged(
 /// Values before the first cache line that begins in `out`.
 fn head(out: &[f32]) -> usize {
     out.as_ptr().addr().wrapping_neg() % LINE / size_of::<f32>()
-}
-
-/// Copies to memory; what begins a cache line goes past the caches.
-#[target_feature(enable = "avx2")]
-fn past_caches(from: &[f32], to: &mut [f32]) {
-    if head(to) != 0 || to.as_ptr().addr() % size_of::<f32>() != 0 {
-        return to.copy_from_slice(from);
-    }
-    let (lines, rest) = to.as_chunks_mut::<8>();
-    let (from_lines, from_rest) = from.as_chunks::<8>();
-    for (to, from) in lines.iter_mut().zip(from_lines) {
-        // SAFETY: both are eight values; the places begin a line or its half.
-        unsafe { _mm256_stream_ps(to.as_mut_ptr(), _mm256_loadu_ps(from.as_ptr())) };
-    }
-    rest.copy_from_slice(from_rest);
 }
 
 #[target_feature(enable = "avx2")]

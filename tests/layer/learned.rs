@@ -59,7 +59,10 @@ fn adaquant_comes_close_to_the_reference() {
         let on_grids = AdaQuant::new().learn_bias(false).solve(&problem).unwrap().report;
         println!(
             "{} {}: {share:.4} ({:.4} with bias), on fixed scales {:.4}; {report}",
-            case.name, case.bits, with_bias.after / learned, on_grids.after / fixed,
+            case.name,
+            case.bits,
+            with_bias.after / learned,
+            on_grids.after / fixed,
         );
         assert!(share <= 1.05 && with_bias.after <= 1.05 * learned && on_grids.after <= 1.05 * fixed);
         assert!(on_grids.after >= 0.995 * case.best_known);
