@@ -119,7 +119,9 @@ pub(crate) trait Code: Copy + Default + PartialEq + core::fmt::Debug + Send + Sy
     /// The code, zero-extended.
     fn to_u16(self) -> u16;
     /// The codes as bytes, if that is what they are.
-    fn as_bytes(codes: &mut [Self]) -> Option<&mut [u8]>;
+    fn bytes(codes: &[Self]) -> Option<&[u8]>;
+    /// As [`bytes`](Self::bytes), to write to.
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]>;
 }
 
 impl Code for u8 {
@@ -132,7 +134,11 @@ impl Code for u8 {
         u16::from(self)
     }
     #[inline(always)]
-    fn as_bytes(codes: &mut [Self]) -> Option<&mut [u8]> {
+    fn bytes(codes: &[Self]) -> Option<&[u8]> {
+        Some(codes)
+    }
+    #[inline(always)]
+    fn bytes_mut(codes: &mut [Self]) -> Option<&mut [u8]> {
         Some(codes)
     }
 }
@@ -147,7 +153,11 @@ impl Code for u16 {
         self
     }
     #[inline(always)]
-    fn as_bytes(_: &mut [Self]) -> Option<&mut [u8]> {
+    fn bytes(_: &[Self]) -> Option<&[u8]> {
+        None
+    }
+    #[inline(always)]
+    fn bytes_mut(_: &mut [Self]) -> Option<&mut [u8]> {
         None
     }
 }

@@ -123,7 +123,25 @@ macro_rules! by_width {
 /// byte are zero. Bits of a code beyond its width are dropped.
 pub(crate) fn pack<C: Code>(codes: &[C], bits: u32, out: &mut [u8]) {
     debug_assert!(packed_len(codes.len(), bits).is_some_and(|len| len <= out.len()));
+    if bits == 4
+        && let Some(codes) = C::bytes(codes)
+    {
+        return pack_nibbles(codes, out);
+    }
     by_width!(bits, pack_groups, C, (codes, out));
+}
+
+dispatch! {
+    fn pack_nibbles[](codes: &[u8], out: &mut [u8]) {
+        let (pairs, rest) = codes.as_chunks::<2>();
+        for (pair, out) in pairs.iter().zip(&mut *out) {
+            let pair = u16::from_le_bytes(*pair) & 0x0F0F;
+            *out = (pair | pair >> 4) as u8;
+        }
+        if let (Some(last), Some(out)) = (rest.first(), out.get_mut(pairs.len())) {
+            *out = last & 0x0F;
+        }
+    }
 }
 
 dispatch! {

@@ -1,11 +1,22 @@
 //! The largest magnitudes of short blocks.
 
 use super::super::dispatch;
+#[cfg(target_arch = "x86_64")]
+use super::short;
+
+/// Writes the largest magnitude of each block of `width` elements; the last may be shorter. Whether all elements are
+/// finite; where they are not, magnitudes are those of no number.
+pub(crate) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if super::has_avx2() && width > 0 && width.is_multiple_of(short::LANES) {
+        return short::magnitudes(x, width, out);
+    }
+    by_blocks(x, width, out)
+}
 
 dispatch! {
-    /// Writes the largest magnitude of each block of `width` elements; the last may be shorter. Whether all elements are
-    /// finite; where they are not, magnitudes are those of no number.
-    pub(crate) fn magnitudes[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    /// As [`magnitudes`].
+    pub(super) fn by_blocks[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
         match width {
             // Loops of known length are unrolled.
             16 => of_width::<16>(x, out),
@@ -47,8 +58,10 @@ mod tests {
         for width in [0, 1, 7, 16, 24, 32, 64, 100, 128, 1000] {
             for len in [0, 1, 15, 16, 17, 64, 127, 128, 129, 700] {
                 let x = &x[..len];
-                let expected: Vec<f32> =
-                    x.chunks(width.max(1)).map(|block| block.iter().fold(0.0, |m: f32, x| m.max(x.abs()))).collect();
+                let expected: Vec<f32> = x
+                    .chunks(width.max(1))
+                    .map(|block| block.iter().fold(0.0, |m: f32, x| m.max(x.abs())))
+                    .collect();
                 let found = agreed(|| {
                     let mut out = vec![9.0; expected.len()];
                     assert!(magnitudes(x, width, &mut out));

@@ -1,8 +1,8 @@
 //! From codes to values.
 
+use super::super::{Code, convert, dispatch, runs};
 #[cfg(target_arch = "x86_64")]
 use super::short;
-use super::super::{Code, convert, dispatch, runs};
 use crate::element::{Element, Real};
 
 /// Decodes codes: each block multiplies its table, of `size` values in the order of codes, by its scale.
@@ -45,7 +45,8 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     if !super::has_avx2() || tables.size != short::LEVELS {
         return false;
     }
-    let (Some(values), Some(scale)) = (convert::same::<T, f32>(tables.values), convert::same(tables.scale)) else {
+    let (Some(values), Some(scale)) = (convert::same::<T, f32>(tables.values), convert::same(tables.scale))
+    else {
         return false;
     };
     let (values, _) = values.as_chunks::<{ short::LEVELS }>();
@@ -136,7 +137,12 @@ dispatch! {
 }
 
 #[inline(always)]
-fn look_up<T: Real, C: Code>(fields: &[C], table: &(impl Table<T> + ?Sized), out: &mut [T], value: impl Fn(T) -> T) {
+fn look_up<T: Real, C: Code>(
+    fields: &[C],
+    table: &(impl Table<T> + ?Sized),
+    out: &mut [T],
+    value: impl Fn(T) -> T,
+) {
     for (field, out) in fields.iter().zip(out) {
         *out = value(table.level(usize::from(field.to_u16())));
     }

@@ -52,7 +52,7 @@ pub(crate) fn encode<T: Real, C: Code>(
     if super::has_avx2()
         && !params.maps.searches.short.is_empty()
         && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
-        && let Some(codes) = C::as_bytes(codes)
+        && let Some(codes) = C::bytes_mut(codes)
     {
         let searches = &params.maps.searches.short;
         let searches = if params.shared { &searches[..1] } else { searches };

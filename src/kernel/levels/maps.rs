@@ -2,10 +2,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::super::convert;
+use super::LINEAR;
 #[cfg(target_arch = "x86_64")]
 use super::short::{self, Search};
 use super::starts::{Cells, Starts};
-use super::LINEAR;
 use crate::element::{Element, FloatType, Real};
 
 /// Which of two neighbouring levels gets a value that is as near to one as to the other.
