@@ -62,6 +62,47 @@ pub(crate) const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32
     counter
 }
 
+/// The keys of the rounds, one in each word.
+#[inline(always)]
+pub(crate) fn philox_keys(mut key: [u32; 2]) -> [[u64; 2]; 10] {
+    let mut keys = [[0; 2]; 10];
+    for round in &mut keys {
+        *round = key.map(u64::from);
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    keys
+}
+
+/// The blocks of `N` counters from `first` on, as [`philox4x32`] gives them: words 0 and 1 in one word, 2 and 3 in another.
+///
+/// Written so that it becomes vectors: each word lies in the lower half of a lane, and what is above it makes no
+/// difference, as a product is that of the lower halves.
+#[inline(always)]
+pub(crate) fn philox4x32_lanes<const N: usize>(first: u64, keys: &[[u64; 2]; 10]) -> [[u64; 2]; N] {
+    const LOW: u64 = 0xFFFF_FFFF;
+    let mut words = [[0; N]; 4];
+    for lane in 0..N {
+        let block = first.wrapping_add(lane as u64);
+        (words[0][lane], words[1][lane]) = (block & LOW, block >> 32);
+    }
+    for &[left_key, right_key] in keys {
+        for lane in 0..N {
+            let left = (words[0][lane] & LOW) * 0xD251_1F53;
+            let right = (words[2][lane] & LOW) * 0xCD9E_8D57;
+            words[0][lane] = (right >> 32) ^ words[1][lane] ^ left_key;
+            words[1][lane] = right;
+            words[2][lane] = (left >> 32) ^ words[3][lane] ^ right_key;
+            words[3][lane] = left;
+        }
+    }
+    let mut out = [[0; 2]; N];
+    for lane in 0..N {
+        out[lane] =
+            [words[0][lane] & LOW | words[1][lane] << 32, words[2][lane] & LOW | words[3][lane] << 32];
+    }
+    out
+}
+
 impl SeedableRng for Philox {
     type Seed = [u8; 8];
 

@@ -588,6 +588,52 @@ mod tests {
     }
 
     #[test]
+    fn consecutive_blocks_are_one_segment() {
+        let group = |axes: &[usize], block| AxisGroup { axes: axes.to_vec(), block };
+        let mut found = 0;
+        let lengths = [1usize, 2, 3, 4, 6, 8];
+        for a in lengths {
+            for b in lengths {
+                for c in lengths {
+                    for (first, second, third) in
+                        [(1, 1, 2), (1, 2, 4), (2, 1, 4), (1, 1, 8), (1, 3, 3), (8, 8, 2)]
+                    {
+                        for groups in [
+                            vec![
+                                group(&[0], Some(first)),
+                                group(&[1], Some(second)),
+                                group(&[2], Some(third)),
+                            ],
+                            vec![group(&[0], Some(first)), group(&[1, 2], Some(third))],
+                            vec![group(&[0, 1], Some(first)), group(&[2], Some(third))],
+                            vec![group(&[2], Some(third)), group(&[0, 1], Some(first))],
+                            vec![group(&[0, 2], Some(third)), group(&[1], Some(second))],
+                            vec![group(&[0, 1, 2], Some(third))],
+                            vec![group(&[0, 1, 2], None)],
+                        ] {
+                            let tiling = Tiling::new(&[a, b, c], groups).unwrap();
+                            let Some(width) = tiling.consecutive_blocks() else { continue };
+                            found += 1;
+                            let only =
+                                Segment { start: 0, len: a * b * c, region: 0, stride: 1, width, phase: 0 };
+                            // Of a single block the stride says nothing.
+                            let all: Vec<_> = tiling.segments(0..tiling.len()).collect();
+                            assert!(
+                                all.len() == 1 && all[0].runs().eq(only.runs()),
+                                "{tiling:?} {all:?} {width}"
+                            );
+                            assert_eq!(only.blocks(), tiling.regions(), "{tiling:?}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(found > 2000, "{found}");
+        let rows = Tiling::new(&[4096, 4096], vec![group(&[0], Some(1)), group(&[1], Some(64))]).unwrap();
+        assert_eq!(rows.consecutive_blocks(), Some(64));
+    }
+
+    #[test]
     fn zero_lengths_and_rank_zero() {
         let whole = |axes: &[usize]| AxisGroup { axes: axes.to_vec(), block: None };
         let ones = |axes: &[usize]| AxisGroup { axes: axes.to_vec(), block: Some(1) };

@@ -451,18 +451,27 @@ dispatch! {
         let mut nan = false;
         for (j, from, to) in runs(len, width, phase) {
             let Some(entry) = Entry::of(params, j) else { break };
-            let values = x[from..to].iter().zip(&uniforms[from..to]);
-            for ((&x, &uniform), code) in values.zip(&mut codes[from..to]) {
-                let v = S::scale(x, entry.scale, entry.offset, steps) + entry.zero_before;
-                nan |= v.is_nan();
-                let v = if v > entry.low { v } else { entry.low };
-                let v = if v < entry.high { v } else { entry.high };
-                let (near, integer) = nearest_even(v);
-                let over = near > v;
-                // Both exact: the nearest integer is at most half away.
-                let share = if over { v - near + T::one() } else { v - near };
-                let q = integer - i32::from(over) + i32::from(uniform < share);
-                *code = C::from_u16(q.wrapping_add(entry.zero_after) as u16 & mask);
+            let values = x[from..to].chunks(LONG).zip(uniforms[from..to].chunks(LONG));
+            for ((x, uniforms), codes) in values.zip(codes[from..to].chunks_mut(LONG)) {
+                // Integers first and codes after them: a loop over both would be cut into narrow vectors.
+                let mut integers = [0; LONG];
+                let mut step_nan = false;
+                for ((&x, &uniform), q) in x.iter().zip(uniforms).zip(&mut integers) {
+                    let v = S::scale(x, entry.scale, entry.offset, steps) + entry.zero_before;
+                    step_nan |= v.is_nan();
+                    let v = if v > entry.low { v } else { entry.low };
+                    let v = if v < entry.high { v } else { entry.high };
+                    let (near, integer) = nearest_even(v);
+                    // Exact, as is the sum: the nearest integer is at most half away.
+                    let share = v - near;
+                    let over = share < T::zero();
+                    let share = if over { share + T::one() } else { share };
+                    *q = integer - i32::from(over) + i32::from(uniform < share);
+                }
+                nan |= step_nan;
+                for (code, q) in codes.iter_mut().zip(integers) {
+                    *code = C::from_u16(q.wrapping_add(entry.zero_after) as u16 & mask);
+                }
             }
         }
         nan

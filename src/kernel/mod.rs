@@ -22,8 +22,6 @@ pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;

@@ -123,50 +123,24 @@ macro_rules! by_width {
 /// byte are zero. Bits of a code beyond its width are dropped.
 pub(crate) fn pack<C: Code>(codes: &[C], bits: u32, out: &mut [u8]) {
     debug_assert!(packed_len(codes.len(), bits).is_some_and(|len| len <= out.len()));
-    #[cfg(target_arch = "x86_64")]
     if bits == 4
-        && let Some(bytes) = C::bytes(codes)
+        && let Some(codes) = C::bytes(codes)
     {
-        let done = nibbles::pack(bytes, out);
-        return pack_groups::<C, 4>(&codes[done..], &mut out[done / 2..]);
+        return pack_nibbles(codes, out);
     }
     by_width!(bits, pack_groups, C, (codes, out));
 }
 
-/// Codes of four bits, in vectors of 256 bits.
-#[cfg(target_arch = "x86_64")]
-mod nibbles {
-    use crate::simd::Level;
-    use core::arch::x86_64::*;
-
-    /// Packs whole vectors of codes and returns how many codes these are.
-    pub(super) fn pack(codes: &[u8], out: &mut [u8]) -> usize {
-        if crate::kernel::level() < Level::Avx2 {
-            return 0;
+dispatch! {
+    fn pack_nibbles[](codes: &[u8], out: &mut [u8]) {
+        let (pairs, rest) = codes.as_chunks::<2>();
+        for (pair, out) in pairs.iter().zip(&mut *out) {
+            let pair = u16::from_le_bytes(*pair) & 0x0F0F;
+            *out = (pair | pair >> 4) as u8;
         }
-        // SAFETY: the level says that the machine has AVX2.
-        unsafe { pack_vectors(codes, out) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn pack_vectors(codes: &[u8], out: &mut [u8]) -> usize {
-        let (vectors, _) = codes.as_chunks::<64>();
-        let (out, _) = out.as_chunks_mut::<32>();
-        let (mask, weights) = (_mm256_set1_epi8(15), _mm256_set1_epi16(0x1001));
-        for (codes, out) in vectors.iter().zip(&mut *out) {
-            // SAFETY: 64 codes, and 32 places.
-            unsafe {
-                // Each pair of codes as the first and sixteen times the second.
-                let half = |at: usize| {
-                    let codes = _mm256_and_si256(_mm256_loadu_si256(codes.as_ptr().add(at).cast()), mask);
-                    _mm256_maddubs_epi16(codes, weights)
-                };
-                let bytes = _mm256_packus_epi16(half(0), half(32));
-                let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes);
-                _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes);
-            }
+        if let (Some(last), Some(out)) = (rest.first(), out.get_mut(pairs.len())) {
+            *out = last & 0x0F;
         }
-        vectors.len().min(out.len()) * 64
     }
 }
 

@@ -133,22 +133,6 @@ fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     None
 }
 
-/// The largest magnitude of each block of `width` elements, as many as `out` has places, and whether all elements are
-/// finite; where one is not, `out` holds anything.
-pub(crate) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(finite) = super::extremes::magnitudes(x, width, out) {
-        return finite;
-    }
-    let mut finite = true;
-    for (x, out) in x.chunks(width.max(1)).zip(out) {
-        let (low, high, ok) = run_range(x, f32::INFINITY, f32::NEG_INFINITY);
-        *out = greater(-low, high) + 0.0;
-        finite &= ok;
-    }
-    finite
-}
-
 dispatch! {
     /// [`min_max`] of elements in the type of the arithmetic.
     fn min_max_real[T: Real](x: &[T], width: usize, phase: usize, mins: &mut [T], maxs: &mut [T]) -> bool {

@@ -250,6 +250,66 @@ mod tests {
     }
 
     #[test]
+    fn one_pass_gives_the_bits_of_two() {
+        use crate::granularity::{Granularity, PerSubChannel};
+        use crate::tensor::{Dialect, QuantizedTensor, Rounding, TensorView};
+
+        let mut x = laplace(9, 1280);
+        // Blocks of zeros, of the smallest and the largest numbers, and of one value that outshines the rest.
+        x.row_mut(2).fill(0.0);
+        x.row_mut(3).mapv_inplace(|value| value * 1e-43);
+        x.row_mut(4).mapv_inplace(|value| (value * 1e37).clamp(-f32::MAX, f32::MAX));
+        x.row_mut(5).iter_mut().step_by(61).for_each(|value| *value *= 1e30);
+        x[[6, 100]] = -0.0;
+        let half = laplace(4, 320).mapv(half::f16::from_f32);
+        let mut taken = 0;
+        for method in METHODS {
+            for width in [16, 32, 64, 24, 256, 20] {
+                let granularity = PerSubChannel::runs(ndarray::Axis(0), width);
+                for (dialect, rounding) in [
+                    (Dialect::Onnx, Rounding::NearestEven),
+                    (Dialect::Torch, Rounding::NearestEven),
+                    (Dialect::Onnx, Rounding::Floor),
+                ] {
+                    let all = recipe(method, "minmax").granularity(granularity.clone());
+                    let all = all.dialect(dialect).rounding(rounding);
+                    let one = OneByOne(all.clone()).granularity(granularity.clone());
+                    let one = one.dialect(dialect).rounding(rounding);
+                    let name = format!("{method} {width} {dialect} {rounding}");
+                    let (fast, slow) = (all.quantize(&x), one.quantize(&x));
+                    match (fast, slow) {
+                        (Ok(fast), Ok(slow)) => assert_eq!(fast, slow, "{name}"),
+                        (fast, slow) => assert_eq!(fast.err().map(text), slow.err().map(text), "{name}"),
+                    }
+                    assert_eq!(all.quantize(&half).unwrap(), one.quantize(&half).unwrap(), "{name}");
+                    for bad in [f32::NAN, f32::INFINITY] {
+                        let mut x = x.clone();
+                        x[[7, 1279]] = bad;
+                        assert_eq!(text(all.quantize(&x).unwrap_err()), text(one.quantize(&x).unwrap_err()));
+                    }
+                    let view = TensorView::new(&half);
+                    let mut out = QuantizedTensor::empty(all.scheme().unwrap());
+                    let tiling = granularity.tiling(half.shape()).unwrap();
+                    out.refill(&all.scheme().unwrap(), tiling, view.element_type(), None);
+                    taken += usize::from(out.encode_min_max(&view, all.encoding()));
+                }
+            }
+        }
+        // Widths 16, 32 and 64 of all methods on levels of both signs whose scales are single numbers up to f32.
+        assert!(taken >= 3 * 3 * 9, "{taken}");
+        let transposed = x.t();
+        let all = recipe(METHODS[6], "minmax");
+        let one = OneByOne(all.clone()).granularity(PerSubChannel::runs(ndarray::Axis(0), 32));
+        assert_eq!(all.quantize(&transposed).unwrap(), one.quantize(&transposed).unwrap());
+        let none = all.quantize(&Array1::<f32>::zeros(0)).unwrap();
+        assert!(none.is_empty());
+
+        fn text(error: Error) -> String {
+            error.to_string()
+        }
+    }
+
+    #[test]
     fn least_squared_error_is_never_worse_than_the_ends() {
         let x = laplace(40, 32);
         let errors = |recipe: Recipe| -> Vec<f64> {

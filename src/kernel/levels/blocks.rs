@@ -1,11 +1,22 @@
 //! The largest magnitudes of short blocks.
 
 use super::super::dispatch;
+#[cfg(target_arch = "x86_64")]
+use super::short;
+
+/// Writes the largest magnitude of each block of `width` elements; the last may be shorter. Whether all elements are
+/// finite; where they are not, magnitudes are those of no number.
+pub(crate) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if super::has_avx2() && width > 0 && width.is_multiple_of(short::LANES) {
+        return short::magnitudes(x, width, out);
+    }
+    by_blocks(x, width, out)
+}
 
 dispatch! {
-    /// Writes the largest magnitude of each block of `width` elements; the last may be shorter. Whether all elements are
-    /// finite; where they are not, magnitudes are those of no number.
-    pub(crate) fn magnitudes[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    /// As [`magnitudes`].
+    pub(super) fn by_blocks[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
         match width {
             // Loops of known length are unrolled.
             16 => of_width::<16>(x, out),

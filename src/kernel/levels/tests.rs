@@ -1,6 +1,6 @@
 use super::super::forced::agreed;
 use super::*;
-use crate::element::Real;
+use crate::element::{Element, Real};
 
 fn maps(values: &[f32], boundary: Boundary) -> LevelMaps<f32> {
     let mut maps = LevelMaps::default();
@@ -152,4 +152,166 @@ fn stochastic_codes_are_the_neighbours() {
     let mut codes = [9u8; 8];
     encode_stochastic(&x, usize::MAX, 0, &params, false, &uniforms, &mut codes);
     assert_eq!(codes, [0, 1, 0, 1, 2, 1, 2, 2]);
+}
+
+/// Values at, around and far from all cuts.
+fn values_around(cuts: &[f32]) -> Vec<f32> {
+    let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-45, -1e-45];
+    cuts.iter().flat_map(|cut| [cut.next_down(), *cut, cut.next_up(), -*cut]).chain(special).collect()
+}
+
+#[test]
+fn short_tables_are_searched_with_the_result_of_comparing_all() {
+    for count in 1..=17_usize {
+        // Ascending, with neighbours that touch and some that are missing, and codes in no order.
+        let values: Vec<f32> =
+            (0..count).map(|i| (i as f32 - 5.3) * 0.37 + ((i * i) % 7) as f32 * 0.05).collect();
+        for missing in [0, 1, 3] {
+            let mut values = values.clone();
+            values.rotate_left(count / 3);
+            values.iter_mut().take(missing.min(count - 1)).for_each(|value| *value = f32::NAN);
+            for boundary in [Boundary::Midpoint(Ties::Low), Boundary::Midpoint(Ties::Away), Boundary::Ceil] {
+                let plain = maps(&values, boundary);
+                let mut prepared = plain.clone();
+                prepared.prepare(1 << 10);
+                let finite: Vec<f32> = plain.cuts.iter().copied().filter(|cut| cut.is_finite()).collect();
+                let around = values_around(&finite);
+                let x: Vec<f32> = around.iter().cycle().copied().take(331).collect();
+                for (width, phase) in
+                    [(usize::MAX, 0), (331, 0), (64, 0), (32, 5), (40, 8), (24, 7), (7, 3), (1, 0)]
+                {
+                    let entries = if width == usize::MAX { 1 } else { (phase + x.len()).div_ceil(width) };
+                    let scale: Vec<f32> = (0..entries).map(|j| 1.0 + (j % 5) as f32 * 0.3).collect();
+                    for (scale, multiply) in [(&scale[..], false), (&scale[..], true), (&[][..], false)] {
+                        let run = |maps: &LevelMaps<f32>| {
+                            let params = LevelParams { maps, shared: true, scale, multiply };
+                            agreed(|| {
+                                let mut codes = vec![0u8; x.len()];
+                                let nan = encode(&x, width, phase, &params, &mut codes);
+                                (codes, nan)
+                            })
+                        };
+                        assert_eq!(run(&prepared), run(&plain), "{count} {boundary:?} {width} {phase}");
+                    }
+                }
+                // Whether there is a NaN, wherever it is.
+                for at in 0..75 {
+                    let mut x = [1.0; 75];
+                    x[at] = f32::NAN;
+                    let params = LevelParams { maps: &prepared, shared: true, scale: &[], multiply: true };
+                    assert!(agreed(|| encode(&x, usize::MAX, 0, &params, &mut [0u8; 75])));
+                    x[at] = -0.0;
+                    assert!(!agreed(|| encode(&x, usize::MAX, 0, &params, &mut [0u8; 75])));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn short_tables_of_blocks_are_their_own() {
+    let mut maps = LevelMaps::default();
+    maps.reset(16);
+    for block in 0..4 {
+        let values: Vec<f32> = (0..16).map(|i| (i as f32 - 7.0) * (block + 1) as f32).collect();
+        maps.push(&values, Boundary::Midpoint(Ties::Low));
+    }
+    let x: Vec<f32> = (0..150).map(|i| (i as f32 * 0.9).sin() * 40.0).collect();
+    let run = |maps: &LevelMaps<f32>| {
+        let params = LevelParams { maps, shared: false, scale: &[], multiply: false };
+        agreed(|| {
+            let mut codes = [0u8; 150];
+            encode(&x, 40, 3, &params, &mut codes);
+            codes
+        })
+    };
+    let plain = run(&maps);
+    maps.prepare(1 << 10);
+    assert_eq!(run(&maps), plain);
+}
+
+#[test]
+fn packed_codes_decode_as_unpacked_ones() {
+    use crate::kernel::pack;
+    use half::{bf16, f16};
+
+    fn check<A: Element>(
+        shared: bool,
+        scaled: bool,
+        (first, len): (usize, usize),
+        (width, phase): (usize, usize),
+    ) {
+        let bytes: Vec<u8> = (0..400).map(|i| (i * 37 + i / 7) as u8).collect();
+        let blocks = (phase + len).div_ceil(width.max(1)).max(1);
+        let values: Vec<f32> = (0..16 * blocks).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+        let scale: Vec<f32> = (0..blocks).map(|j| 0.5 + j as f32).collect();
+        let scale = if scaled { &scale[..] } else { &[] };
+        let tables = LevelTables { values: &values, size: 16, shared, scale };
+        let mut fields = vec![0u8; len];
+        pack::unpack(&bytes, 4, first, &mut fields);
+        let mut expected = vec![A::default(); len];
+        decode(&fields, &tables, width, phase, &mut expected);
+        let mut found = vec![A::default(); len];
+        if decode_nibbles(&bytes, first, &tables, width, phase, &mut found) {
+            let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{first} {len} {width} {phase}");
+        } else {
+            assert!(found.iter().all(|x| x.to_f64() == 0.0));
+        }
+    }
+
+    for shared in [true, false] {
+        for scaled in [true, false] {
+            for place in [(0, 700), (1, 700), (2, 17), (33, 1), (31, 0), (100, 7), (101, 8)] {
+                for pattern in [(64, 0), (32, 31), (17, 4), (1, 0), (700, 3), (9, 8)] {
+                    check::<f32>(shared, scaled, place, pattern);
+                    check::<f64>(shared, scaled, place, pattern);
+                    check::<f16>(shared, scaled, place, pattern);
+                    check::<bf16>(shared, scaled, place, pattern);
+                }
+            }
+        }
+    }
+    // Bytes that end early leave the rest.
+    let tables = LevelTables { values: &[1.0f32; 16], size: 16, shared: true, scale: &[] };
+    let mut out = [9.0f32; 20];
+    if decode_nibbles(&[0x21; 5], 1, &tables, 20, 0, &mut out) {
+        assert_eq!(out, core::array::from_fn(|i| if i < 9 { 1.0 } else { 9.0 }));
+    }
+    // Other types and sizes have none.
+    let tables = LevelTables { values: &[1.0f64; 16], size: 16, shared: true, scale: &[] };
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f64; 4]));
+    let tables = LevelTables { values: &[1.0f32; 8], size: 8, shared: true, scale: &[] };
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f32; 4]));
+}
+
+#[test]
+fn tables_without_close_neighbours_take_one_comparison_with_the_same_result() {
+    for (count, bend) in [(40, 0.0), (100, 1.0), (256, 0.0), (256, 2.0), (256, 9.0)] {
+        let level = |i: usize| {
+            let u = i as f64 / (count - 1) as f64 * 2.0 - 1.0;
+            u + bend * u.powi(3)
+        };
+        let values: Vec<f32> = (0..count).map(|i| level(i) as f32).collect();
+        let mut plain = maps(&values, Boundary::Midpoint(Ties::High));
+        // A region with fewer levels repeats the last.
+        plain.reset(256);
+        plain.push(&values, Boundary::Midpoint(Ties::High));
+        let mut fine = plain.clone();
+        fine.prepare(1 << 16);
+        assert_eq!(fine.searches.cells.is_empty(), bend == 9.0, "{count} {bend}");
+        let x: Vec<f32> =
+            values_around(&plain.cuts).into_iter().chain((0..999).map(|i| level(i) as f32)).collect();
+        for scale in [&[][..], &[0.7]] {
+            let run = |maps: &LevelMaps<f32>| {
+                let params = LevelParams { maps, shared: true, scale, multiply: false };
+                agreed(|| {
+                    let mut codes = vec![0u8; x.len()];
+                    let nan = encode(&x, usize::MAX, 0, &params, &mut codes);
+                    (codes, nan)
+                })
+            };
+            assert_eq!(run(&fine), run(&plain), "{count} {bend}");
+        }
+    }
 }

@@ -80,29 +80,39 @@ impl<'a> BlockScales<'a> {
                 None => false,
             });
         }
-        magnitudes.iter_mut().for_each(|m| *m = self.by_formula(*m));
+        // A loop for each formula, so that it becomes vectors.
+        match self.formula {
+            Formula::Quotient { top } => magnitudes.iter_mut().for_each(|m| *m = quotient(*m, top)),
+            Formula::Exponent { carry, exponent } => {
+                magnitudes.iter_mut().for_each(|m| *m = power(*m, carry, exponent));
+            }
+            Formula::None => {}
+        }
         true
     }
 
-    #[inline(always)]
-    fn by_formula(&self, m: f32) -> f32 {
-        match self.formula {
-            Formula::Quotient { top } => (f64::from(m) / top) as f32,
-            Formula::Exponent { carry, exponent } => {
-                f32::from_bits((((m.to_bits() + carry) >> MANTISSA) - exponent) << MANTISSA)
-            }
-            Formula::None => m,
-        }
-    }
-
     fn one(&self, m: f32) -> Option<f32> {
-        if EVERYDAY.contains(&m) && !matches!(self.formula, Formula::None) {
-            return Some(self.by_formula(m));
+        match self.formula {
+            Formula::Quotient { top } if EVERYDAY.contains(&m) => return Some(quotient(m, top)),
+            Formula::Exponent { carry, exponent } if EVERYDAY.contains(&m) => {
+                return Some(power(m, carry, exponent));
+            }
+            _ => {}
         }
         let m = f64::from(m);
         let grid = self.scheme.grid(ClippingRange::new(-m, m).ok()?, 0).ok()?;
         Some(grid.scale as f32)
     }
+}
+
+#[inline(always)]
+fn quotient(m: f32, top: f64) -> f32 {
+    (f64::from(m) / top) as f32
+}
+
+#[inline(always)]
+fn power(m: f32, carry: u32, exponent: u32) -> f32 {
+    f32::from_bits(((m.to_bits().wrapping_add(carry) >> MANTISSA).wrapping_sub(exponent)) << MANTISSA)
 }
 
 #[cfg(test)]
