@@ -68,6 +68,27 @@ fn figures_are_printed_and_written() {
 }
 
 #[test]
+fn other_programs_stand_beside_ours() {
+    let Some(example) = example() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("others.jsonl");
+    let line = |ratio: f64, threads: u32| {
+        format!(
+            "{{\"task\":\"minmax_per_channel\",\"peer\":\"other {ratio}\",\"version\":\"1.2\",\"threads\":{threads},\
+             \"shape\":\"256x256\",\"ratio_to_roofline\":{ratio}}}\n"
+        )
+    };
+    let lines = [line(0.25, 1), line(0.5, 1), line(0.75, 2), "{\"task\":\"error\"}\n".to_owned()];
+    fs::write(&path, lines.concat()).unwrap();
+    let with = |more: &[&str]| run(&example, &[&SHORT[..], &["--threads", "1", "--peers"], more].concat());
+    let printed = String::from_utf8(with(&[path.to_str().unwrap()]).stdout).unwrap();
+    assert!(printed.contains("other 0.5 1.2") && !printed.contains("other 0.75"), "{printed}");
+    fs::write(&path, "not JSON").unwrap();
+    let arguments = [&SHORT[..], &["--peers", path.to_str().unwrap()]].concat();
+    assert!(fails(&example, &arguments).contains("line 1"));
+}
+
+#[test]
 fn a_level_is_forced_or_refused() {
     let Some(example) = example() else { return };
     for level in ["baseline", "avx2", "avx512"] {
@@ -99,7 +120,8 @@ fn wrong_arguments_are_one_line() {
 fn help_names_every_option() {
     let Some(example) = example() else { return };
     let help = String::from_utf8(run(&example, &["--help"]).stdout).unwrap();
-    for option in ["--operations", "--shape", "--threads", "--element", "--level", "--repetitions", "--json"]
+    for option in
+        ["--operations", "--shape", "--threads", "--element", "--level", "--repetitions", "--peers", "--json"]
     {
         assert!(help.contains(option), "{option} in {help}");
     }

@@ -5,6 +5,7 @@
 //! cargo run --release --example throughput -- --json throughput.json
 //! cargo run --release --example throughput -- --operations dequantize --shape 256 --threads 1 --level avx2
 //! cargo run --release --example throughput -- --element f16,bf16 --operations quantize
+//! cargo run --release --example throughput -- --threads 1 --peers other.jsonl
 //! ```
 //!
 //! | file | |
@@ -14,6 +15,7 @@
 //! | `measure.rs` | medians of paired repetitions |
 //! | `threads.rs` | pools of threads |
 //! | `table.rs` | tables and JSON |
+//! | `peers.rs` | other programs' figures beside ours |
 
 #[path = "../support/console.rs"]
 mod console;
@@ -22,6 +24,7 @@ mod interrupt;
 mod measure;
 mod operations;
 mod options;
+mod peers;
 #[path = "../support/progress.rs"]
 mod progress;
 mod rooflines;
@@ -73,6 +76,10 @@ fn run(options: &Options) -> Result<()> {
     options.check()?;
     simd::set_level(options.level).context("--level")?;
     interrupt::listen()?;
+    let mut peers = Vec::new();
+    for path in &options.peers {
+        peers.extend(peers::read(path)?);
+    }
     let mut rows = Vec::new();
     for &shape in &options.shapes {
         let mut memory = Memory::new(shape.elements());
@@ -84,6 +91,7 @@ fn run(options: &Options) -> Result<()> {
             }?);
         }
     }
+    print(&peers::text(&rows, &peers))?;
     let Some(path) = &options.json else { return Ok(()) };
     write::write_whole(path, &serde_json::to_vec_pretty(&table::json(&rows))?)?;
     print(&format!("figures: {}\n", path.display()))

@@ -81,6 +81,8 @@ impl<A: Element> Operation<A> {
             row("quantize_i8_per_column", Encode(32), |t| encode(t, signed(columns()))),
             row("dequantize_i8_per_tensor", Decode(32), |t| decode(t, signed(PerLayer))),
             row("dequantize_i8_per_row", Decode(32), |t| decode(t, signed(rows()))),
+            row("fake_quantize_per_tensor", ReadAndWrite, |t| fake(t, signed(PerLayer))),
+            row("fake_quantize_per_row", ReadAndWrite, |t| fake(t, signed(rows()))),
             row("min_max_per_tensor", Read, |t| range(t, signed(PerLayer))),
             row("min_max_per_row", Read, |t| range(t, signed(rows()))),
             row("min_max_per_column", Read, |t| range(t, signed(columns()))),
@@ -149,6 +151,13 @@ fn decode<A: Element>(tensors: &mut Tensors<A>, recipe: Recipe) -> Result<Run<'_
     let Tensors { values, restored } = tensors;
     let quantized = recipe.quantize(values)?;
     Ok(Box::new(move || quantized.dequantize_into(restored)))
+}
+
+/// Static quantization and back, in one pass.
+fn fake<A: Element>(tensors: &mut Tensors<A>, recipe: Recipe) -> Result<Run<'_>> {
+    let Tensors { values, restored } = tensors;
+    let frozen = recipe.freeze_from(values)?;
+    Ok(Box::new(move || frozen.fake_quantize_into(values, restored)))
 }
 
 /// The grids alone, which cost the extremes.

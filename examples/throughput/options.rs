@@ -40,6 +40,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) repetitions: u16,
 
+    /// Show the figures beside those of other programs: a file with an object {task, peer, threads, shape,
+    /// ratio_to_roofline} on each line; may be repeated
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) peers: Vec<PathBuf>,
+
     /// Write the figures as JSON: a list of {operation, shape, threads, level, input, seconds, ...}
     #[arg(long, value_name = "OUT.json")]
     pub(crate) json: Option<PathBuf>,

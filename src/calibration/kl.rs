@@ -144,8 +144,8 @@ impl Calibration for Kl {
         let levels = magnitude_levels(scheme, full);
         let magnitudes = match region.evidence() {
             Evidence::Values(values) => each_value!(values, values => {
-                let nonzero = values.iter().filter(|&&value| value != 0.0).count();
-                histogram_of(values, full.magnitude(), self.bins.min(nonzero))
+                let nonzero = values.iter().filter(|&&value| value != 0.0).take(self.bins).count();
+                histogram_of(values, full.magnitude(), nonzero)
             })?,
             Evidence::Histogram(histogram) => {
                 let magnitudes =

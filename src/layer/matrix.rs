@@ -19,30 +19,6 @@ const LEAF: usize = 32;
 /// Rows that are divided side by side.
 const LANES: usize = 8;
 
-/// `c += sign · a · b`, on several threads where the work is large.
-fn add_product<T>(sign: T, a: ArrayView2<'_, T>, b: ArrayView2<'_, T>, mut c: ArrayViewMut2<'_, T>)
-where
-    T: LinalgScalar + Send + Sync,
-{
-    if c.is_empty() || a.ncols() == 0 {
-        return;
-    }
-    let work = c.len().saturating_mul(a.ncols()) / 64;
-    let mut strips: Vec<_> = c.axis_chunks_iter_mut(Axis(0), STRIP).collect();
-    parallel::map_chunks(
-        &mut strips,
-        1,
-        work,
-        || (),
-        |(), index, strip| {
-            for c in strip {
-                let rows = index * STRIP..index * STRIP + c.nrows();
-                general_mat_mul(sign, &a.slice(s![rows, ..]), &b, T::one(), c);
-            }
-        },
-    );
-}
-
 /// The lower triangle of `c -= a · aᵀ`; some of the upper one changes too.
 fn subtract_square(a: ArrayView2<'_, f64>, mut c: ArrayViewMut2<'_, f64>) {
     let work = c.len().saturating_mul(a.ncols()) / 128;

@@ -161,11 +161,6 @@ impl Rounding {
         let levels = below.iter().zip(above).zip(&self.variables);
         levels.map(|((&below, &above), &v)| if v >= 0.0 { above } else { below })
     }
-
-    /// Multiplies the scale of the gradients, for errors in other units.
-    pub(super) fn rescale(&mut self, factor: f64) {
-        self.scales.iter_mut().for_each(|scale| *scale = (f64::from(*scale) * factor) as f32);
-    }
 }
 
 /// The levels around a weight with their codes, and the value of its nearest code.
