@@ -78,6 +78,7 @@ pub(crate) fn philox_keys(mut key: [u32; 2]) -> [[u64; 2]; 10] {
 /// Written so that it becomes vectors: each word lies in the lower half of a lane, and what is above it makes no
 /// difference, as a product is that of the lower halves.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "a loop over lanes is what becomes a vector")]
 pub(crate) fn philox4x32_lanes<const N: usize>(first: u64, keys: &[[u64; 2]; 10]) -> [[u64; 2]; N] {
     const LOW: u64 = 0xFFFF_FFFF;
     let mut words = [[0; N]; 4];

@@ -39,12 +39,10 @@ mod write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use clap::error::ErrorKind;
 use half::{bf16, f16};
 use lowbit::{Element, simd};
 
-use console::{causes, one_line, print};
+use console::print;
 use operations::{Operation, Tensors};
 use options::{ElementType, Options, Shape};
 use progress::Progress;
@@ -53,23 +51,7 @@ use table::Row;
 use threads::Threads;
 
 fn main() -> ExitCode {
-    let result = match Options::try_parse() {
-        Ok(options) => run(&options),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.to_string()),
-            _ => {
-                eprintln!("{}", one_line(&error.to_string()));
-                return ExitCode::from(2);
-            }
-        },
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", causes(&error));
-            ExitCode::FAILURE
-        }
-    }
+    console::main_with(run)
 }
 
 fn run(options: &Options) -> Result<()> {

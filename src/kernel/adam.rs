@@ -90,8 +90,7 @@ fn exp2(x: f32) -> f32 {
     let f = x - (shifted - SHIFT);
     // The series of e^(f·ln 2) for |f| ≤ 1/2.
     let mut p = 1.540_353e-4f32;
-    for coefficient in
-        [1.333_355_8e-3, 9.618_13e-3, 5.550_411e-2, 2.402_265_1e-1, core::f32::consts::LN_2, 1.0]
+    for coefficient in [1.333_355_8e-3, 9.618_13e-3, 5.550_411e-2, 2.402_265e-1, core::f32::consts::LN_2, 1.0]
     {
         p = p * f + coefficient;
     }

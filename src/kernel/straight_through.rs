@@ -86,18 +86,15 @@ dispatch! {
     /// size quantization*, equation 3).
     pub(crate) fn gradient_by_scale[](free: &[f32], gradient: &[f32], grids: Grids<'_>, codes: &[f32]) -> f32 {
         let mut lanes = [0.0f32; LANES];
-        let one = |(((&u, &gradient), &code), ((&scale, &ratio), &zero)): (((&f32, &f32), &f32), ((&f32, &f32), &f32))| {
-            let x = u * ratio;
-            let moved = if is_inside(x + zero, code) { x } else { 0.0 };
-            gradient * scale * (code - zero - moved)
-        };
         let parameters = grids.scale.chunks(LANES).zip(grids.ratio.chunks(LANES)).zip(grids.zero.chunks(LANES));
         let state = free.chunks(LANES).zip(gradient.chunks(LANES)).zip(codes.chunks(LANES));
         for (((free, gradient), codes), ((scale, ratio), zero)) in state.zip(parameters) {
             let parameters = scale.iter().zip(ratio).zip(zero);
             let state = free.iter().zip(gradient).zip(codes);
-            for (lane, item) in lanes.iter_mut().zip(state.zip(parameters)) {
-                *lane += one(item);
+            for (lane, (((u, gradient), code), ((scale, ratio), zero))) in lanes.iter_mut().zip(state.zip(parameters)) {
+                let x = u * ratio;
+                let moved = if is_inside(x + zero, *code) { x } else { 0.0 };
+                *lane += gradient * scale * (code - zero - moved);
             }
         }
         lanes.iter().sum()

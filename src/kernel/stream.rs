@@ -14,7 +14,7 @@ pub(super) fn past_caches<T: Copy>(from: &[T], to: &mut [T]) {
     let (from, to) = (&from[..len], &mut to[..len]);
     let head = to.as_ptr().align_offset(LINE).min(len);
     let per_line = LINE / size_of::<T>().max(1);
-    let lines = if per_line == 0 { 0 } else { (len - head) / per_line };
+    let lines = (len - head).checked_div(per_line).unwrap_or(0);
     let rest = head + lines * per_line;
     to[..head].copy_from_slice(&from[..head]);
     let (start, place) = (from[head..].as_ptr().cast::<__m256i>(), to[head..].as_mut_ptr().cast::<__m256i>());

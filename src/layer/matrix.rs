@@ -192,7 +192,7 @@ where
             for j in 0..i {
                 block[[i, j]] = T::zero();
             }
-            block[[i, i]] = block[[i, i]] * half;
+            block[[i, i]] *= half;
         }
         let mut product = Array2::zeros((rows, to - from));
         let (left, here) = (errors.slice(s![.., ..from]), errors.slice(s![.., from..to]));

@@ -242,10 +242,10 @@ impl TryFrom<Parts> for Statistics {
             );
         }
         let (mut statistics, mut values) = (Self::new(inputs)?, gram.into_iter());
-        for i in 0..inputs {
+        for (i, total) in sum.iter().enumerate() {
             for j in i..inputs {
                 let value = values.next().unwrap_or_default();
-                let valid = value.is_finite() && sum[i].is_finite() && (i != j || value >= 0.0);
+                let valid = value.is_finite() && total.is_finite() && (i != j || value >= 0.0);
                 if !valid {
                     return Err(DataError::NotANumber { index: vec![i, j] }.into());
                 }

@@ -37,6 +37,7 @@ pub(crate) fn make_w(outputs: usize, inputs: usize, seed: u64) -> Array2<f64> {
 }
 
 /// A layer of the reference at one width.
+#[allow(dead_code, reason = "shared by tests of which each looks at a part")]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Samples, inputs and seed of X; outputs and seed of W.

@@ -41,7 +41,7 @@ impl<'a> BlockScales<'a> {
             ScaleStorage::Float(storage) => storage != FloatType::F64,
             storage => storage == ScaleStorage::Minifloat(Minifloat::E8M0),
         };
-        if !exact || !(table.bottom() < 0.0 && table.top() > 0.0) {
+        if !(exact && table.bottom() < 0.0 && table.top() > 0.0) {
             return None;
         }
         let usual = USUAL.contains(&table.magnitude());
