@@ -1,4 +1,5 @@
 //! Fake quantization: the bits of quantization followed by dequantization, for every representation.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use half::{bf16, f16};
 use lowbit::prelude::*;
