@@ -354,8 +354,6 @@ fn columns<const SCALING: u8>(
         let place = at.min(len - 8);
         let words = _mm256_packs_epi32(eight(place), _mm256_setzero_si256());
         let bytes = in_order(_mm256_packus_epi16(words, words));
-        // The halves of the eight lie in the first and in the third word.
-        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
         // SAFETY: there are eight codes from `place` on.
         unsafe { _mm_storel_epi64(to.add(place).cast(), _mm256_castsi256_si128(bytes)) };
         at += 8;
