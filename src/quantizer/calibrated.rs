@@ -283,8 +283,9 @@ mod tests {
                     }
                     assert_eq!(all.quantize(&half).unwrap(), one.quantize(&half).unwrap(), "{name}");
                     for bad in [f32::NAN, f32::INFINITY] {
-                        let mut x = x.clone();
-                        x[[7, 1279]] = bad;
+                        // Among values that every storage of scales holds, so that this is the only error.
+                        let mut x = laplace(2, 1280);
+                        x[[1, 1279]] = bad;
                         assert_eq!(text(all.quantize(&x).unwrap_err()), text(one.quantize(&x).unwrap_err()));
                     }
                     let view = TensorView::new(&half);
