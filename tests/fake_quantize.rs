@@ -25,10 +25,10 @@ const RECIPES: [&str; 22] = [
     "float(e4m3fn); granularity=channel(axis=0)",
     "log(bits=4); rounding=stochastic=3",
     "kmeans(bits=3)",
-    "ecsq(bits=4)",
+    "ecsq(bits=4, entropy=1.5)",
     "binary-code(bits=2); granularity=channel(axis=0)",
-    "piecewise(bits=4)",
-    "product(bits=4, dim=2)",
+    "piecewise-linear(bits=4)",
+    "product-quantization(bits=4, dimension=2)",
     "ternary",
 ];
 

@@ -77,9 +77,7 @@ fn run(options: &Options) -> Result<()> {
     options.check()?;
     interrupt::listen()?;
     let (info, network) = match &options.file {
-        Some(path) => {
-            mmap::map(path).and_then(|bytes| read(&bytes)).with_context(|| path.display().to_string())?
-        }
+        Some(path) => read(&mmap::map(path)?).with_context(|| path.display().to_string())?,
         None => read(sample::embedded())?,
     };
     let start = Instant::now();
