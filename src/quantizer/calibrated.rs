@@ -271,9 +271,9 @@ mod tests {
                     (Dialect::Torch, Rounding::NearestEven),
                     (Dialect::Onnx, Rounding::Floor),
                 ] {
-                    let all = recipe(method, "minmax").granularity(granularity.clone());
+                    let all = recipe(method, "minmax").granularity(granularity);
                     let all = all.dialect(dialect).rounding(rounding);
-                    let one = OneByOne(all.clone()).granularity(granularity.clone());
+                    let one = OneByOne(all.clone()).granularity(granularity);
                     let one = one.dialect(dialect).rounding(rounding);
                     let name = format!("{method} {width} {dialect} {rounding}");
                     let (fast, slow) = (all.quantize(&x), one.quantize(&x));
