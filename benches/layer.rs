@@ -1,5 +1,4 @@
-//! Codes fitted to a layer's data: GPTQ of a 4096 × 4096 layer and the statistics that it needs, AdaRound of a smaller
-//! one.
+//! Codes fitted to a layer's data: GPTQ of a 4096 × 4096 layer, and the statistics that it needs.
 //!
 //! Each figure is the median of a few repetitions, on one thread and on two. Products of f32 matrices by the crate `gemm`
 //! in the same run say what the machine can do: statistics of 2048 × 4096 inputs are counted as `2mn²` operations against
@@ -10,7 +9,7 @@
 use std::time::Instant;
 
 use gemm::{Parallelism, gemm};
-use lowbit::layer::{AdaRound, Gptq, LayerMethod, Order, Problem, Samples, Statistics};
+use lowbit::layer::{Gptq, LayerMethod, Order, Problem, Statistics};
 use lowbit::prelude::*;
 use ndarray::Array2;
 
@@ -75,23 +74,6 @@ fn product_rate(threads: usize) -> f64 {
     2.0 * (n as f64).powi(3) / seconds
 }
 
-/// 1000 steps of AdaRound on a layer of 512 × 512, 32 samples each.
-fn ada_round(threads: usize) {
-    const SIDE: usize = 512;
-    let (inputs, weights) = (values(1024, SIDE, 5), values(SIDE, SIDE, 6));
-    let mut statistics = Statistics::new(SIDE).expect("memory for the statistics");
-    statistics.observe(&inputs).expect("finite inputs");
-    let samples = [Samples::new(&inputs).expect("finite inputs")];
-    let recipe = Uniform::symmetric(BitWidth::new(4).expect("a width")).granularity(PerChannel::new(Axis(0)));
-    let problem = Problem::dense(&weights, &statistics, &recipe).expect("a layer");
-    let problem = problem.samples(&samples).expect("samples of its inputs");
-    let method = AdaRound::new().steps(1000).expect("steps").batch(32).expect("samples");
-    let mut report = None;
-    let seconds = median(3, || report = Some(method.solve(&problem).expect("an affine layer").report));
-    println!("{threads} threads: {method} of {SIDE} x {SIDE} in {seconds:.2} s");
-    println!("  {}", report.expect("a report"));
-}
-
 fn main() {
     // `cargo test` runs benches without this argument.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -130,7 +112,6 @@ fn main() {
                 );
                 println!("  {}", report.expect("a report"));
             }
-            ada_round(threads);
         });
     }
 }

@@ -133,8 +133,6 @@ impl Rounding {
     }
 
     /// A step against the gradient of an error of the layer's outputs by the weights. Leaves `errors` as they are then.
-    ///
-    /// `share` is what the gradient is multiplied with: one over the number of outputs that the error is a mean of.
     pub(super) fn step(
         &mut self,
         adam: Adam,
