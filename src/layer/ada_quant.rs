@@ -89,12 +89,12 @@ pub struct AdaQuant {
 
 impl Default for AdaQuant {
     fn default() -> Self {
-        Self { steps: 3000, batch: 32, rate: 0.02, scale_rate: 0.001, scales: None, bias: true, seed: 0 }
+        Self { steps: 3000, batch: 32, rate: 0.005, scale_rate: 0.001, scales: None, bias: true, seed: 0 }
     }
 }
 
 impl AdaQuant {
-    /// 3000 steps of batches of 32, a learning rate of 0.02 steps of the grid for weights and of 0.001 (as a share) for
+    /// 3000 steps of batches of 32, a learning rate of 0.005 steps of the grid for weights and of 0.001 (as a share) for
     /// scales, which both fall to zero by a cosine; scales where possible, the bias, and seed 0.
     pub fn new() -> Self {
         Self::default()

@@ -64,8 +64,7 @@ fn adaquant_comes_close_to_the_reference() {
             with_bias.after / learned,
             on_grids.after / fixed,
         );
-        // Seen: 1.11 on the largest layer at 3 bits, elsewhere at most 1.05, and 1.11 on fixed scales.
-        assert!(share <= 1.12 && with_bias.after <= 1.12 * learned && on_grids.after <= 1.12 * fixed);
+        assert!(share <= 1.05 && with_bias.after <= 1.05 * learned && on_grids.after <= 1.05 * fixed);
         assert!(on_grids.after >= 0.995 * case.best_known);
     }
 }
