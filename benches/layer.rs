@@ -6,8 +6,11 @@
 //! problem need not; both are shown.
 #![allow(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
+mod common;
+
 use std::time::Instant;
 
+use common::{correlated, values};
 use gemm::{Parallelism, gemm};
 use lowbit::layer::{Gptq, LayerMethod, Order, Problem, Statistics};
 use lowbit::prelude::*;
@@ -27,15 +30,6 @@ fn median(count: usize, mut work: impl FnMut()) -> f64 {
         .collect();
     times.sort_by(f64::total_cmp);
     times.get(count / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn values(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
-    let mut state = seed;
-    let mut uniform = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    Array2::from_shape_simple_fn((rows, columns), || (0..4).map(|_| uniform()).sum())
 }
 
 /// Operations of an f32 matrix product per second.
@@ -79,12 +73,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let mut inputs = values(SAMPLES, SIDE, 3);
-    for mut row in inputs.rows_mut() {
-        for j in 1..SIDE {
-            row[j] = 0.8 * row[j - 1] + 0.6 * row[j];
-        }
-    }
+    let inputs = correlated(SAMPLES, SIDE, 3);
     let weights = values(SIDE, SIDE, 4);
     let bits = BitWidth::new(4).expect("a width");
     let groups = PerSubChannel::new(Axis(0), 128).expect("a length");

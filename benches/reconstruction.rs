@@ -2,35 +2,23 @@
 //! two. Each figure is the fastest of a few repetitions.
 #![allow(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
+mod common;
+
 use std::time::Instant;
 
+use common::{correlated, values};
 use lowbit::layer::{Activation, AdaRound, LayerMethod, Problem, Samples, Statistics};
 use lowbit::prelude::*;
-use ndarray::Array2;
 
 const SIDE: usize = 512;
 const SAMPLES: usize = 1024;
-
-fn values(rows: usize, columns: usize, seed: u64) -> Array2<f32> {
-    let mut state = seed;
-    let mut uniform = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    Array2::from_shape_simple_fn((rows, columns), || (0..4).map(|_| uniform()).sum())
-}
 
 fn main() {
     // `cargo test` runs benches without this argument.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let mut inputs = values(SAMPLES, SIDE, 3);
-    for mut row in inputs.rows_mut() {
-        for j in 1..SIDE {
-            row[j] = 0.8 * row[j - 1] + 0.6 * row[j];
-        }
-    }
+    let inputs = correlated(SAMPLES, SIDE, 3);
     let weights = values(SIDE, SIDE, 4);
     let recipe = Uniform::symmetric(BitWidth::new(4).expect("a width")).granularity(PerChannel::new(Axis(0)));
     let mut statistics = Statistics::new(SIDE).expect("memory for the statistics");
