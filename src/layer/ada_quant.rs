@@ -430,8 +430,9 @@ impl<'p, 'a> AdaQuantRun<'p, 'a> {
             let mut scratch = Vec::new();
             let weights = problem.rows::<f64>(all.clone(), &mut scratch);
             let rows = all.zip(weights.chunks(inputs.max(1)));
-            let rows: Vec<Row> =
-                rows.map(|(row, weights)| Row::new(problem, row, weights, source.mean_square)).collect();
+            let rows: Vec<Row> = rows
+                .map(|(row, weights)| Row::new(problem, row, weights, source.inputs.mean_square))
+                .collect();
             made.push(Bundle {
                 group,
                 errors: Array2::zeros((rows.len(), inputs)),
@@ -551,7 +552,7 @@ impl<'p, 'a> AdaQuantRun<'p, 'a> {
             let rows = self.bundles.iter().flat_map(|bundle| &bundle.rows);
             return Ok(Some(rows.map(|row| f64::from(row.best.correction)).collect()));
         }
-        let tensor = super::objective::assemble(self.problem, codes, grids)?;
+        let tensor = self.problem.on_their_grids().with_fields(codes, grids)?;
         let mut all = Array1::zeros(self.problem.outputs());
         for bundle in &self.bundles {
             let first = bundle.group * self.problem.outputs_per_group();
@@ -610,7 +611,7 @@ impl Run for AdaQuantRun<'_, '_> {
         }
         let grids = self.grids()?;
         let correction = self.correction(&codes, grids.clone())?;
-        let dead = self.sources.iter().flat_map(|source| &source.live).filter(|&&live| !live).count();
+        let dead = self.sources.iter().flat_map(|source| &source.inputs.live).filter(|&&live| !live).count();
         let finished = self.done == self.method.steps;
         let stop = if finished { StopReason::StepLimit } else { StopReason::Interrupted };
         let course = Course { iterations: self.done, stop, dead_inputs: dead };

@@ -64,12 +64,12 @@ pub(super) const STEP: usize = 1 << 26;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdaRound {
-    steps: usize,
-    batch: usize,
-    rate: f64,
+    pub(super) steps: usize,
+    pub(super) batch: usize,
+    pub(super) rate: f64,
     regularizer: f64,
     warm_start: f64,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Default for AdaRound {
@@ -145,6 +145,15 @@ impl AdaRound {
         Self { seed, ..self }
     }
 
+    /// As text.
+    pub(super) fn settings(&self) -> String {
+        let Self { steps, batch, rate, regularizer, warm_start, seed } = self;
+        format!(
+            "steps={steps}, batch={batch}, learning-rate={rate}, regularizer={regularizer}, \
+             warm-start={warm_start}, seed={seed}"
+        )
+    }
+
     pub(super) const fn annealing(&self) -> Annealing {
         Annealing { steps: self.steps, warm_start: self.warm_start, weight: self.regularizer }
     }
@@ -162,12 +171,7 @@ pub(super) fn positive(what: &'static str, value: f64) -> Result<f64, ConfigErro
 
 impl fmt::Display for AdaRound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, batch, rate, regularizer, warm_start, seed } = self;
-        write!(
-            f,
-            "adaround(steps={steps}, batch={batch}, learning-rate={rate}, regularizer={regularizer}, \
-             warm-start={warm_start}, seed={seed})"
-        )
+        write!(f, "adaround({})", self.settings())
     }
 }
 
@@ -234,9 +238,9 @@ impl<'p, 'a> AdaRoundRun<'p, 'a> {
             let first = group * problem.outputs_per_group();
             let all = first + rows.start..first + rows.end;
             let rounding = if problem.arithmetic() == FloatType::F64 {
-                Rounding::new::<f64>(problem, all, &nearest, source)?
+                Rounding::new::<f64>(problem.on_their_grids(), all, &nearest, &source.inputs)?
             } else {
-                Rounding::new::<f32>(problem, all, &nearest, source)?
+                Rounding::new::<f32>(problem.on_their_grids(), all, &nearest, &source.inputs)?
             };
             let shape = (rows.len(), problem.inputs());
             let mut errors = Array2::zeros(shape);
@@ -296,7 +300,7 @@ impl Run for AdaRoundRun<'_, '_> {
     fn solution(&self) -> Result<Solution> {
         let codes = self.bundles.iter().flat_map(|bundle| bundle.rounding.codes()).collect();
         let finished = self.done == self.method.steps;
-        let dead = self.sources.iter().flat_map(|source| &source.live).filter(|&&live| !live).count();
+        let dead = self.sources.iter().flat_map(|source| &source.inputs.live).filter(|&&live| !live).count();
         let stop = if finished { StopReason::StepLimit } else { StopReason::Interrupted };
         let course = Course { iterations: self.done, stop, dead_inputs: dead };
         judge(self.problem, Proposal { codes, grids: None, correction: None }, &course)

@@ -28,6 +28,11 @@ use super::statistics::Statistics;
 /// Where the gradients of a group of outputs come from.
 pub(super) struct Source<'p> {
     data: Data<'p>,
+    pub(super) inputs: InputData,
+}
+
+/// What learned roundings have to know of the inputs.
+pub(super) struct InputData {
     /// The mean of the diagonal of `XᵀX / N`: the error of an output, on average, with one weight off by one.
     pub(super) mean_square: f64,
     /// Which inputs are not zero in all samples.
@@ -85,7 +90,8 @@ impl<'p> Source<'p> {
             },
         };
         let mean_square = diagonal.mean().unwrap_or_default() / count;
-        Self { data, mean_square, live: diagonal.iter().map(|&sum| sum > 0.0).collect() }
+        let live = diagonal.iter().map(|&sum| sum > 0.0).collect();
+        Self { data, inputs: InputData { mean_square, live } }
     }
 
     /// Whether gradients are those of all data.
@@ -180,6 +186,7 @@ impl<'p> Source<'p> {
 }
 
 /// Which samples are in a batch: all samples in a random order, then all in another, cut into batches.
+#[derive(Debug)]
 pub(super) struct Draw {
     random: Philox,
     order: Vec<usize>,

@@ -12,6 +12,9 @@
 //! | [`AdaRound`] | up or down for all weights at once, by gradient descent | 2bmn for each step with batches of b |
 //! | [`AdaQuant`] | weights, scales and bias learned through the rounding | as AdaRound |
 //!
+//! [`Brecq`] does for a [`Block`] of several layers what AdaRound does for one: a [`BlockProblem`] is their [`Weights`] and
+//! the block, which is a [`Chain`] of dense and convolutional layers or whatever a user says.
+//!
 //! # Overfitting
 //!
 //! Statistics of a few samples per input describe those samples better than the layer's inputs, and the better a method
@@ -27,6 +30,9 @@
 mod ada_quant;
 mod ada_round;
 mod baseline;
+mod block;
+mod brecq;
+mod chain;
 mod factor;
 mod gptq;
 mod gradient;
@@ -48,6 +54,8 @@ mod rows;
 mod rtn;
 mod samples;
 mod statistics;
+mod unfold;
+mod weights;
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -59,6 +67,9 @@ use crate::tensor::QuantizedTensor;
 
 pub use ada_quant::AdaQuant;
 pub use ada_round::AdaRound;
+pub use block::{Block, BlockProblem, BlockSolution};
+pub use brecq::{Brecq, BrecqRun};
+pub use chain::{Chain, Stage};
 pub use factor::Damping;
 pub use gptq::{Gptq, GroupGrids, Order};
 pub use lattice::Lattice;
@@ -69,6 +80,7 @@ pub use report::{Progress, Report, StopReason};
 pub use rtn::Nearest;
 pub use samples::{Activation, Samples};
 pub use statistics::Statistics;
+pub use weights::Weights;
 
 /// What a method made of a problem.
 #[derive(Debug, Clone, PartialEq)]

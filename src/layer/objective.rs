@@ -6,7 +6,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, s};
 
 use crate::error::{Result, ShapeError};
-use crate::tensor::{Grid, Grids, PackedCodes, QuantizedTensor, sign_extend};
+use crate::tensor::{Grid, Grids, QuantizedTensor};
 
 use super::Solution;
 use super::matrix::quadratic_forms;
@@ -186,7 +186,7 @@ pub(super) struct Course {
 pub(super) fn judge(problem: &Problem<'_>, proposal: Proposal, course: &Course) -> Result<Solution> {
     let Proposal { mut codes, grids, mut correction } = proposal;
     let (nearest, inputs) = (problem.nearest(), problem.inputs().max(1));
-    let proposed = assemble(problem, &codes, grids.clone())?;
+    let proposed = problem.on_their_grids().with_fields(&codes, grids.clone())?;
     let before = row_losses(problem, nearest, None)?;
     let mut after = row_losses(problem, &proposed, correction.as_ref().map(|all| all.view()))?;
     // Written so that NaN keeps the nearest codes.
@@ -206,7 +206,7 @@ pub(super) fn judge(problem: &Problem<'_>, proposal: Proposal, course: &Course) 
             }
         }
         let grids = grids.map(|grids| mixed(problem, &grids, &lost)).transpose()?;
-        tensor = assemble(problem, &codes, grids)?;
+        tensor = problem.on_their_grids().with_fields(&codes, grids)?;
     }
     let outputs = problem.outputs().max(1) as f64;
     let held_out = match problem.held_out_loss_with(&tensor, correction.as_ref())? {
@@ -242,16 +242,4 @@ fn mixed(problem: &Problem<'_>, grids: &Grids, lost: &[bool]) -> Result<Grids> {
     }
     all.finish()?;
     Ok(all)
-}
-
-/// The tensor of codes that are given as fields.
-pub(super) fn assemble(
-    problem: &Problem<'_>,
-    codes: &[u16],
-    grids: Option<Grids>,
-) -> Result<QuantizedTensor> {
-    let (scheme, sign) = (problem.scheme(), problem.nearest().codes().sign_bit());
-    let codes = codes.iter().map(|&field| sign_extend(field, sign));
-    let codes = PackedCodes::from_codes(scheme.bits(), scheme.codes(), codes)?;
-    problem.nearest().clone().with_codes(codes, grids)
 }

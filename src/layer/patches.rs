@@ -110,7 +110,7 @@ impl Patches {
     }
 
     /// The number of inputs of a group.
-    fn inputs(&self, channels: usize) -> Result<usize> {
+    pub(super) fn inputs(&self, channels: usize) -> Result<usize> {
         let settings = [
             ("the length of a kernel", self.kernel),
             ("stride", self.stride),
@@ -133,7 +133,7 @@ impl Patches {
     }
 
     /// The number of patches along an axis of length `len`.
-    fn places(&self, axis: usize, len: usize) -> Result<usize> {
+    pub(super) fn places(&self, axis: usize, len: usize) -> Result<usize> {
         let (kernel, dilation) = (self.kernel[axis], self.dilation[axis]);
         let too_large = || ShapeError::TooLarge { shape: vec![len, kernel, dilation, self.padding[axis]] };
         let reach =
@@ -141,6 +141,32 @@ impl Patches {
         let padded =
             self.padding[axis].checked_mul(2).and_then(|n| n.checked_add(len)).ok_or_else(too_large)?;
         Ok(padded.checked_sub(reach).map_or(0, |rest| rest / self.stride[axis] + 1))
+    }
+
+    pub(super) const fn kernel(&self) -> [usize; 2] {
+        self.kernel
+    }
+
+    pub(super) const fn strides(&self) -> [usize; 2] {
+        self.stride
+    }
+
+    pub(super) const fn group_count(&self) -> usize {
+        self.groups
+    }
+
+    /// Where element `element` of patch `place` is along an axis: not before the image.
+    pub(super) const fn source(&self, axis: usize, element: usize, place: usize) -> usize {
+        (place * self.stride[axis] + element * self.dilation[axis]).saturating_sub(self.padding[axis])
+    }
+
+    /// Of `places` patches along an axis of length `len`, those whose element `element` is not one of the zeros around.
+    pub(super) fn inside(&self, axis: usize, element: usize, len: usize, places: usize) -> Range<usize> {
+        let (stride, padding) = (self.stride[axis].max(1), self.padding[axis]);
+        let offset = element * self.dilation[axis];
+        let from = padding.saturating_sub(offset).div_ceil(stride);
+        let to = (len + padding).saturating_sub(offset).div_ceil(stride).min(places);
+        from.min(to)..to
     }
 
     fn of_image<A: Element>(

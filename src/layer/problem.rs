@@ -9,13 +9,14 @@ use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Error, Result, ShapeError};
 use crate::parallel;
 use crate::recipe::{Frozen, Recipe};
-use crate::tensor::{Encoding, QuantizedTensor, Rounding, Scheme, TensorView};
+use crate::tensor::{Encoding, QuantizedTensor, Scheme, TensorView};
 
 use super::baseline::{BUNDLE, Baseline};
 use super::matrix::quadratic_forms;
 use super::objective;
 use super::samples::Samples;
 use super::statistics::Statistics;
+use super::weights::Weights;
 
 /// A linear layer whose weights are to get codes: its weights, statistics of its inputs, and the recipe that says which
 /// grids there are.
@@ -54,16 +55,10 @@ use super::statistics::Statistics;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Problem<'a> {
-    weights: TensorView<'a>,
-    outputs: usize,
-    inputs: usize,
+    weights: Weights<'a>,
     data: Data<'a>,
     held_out: Option<Data<'a>>,
     samples: &'a [Samples],
-    recipe: Recipe,
-    /// Whether the grids are given, so that none may be fitted again.
-    given_grids: bool,
-    nearest: QuantizedTensor,
     /// Measured when a method first needs it.
     baseline: OnceLock<Baseline>,
 }
@@ -104,9 +99,7 @@ impl<'a> Problem<'a> {
         groups: &'a [Statistics],
         recipe: &Recipe,
     ) -> Result<Self> {
-        let weights = TensorView::new(weights);
-        let nearest = |weights: &TensorView<'_>| quantize(weights, recipe);
-        Self::new(weights, Data::Groups(groups), recipe, false, nearest)
+        Self::new(Weights::new(weights, recipe)?, Data::Groups(groups))
     }
 
     /// The rows of a table, of which one is the output for each sample: `uses` says how often each was, on some data.
@@ -122,9 +115,7 @@ impl<'a> Problem<'a> {
         uses: &'a [u64],
         recipe: &Recipe,
     ) -> Result<Self> {
-        let weights = TensorView::new(weights);
-        let nearest = |weights: &TensorView<'_>| quantize(weights, recipe);
-        Self::new(weights, Data::Uses(uses), recipe, false, nearest)
+        Self::new(Weights::new(weights, recipe)?, Data::Uses(uses))
     }
 
     /// As [`grouped`](Self::grouped), on grids that are given.
@@ -137,45 +128,12 @@ impl<'a> Problem<'a> {
         groups: &'a [Statistics],
         frozen: &Frozen,
     ) -> Result<Self> {
-        let weights = TensorView::new(weights);
-        let nearest = |weights: &TensorView<'_>| {
-            let mut nearest = QuantizedTensor::empty(frozen.scheme().clone());
-            frozen.quantize_view_into(weights, &mut nearest)?;
-            Ok(nearest)
-        };
-        Self::new(weights, Data::Groups(groups), frozen.recipe(), true, nearest)
+        Self::new(Weights::on_grids(weights, frozen)?, Data::Groups(groups))
     }
 
-    fn new(
-        weights: TensorView<'a>,
-        data: Data<'a>,
-        recipe: &Recipe,
-        given_grids: bool,
-        nearest: impl FnOnce(&TensorView<'_>) -> Result<QuantizedTensor>,
-    ) -> Result<Self> {
-        let outputs = *weights.shape().first().ok_or(ShapeError::Rank { found: 0, expected: 2 })?;
-        let rest = weights.shape().iter().skip(1);
-        let inputs = rest.fold(1usize, |product, &len| product.saturating_mul(len));
-        if !matches!(recipe.encoding().rounding, Rounding::NearestEven | Rounding::NearestAway) {
-            let setting = "a rounding other than to the nearest";
-            return Err(ConfigError::Conflict { setting, to: "codes fitted to a layer's data" }.into());
-        }
-        check_data(&data, weights.shape(), outputs, inputs)?;
-        check_finite(&weights)?;
-        let nearest = nearest(&weights)?;
-        let recipe = recipe.clone();
-        Ok(Self {
-            weights,
-            outputs,
-            inputs,
-            data,
-            held_out: None,
-            samples: &[],
-            recipe,
-            given_grids,
-            nearest,
-            baseline: OnceLock::new(),
-        })
+    fn new(weights: Weights<'a>, data: Data<'a>) -> Result<Self> {
+        check_data(&data, weights.values().shape(), weights.outputs(), weights.inputs())?;
+        Ok(Self { weights, data, held_out: None, samples: &[], baseline: OnceLock::new() })
     }
 
     /// The same problem with statistics of other samples, one for each group, on which the solution is judged but not
@@ -190,7 +148,7 @@ impl<'a> Problem<'a> {
             let setting = "statistics of inputs";
             return Err(ConfigError::Conflict { setting, to: "an embedding" }.into());
         }
-        check_data(&data, self.weights.shape(), self.outputs, self.inputs)?;
+        check_data(&data, self.weights().shape(), self.outputs(), self.inputs())?;
         self.held_out = Some(data);
         Ok(self)
     }
@@ -209,7 +167,7 @@ impl<'a> Problem<'a> {
             return Err(ShapeError::Length { found: groups.len(), expected: self.groups().len() }.into());
         }
         let outputs = self.outputs_per_group();
-        groups.iter().try_for_each(|samples| samples.check(self.inputs, outputs))?;
+        groups.iter().try_for_each(|samples| samples.check(self.inputs(), outputs))?;
         self.samples = groups;
         Ok(self)
     }
@@ -233,22 +191,22 @@ impl<'a> Problem<'a> {
             return self.loss(tensor);
         }
         let rows = objective::row_losses(self, tensor, correction)?;
-        Ok(mean(rows.iter().sum(), self.outputs as f64))
+        Ok(mean(rows.iter().sum(), self.outputs() as f64))
     }
 
     /// The weights.
     pub const fn weights(&self) -> &TensorView<'a> {
-        &self.weights
+        self.weights.values()
     }
 
     /// The number of outputs: the length of the first axis.
     pub const fn outputs(&self) -> usize {
-        self.outputs
+        self.weights.outputs()
     }
 
     /// The number of inputs of one output.
     pub const fn inputs(&self) -> usize {
-        self.inputs
+        self.weights.inputs()
     }
 
     /// The statistics of each group of outputs; none for an embedding.
@@ -261,34 +219,48 @@ impl<'a> Problem<'a> {
 
     /// The number of outputs that share statistics.
     pub fn outputs_per_group(&self) -> usize {
-        self.outputs.checked_div(self.groups().len()).unwrap_or(self.outputs)
+        self.outputs().checked_div(self.groups().len()).unwrap_or(self.outputs())
     }
 
     /// The recipe.
     pub const fn recipe(&self) -> &Recipe {
-        &self.recipe
+        self.weights.recipe()
     }
 
     /// The weights rounded to the nearest codes: the baseline.
     pub const fn nearest(&self) -> &QuantizedTensor {
-        &self.nearest
+        self.weights.nearest()
+    }
+
+    /// The weights with their grids.
+    pub(super) const fn on_their_grids(&self) -> &Weights<'a> {
+        &self.weights
     }
 
     pub(super) const fn has_given_grids(&self) -> bool {
-        self.given_grids
+        self.weights.has_given_grids()
     }
 
     pub(super) const fn scheme(&self) -> &Scheme {
-        self.nearest.scheme()
+        self.weights.scheme()
     }
 
     pub(super) const fn encoding(&self) -> &Encoding {
-        self.recipe.encoding()
+        self.weights.encoding()
     }
 
-    /// The type in which the codes of the weights are decided.
     pub(super) fn arithmetic(&self) -> FloatType {
-        self.scheme().arithmetic(self.weights.element_type())
+        self.weights.arithmetic()
+    }
+
+    /// `W − Ŵ` for some rows.
+    pub(super) fn errors<T: Real>(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<T>> {
+        self.weights.errors(rows, tensor)
+    }
+
+    /// The weights of some rows, one after the other.
+    pub(super) fn rows<'s, T: Real>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
+        self.weights.rows(rows, scratch)
     }
 
     /// The loss of `tensor` in place of the weights: the mean squared error of the outputs, over samples and outputs.
@@ -311,7 +283,7 @@ impl<'a> Problem<'a> {
     }
 
     fn loss_on(&self, data: &Data<'_>, tensor: &QuantizedTensor) -> Result<f64> {
-        let (found, expected) = (tensor.shape(), self.weights.shape());
+        let (found, expected) = (tensor.shape(), self.weights().shape());
         if found != expected {
             let (found, expected) = (found.to_vec(), expected.to_vec());
             return Err(ShapeError::Mismatch { found, expected }.into());
@@ -322,7 +294,7 @@ impl<'a> Problem<'a> {
                 let per_group = self.outputs_per_group();
                 for (group, statistics) in groups.iter().enumerate() {
                     let rows = group * per_group..(group + 1) * per_group;
-                    let work = rows.len().saturating_mul(self.inputs).saturating_mul(self.inputs) / 64;
+                    let work = rows.len().saturating_mul(self.inputs()).saturating_mul(self.inputs()) / 64;
                     let sums = parallel::map_indices(
                         rows.len().div_ceil(BUNDLE),
                         work,
@@ -336,14 +308,14 @@ impl<'a> Problem<'a> {
                     let squares = sums.into_iter().sum::<Result<f64>>()?;
                     sum += squares / statistics.count() as f64;
                 }
-                Ok(mean(sum, self.outputs as f64))
+                Ok(mean(sum, self.outputs() as f64))
             }
             Data::Uses(uses) => {
                 for (row, &uses) in uses.iter().enumerate() {
                     let errors = self.errors::<f64>(row..row + 1, tensor)?;
                     sum += uses as f64 * errors.iter().map(|error| error * error).sum::<f64>();
                 }
-                Ok(mean(sum, uses.iter().map(|&uses| uses as f64).sum::<f64>() * self.inputs as f64))
+                Ok(mean(sum, uses.iter().map(|&uses| uses as f64).sum::<f64>() * self.inputs() as f64))
             }
         }
     }
@@ -361,7 +333,7 @@ impl<'a> Problem<'a> {
         match (&self.held_out, objective::correction(self, correction)?) {
             (Some(Data::Groups(groups)), Some(correction)) => {
                 let rows = objective::statistics_losses(self, groups, tensor, Some(correction))?;
-                Ok(Some(mean(rows.iter().sum(), self.outputs as f64)))
+                Ok(Some(mean(rows.iter().sum(), self.outputs() as f64)))
             }
             _ => self.held_out_loss(tensor),
         }
@@ -375,45 +347,11 @@ impl<'a> Problem<'a> {
         let baseline = Baseline::new(self)?;
         Ok(self.baseline.get_or_init(|| baseline))
     }
-
-    /// `W − Ŵ` for some rows.
-    pub(super) fn errors<T: Real>(&self, rows: Range<usize>, tensor: &QuantizedTensor) -> Result<Array2<T>> {
-        let mut errors = Array2::zeros((rows.len(), self.inputs));
-        let Some(out) = errors.as_slice_mut() else { return Ok(errors) };
-        let wide = self.arithmetic() == FloatType::F64;
-        let (mut weights, mut values) = (Vec::new(), vec![0.0f64; self.inputs]);
-        let mut narrow = vec![0.0f32; self.inputs];
-        let weights = self.rows::<f64>(rows.clone(), &mut weights);
-        let rows = rows.zip(out.chunks_mut(self.inputs.max(1)).zip(weights.chunks(self.inputs.max(1))));
-        for (row, (out, weights)) in rows {
-            if wide {
-                tensor.dequantize_row_into(row, &mut values)?;
-            } else {
-                // What the decoder of an f32 tensor gives.
-                tensor.dequantize_row_into(row, &mut narrow)?;
-                values.iter_mut().zip(&narrow).for_each(|(value, &narrow)| *value = f64::from(narrow));
-            }
-            let errors = weights.iter().zip(&values).map(|(weight, value)| weight - value);
-            out.iter_mut().zip(errors).for_each(|(out, error)| *out = T::from_f64(error));
-        }
-        Ok(errors)
-    }
-
-    /// The weights of some rows, one after the other.
-    pub(super) fn rows<'s, T: Real>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
-        self.weights.chunk(rows.start * self.inputs..rows.end * self.inputs, scratch)
-    }
 }
 
 /// A sum over a number of terms as their mean; zero for none.
 fn mean(sum: f64, count: f64) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
-}
-
-fn quantize(weights: &TensorView<'_>, recipe: &Recipe) -> Result<QuantizedTensor> {
-    let mut nearest = QuantizedTensor::empty(recipe.scheme()?);
-    recipe.quantize_view_into(weights, &mut nearest)?;
-    Ok(nearest)
 }
 
 fn check_data(data: &Data<'_>, shape: &[usize], outputs: usize, inputs: usize) -> Result<(), Error> {
@@ -440,21 +378,4 @@ fn check_data(data: &Data<'_>, shape: &[usize], outputs: usize, inputs: usize) -
         Data::Uses(uses) if uses.iter().all(|&uses| uses == 0) => Err(DataError::NoData { region: 0 }.into()),
         Data::Uses(_) => Ok(()),
     }
-}
-
-/// The error for the first weight that is not finite.
-fn check_finite(weights: &TensorView<'_>) -> Result<(), DataError> {
-    let mut scratch = Vec::new();
-    let piece = weights.chunk_len();
-    for start in (0..weights.len()).step_by(piece) {
-        let x = weights.chunk::<f64>(start..(start + piece).min(weights.len()), &mut scratch);
-        if let Some(at) = crate::kernel::reduce::first_non_finite(x) {
-            let index = weights.index_of(start + at);
-            return Err(match x.get(at) {
-                Some(&value) if value.is_infinite() => DataError::Infinite { index, value },
-                _ => DataError::NotANumber { index },
-            });
-        }
-    }
-    Ok(())
 }

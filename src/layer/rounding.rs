@@ -20,10 +20,10 @@ use crate::kernel::adam::{
 };
 use crate::tensor::{Scheme, decider, sign_extend};
 
-use super::gradient::Source;
+use super::gradient::InputData;
 use super::places::row_segments;
-use super::problem::Problem;
 use super::row_levels::RowLevels;
+use super::weights::Weights;
 
 /// How the regularizer goes: nothing during a warm start, and an exponent that falls from 20 to 2 by a cosine afterwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +53,7 @@ impl Annealing {
 }
 
 /// The rounding of some rows while it is learned.
+#[derive(Debug)]
 pub(super) struct Rounding {
     inputs: usize,
     /// Codes of the levels below and above, as fields.
@@ -72,15 +73,15 @@ pub(super) struct Rounding {
 }
 
 impl Rounding {
-    /// The rows `rows` of the problem, of one group, on their way from their weights. `nearest` are the nearest codes of
+    /// The rows `rows` of a layer, of one group, on their way from their weights. `nearest` are the nearest codes of
     /// all rows as fields; weights that have no level on one side, or inputs that are always zero, keep theirs.
     pub(super) fn new<T: Real>(
-        problem: &Problem<'_>,
+        layer: &Weights<'_>,
         rows: Range<usize>,
         nearest: &[u16],
-        source: &Source<'_>,
+        data: &InputData,
     ) -> Result<Self> {
-        let inputs = problem.inputs();
+        let inputs = layer.inputs();
         let len = rows.len() * inputs;
         let mut made = Self {
             inputs,
@@ -94,14 +95,14 @@ impl Rounding {
             scales: Vec::with_capacity(rows.len()),
         };
         let mut scratch = Vec::new();
-        let weights = problem.rows::<f64>(rows.clone(), &mut scratch);
+        let weights = layer.rows::<f64>(rows.clone(), &mut scratch);
         let nearest = nearest.get(rows.start * inputs..rows.end * inputs).unwrap_or_default();
         let lines = weights.chunks(inputs.max(1)).zip(nearest.chunks(inputs.max(1)));
         for (row, (weights, nearest)) in rows.zip(lines) {
-            let neighbours = neighbours::<T>(problem, row, weights, nearest)?;
+            let neighbours = neighbours::<T>(layer, row, weights, nearest)?;
             let (mut squares, mut free) = (0.0, 0usize);
             for ((&weight, &nearest), (neighbours, &live)) in
-                weights.iter().zip(nearest).zip(neighbours.iter().zip(&source.live))
+                weights.iter().zip(nearest).zip(neighbours.iter().zip(&data.live))
             {
                 let Neighbours { below, above, own } = *neighbours;
                 let gap = above.1 - below.1;
@@ -113,7 +114,7 @@ impl Rounding {
                     made.push([nearest; 2], own - weight, 0.0, 0.5);
                 }
             }
-            let unit = source.mean_square * squares / free.max(1) as f64;
+            let unit = data.mean_square * squares / free.max(1) as f64;
             made.scales.push(if unit > 0.0 { (1.0 / unit) as f32 } else { 0.0 });
         }
         rectified_sigmoids(&made.variables, &mut made.shares);
@@ -125,6 +126,19 @@ impl Rounding {
         self.low.push(low as f32);
         self.gap.push(gap as f32);
         self.variables.push(variable_of(share));
+    }
+
+    /// Of each row the squared distances to the nearer level, in steps, summed: before the first update those of the nearest
+    /// codes.
+    pub(super) fn squared_steps(&self) -> impl Iterator<Item = f64> + '_ {
+        let of_row =
+            |shares: &[f32]| shares.iter().map(|&share| f64::from(share.min(1.0 - share)).powi(2)).sum();
+        self.shares.chunks(self.inputs.max(1)).map(of_row)
+    }
+
+    /// Takes `units` for what one weight of each row costs that is off by a whole step.
+    pub(super) fn set_units(&mut self, units: impl Iterator<Item = f64>) {
+        self.scales.iter_mut().zip(units).for_each(|(scale, unit)| *scale = (1.0 / unit) as f32);
     }
 
     /// `Ŵ − W` with the weights as they are on their way.
@@ -171,15 +185,15 @@ struct Neighbours {
 
 /// The levels around each weight of a row. Both are the nearest one where there is none on one side.
 fn neighbours<T: Real>(
-    problem: &Problem<'_>,
+    layer: &Weights<'_>,
     row: usize,
     weights: &[f64],
     nearest: &[u16],
 ) -> Result<Vec<Neighbours>> {
-    let scheme = problem.scheme();
-    let segments = row_segments(problem.nearest().tiling(), problem.inputs(), row);
-    let given = (scheme, problem.nearest().grids());
-    let decider = decider::<T>(given, problem.encoding(), core::slice::from_ref(&segments))?;
+    let scheme = layer.scheme();
+    let segments = row_segments(layer.nearest().tiling(), layer.inputs(), row);
+    let given = (scheme, layer.nearest().grids());
+    let decider = decider::<T>(given, layer.encoding(), core::slice::from_ref(&segments))?;
     let value_of = |codes: &[u16]| {
         let mut values = vec![T::zero(); codes.len()];
         decider.values(0, codes, &mut values);
@@ -188,7 +202,7 @@ fn neighbours<T: Real>(
     let own = value_of(nearest);
     if let Scheme::Affine(affine) = scheme {
         // Codes next to each other are levels next to each other; there can be 2^16 of them.
-        let (sign, range) = (problem.nearest().codes().sign_bit(), affine.codes());
+        let (sign, range) = (layer.nearest().codes().sign_bit(), affine.codes());
         let mask = ((1u32 << affine.bits().get()) - 1) as u16;
         let moved = |by: i32| {
             let to =
@@ -208,7 +222,7 @@ fn neighbours<T: Real>(
             })
             .collect());
     }
-    let levels = RowLevels::new::<T>(given, problem.encoding(), &segments)?;
+    let levels = RowLevels::new::<T>(given, layer.encoding(), &segments)?;
     let lines = weights.iter().zip(nearest).zip(own).enumerate();
     Ok(lines
         .map(|(index, ((&weight, &nearest), own))| {

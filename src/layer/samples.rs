@@ -183,7 +183,7 @@ impl Samples {
 }
 
 /// The elements of `view` as f32, all of them finite.
-fn numbers(view: &TensorView<'_>) -> Result<Vec<f32>> {
+pub(super) fn numbers(view: &TensorView<'_>) -> Result<Vec<f32>> {
     let too_large = || ShapeError::TooLarge { shape: view.shape().to_vec() };
     let (mut values, mut scratch) = (Vec::new(), Vec::new());
     values.try_reserve_exact(view.len()).map_err(|_| too_large())?;
