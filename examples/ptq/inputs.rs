@@ -1,11 +1,12 @@
 //! What the calibration samples say about the inputs of a layer.
 
-use anyhow::Result;
-use lowbit::layer::{Activation, Patches, Samples, Statistics};
+use anyhow::{Context, Result};
+use lowbit::layer::{Activation, Chain, Patches, Samples, Stage, Statistics};
 use lowbit::transform::mean_magnitudes;
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, Array4, ArrayView2, ArrayView4, ArrayViewD, Axis, s};
 use rayon::prelude::*;
 
+use crate::layers::Task;
 use crate::network::{Batches, Layer, Parameters, by_channel, view};
 use crate::sample::ops::Planes;
 
@@ -80,6 +81,26 @@ pub(crate) fn samples(
         Ok(samples.bias(&float.bias.slice(s![rows]))?.activation(activation))
     };
     (0..groups).map(of_group).collect()
+}
+
+/// The layers of `tasks` one after the other, with the outputs of the float layers as targets.
+pub(crate) fn chain(tasks: &[Task<'_>]) -> Result<Chain> {
+    let first = tasks.first().context("no layers")?;
+    let stage = |task: &Task<'_>| {
+        let activation = if task.layer.has_relu() { Activation::Relu } else { Activation::None };
+        Ok(Stage::convolution(patches(task.layer)).bias(&task.float.bias)?.activation(activation))
+    };
+    let stages: Vec<Stage> = tasks.iter().map(stage).collect::<Result<_>>()?;
+    let weights: Vec<ArrayViewD<'_, f32>> = tasks.iter().map(|task| task.float.weights.view()).collect();
+    let float = Chain::new(&images(first.float_inputs)?, stages)?;
+    let outputs = float.outputs(&weights)?;
+    Ok(float.inputs(&images(first.inputs()?)?)?.targets(&outputs)?)
+}
+
+/// All batches as (image, channel, row, column).
+fn images(batches: &Batches) -> Result<Array4<f32>> {
+    let views: Vec<ArrayView4<'_, f32>> = batches.iter().map(view).collect::<Result<_>>()?;
+    Ok(ndarray::concatenate(Axis(0), &views)?)
 }
 
 /// The mean magnitude of each channel.

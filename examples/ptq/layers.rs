@@ -5,7 +5,10 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
-use lowbit::layer::{AdaRound, Gptq, Lattice, LayerMethod, Obq, Order, Problem, Statistics};
+use lowbit::layer::{
+    AdaQuant, AdaRound, BlockProblem, Brecq, Gptq, Lattice, LayerMethod, Obq, Order, Problem, Statistics,
+    Weights,
+};
 use lowbit::prelude::*;
 use lowbit::quantizer::Hqq;
 use lowbit::transform::{
@@ -39,7 +42,7 @@ pub(crate) struct Task<'t> {
     pub(crate) scaled: &'t Scaled,
     /// What the float network gives it.
     pub(crate) float_inputs: &'t Batches,
-    /// What the layers before it give it, if the method needs it.
+    /// What the quantized layers before it give it, if the method needs it: of a block only for its first layer.
     pub(crate) inputs: Option<&'t Batches>,
     /// Statistics of these, if the method needs them.
     pub(crate) statistics: Option<&'t [Statistics]>,
@@ -67,7 +70,11 @@ impl Task<'_> {
         self.grid.recipe(self.bits)
     }
 
-    fn inputs(&self) -> Result<&Batches> {
+    fn weights(&self) -> Result<Weights<'_>> {
+        Ok(Weights::new(&self.float.weights, &self.recipe())?)
+    }
+
+    pub(crate) fn inputs(&self) -> Result<&Batches> {
         self.inputs.context("inputs were not asked for")
     }
 
@@ -234,6 +241,25 @@ pub(crate) fn ada_round(task: &Task<'_>) -> Result<Done> {
     learned(task, &AdaRound::new().steps(steps)?.seed(seed))
 }
 
+pub(crate) fn ada_quant(task: &Task<'_>) -> Result<Done> {
+    let Learning { steps, seed } = task.learning;
+    learned(task, &AdaQuant::new().steps(steps)?.seed(seed))
+}
+
+/// The layers of a block together: what comes out of the last of them should be what the float network has there.
+pub(crate) fn brecq(tasks: &[Task<'_>]) -> Result<Vec<Done>> {
+    let Some(Learning { steps, seed }) = tasks.first().map(|task| task.learning) else {
+        return Ok(Vec::new());
+    };
+    let chain = inputs::chain(tasks)?;
+    let layers: Vec<Weights<'_>> = tasks.iter().map(Task::weights).collect::<Result<_>>()?;
+    let problem = BlockProblem::new(&chain, &layers)?;
+    let method = Brecq::from(AdaRound::new().steps(steps)?.seed(seed));
+    let solution = method.solve_with(&problem, &mut |_| unless_interrupted())?;
+    interrupt::check()?;
+    tasks.iter().zip(&solution.tensors).map(|(task, tensor)| task.quantized(tensor)).collect()
+}
+
 /// Codes that `method` fits to the inputs.
 fn fitted(task: &Task<'_>, method: &dyn LayerMethod) -> Result<Done> {
     let problem = Problem::grouped(&task.float.weights, task.statistics()?, &task.recipe())?;
@@ -250,10 +276,7 @@ fn learned(task: &Task<'_>, method: &dyn LayerMethod) -> Result<Done> {
 }
 
 fn solved(task: &Task<'_>, method: &dyn LayerMethod, problem: &Problem<'_>) -> Result<Done> {
-    let solution = method.solve_with(problem, &mut |_| match interrupt::check() {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
-    })?;
+    let solution = method.solve_with(problem, &mut |_| unless_interrupted())?;
     interrupt::check()?;
     let mut done = task.quantized(&solution.tensor)?;
     if let Some(correction) = &solution.bias_correction {
@@ -261,4 +284,11 @@ fn solved(task: &Task<'_>, method: &dyn LayerMethod, problem: &Problem<'_>) -> R
         all.for_each(|(bias, correction)| *bias = (f64::from(*bias) + correction) as f32);
     }
     Ok(done)
+}
+
+fn unless_interrupted() -> ControlFlow<()> {
+    match interrupt::check() {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
 }

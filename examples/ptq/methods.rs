@@ -1,11 +1,13 @@
 //! What can be done to a network: a row of [`METHODS`] for each method, in the order of the table.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
 
 use crate::layers::{self, Done, Task};
+use crate::network::Folded;
 
 /// The kinds of methods, which stand together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,7 @@ pub(crate) enum Needs {
     Statistics,
 }
 
-/// A method, which quantizes one layer after the other.
+/// A method, which quantizes one layer after the other, or one block.
 #[derive(Debug)]
 pub(crate) struct Method {
     /// On the command line, in the report and in the table.
@@ -40,7 +42,34 @@ pub(crate) struct Method {
     pub(crate) needs: Needs,
     /// What it does, for the help.
     about: &'static str,
-    pub(crate) quantize: fn(&Task<'_>) -> Result<Done>,
+    quantize: Quantize,
+}
+
+/// How many layers a method looks at.
+#[derive(Debug, Clone, Copy)]
+enum Quantize {
+    /// One at a time.
+    Each(fn(&Task<'_>) -> Result<Done>),
+    /// Those of a block together.
+    Together(fn(&[Task<'_>]) -> Result<Vec<Done>>),
+}
+
+impl Method {
+    /// The layers that it wants to have together.
+    pub(crate) fn blocks(&self, network: &Folded) -> Vec<Range<usize>> {
+        match self.quantize {
+            Quantize::Each(_) => (0..network.layers.len()).map(|layer| layer..layer + 1).collect(),
+            Quantize::Together(_) => network.blocks(),
+        }
+    }
+
+    /// Quantizes layers that follow each other.
+    pub(crate) fn quantize(&self, tasks: &[Task<'_>]) -> Result<Vec<Done>> {
+        match self.quantize {
+            Quantize::Each(quantize) => tasks.iter().map(quantize).collect(),
+            Quantize::Together(quantize) => quantize(tasks),
+        }
+    }
 }
 
 use Family::{Corrections, Nearest, Outliers, Ranges, Roundings, Scalings};
@@ -53,7 +82,7 @@ const fn method(
     quantize: fn(&Task<'_>) -> Result<Done>,
     about: &'static str,
 ) -> Method {
-    Method { name, family, needs, about, quantize }
+    Method { name, family, needs, about, quantize: Quantize::Each(quantize) }
 }
 
 /// All methods, the baseline first.
@@ -124,6 +153,20 @@ pub(crate) const METHODS: &[Method] = &[
         layers::ada_round,
         "up or down, learned from samples (AdaRound)",
     ),
+    method(
+        "adaquant",
+        Roundings,
+        Statistics,
+        layers::ada_quant,
+        "weights and bias learned from samples (AdaQuant)",
+    ),
+    Method {
+        name: "brecq",
+        family: Roundings,
+        needs: Inputs,
+        about: "adaround for the layers of a block at once (BRECQ)",
+        quantize: Quantize::Together(layers::brecq),
+    },
 ];
 
 /// The methods that are tried with widths of their own for each layer, if not said otherwise.

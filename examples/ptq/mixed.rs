@@ -1,6 +1,6 @@
 //! Mixed precision: a width for each layer.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lowbit::allocation::{Choice, LayerChoices, MixedPrecision};
 use lowbit::metrics::Errors;
 use lowbit::prelude::*;
@@ -29,7 +29,7 @@ pub(crate) fn measure(
         for bits in WIDTHS {
             let bits = BitWidth::new(bits)?;
             let task = calibration.task(index, bits)?;
-            let done = (method.quantize)(&task)?;
+            let done = method.quantize(std::slice::from_ref(&task))?.pop().context("no layer")?;
             let mut parameters = network.parameters.clone();
             if let Some(place) = parameters.get_mut(index) {
                 *place = done.parameters;

@@ -3,6 +3,8 @@
 //! Layers are run one at a time, on batches that lie in memory together, so that the layers behind a quantized one can be
 //! given what it makes of its inputs.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, bail};
 use lowbit::transform::{BatchNorm, ChannelNormals, LayerChannels};
 use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis};
@@ -153,6 +155,20 @@ impl Folded {
     fn after(&mut self, after: After) -> Result<()> {
         self.layers.last_mut().context("an activation function comes first")?.after.push(after);
         Ok(())
+    }
+
+    /// The layers that belong together: a depthwise convolution and the one behind it, which mixes its channels. All
+    /// others stand alone.
+    pub(crate) fn blocks(&self) -> Vec<Range<usize>> {
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let follows = index > 0 && self.layers.get(index - 1).is_some_and(|before| before.conv.depthwise);
+            match blocks.last_mut() {
+                Some(block) if follows && !layer.conv.depthwise => block.end = index + 1,
+                _ => blocks.push(index..index + 1),
+            }
+        }
+        blocks
     }
 
     /// Logits (image, class) of inputs of the layer at `first`, with other parameters from there on.

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "RULE", default_value = "minmax", value_parser = rule, help_heading = "Quantization")]
     calibration: Arc<dyn Calibration>,
 
-    /// Steps of methods that learn: adaround
+    /// Steps of methods that learn: adaround, adaquant and brecq
     #[arg(long, value_name = "N", default_value_t = 4000, help_heading = "Quantization",
         value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,

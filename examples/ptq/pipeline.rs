@@ -87,23 +87,34 @@ impl Calibration {
         let mut layers = Vec::with_capacity(widths.len());
         // What the quantized layers so far make of the images.
         let mut inputs: Option<Batches> = None;
-        for (index, &bits) in widths.iter().enumerate() {
-            let task = self.task(index, bits)?;
-            let statistics = match (&inputs, method.needs) {
-                (Some(inputs), Needs::Statistics) => Some(inputs::statistics(task.layer, inputs)?),
+        for block in method.blocks(&self.network) {
+            let mut tasks: Vec<Task<'_>> = Vec::with_capacity(block.len());
+            for (index, &bits) in widths.iter().enumerate().take(block.end).skip(block.start) {
+                tasks.push(self.task(index, bits)?);
+            }
+            let statistics = match (&inputs, tasks.first(), method.needs) {
+                (Some(inputs), Some(first), Needs::Statistics) => {
+                    Some(inputs::statistics(first.layer, inputs)?)
+                }
                 _ => None,
             };
-            let task = Task {
-                inputs: inputs.as_ref().or(task.inputs),
-                statistics: statistics.as_deref().or(task.statistics),
-                ..task
-            };
-            let done = (method.quantize)(&task).with_context(|| task.layer.name.to_owned())?;
-            if method.needs != Needs::Nothing && index + 1 < widths.len() {
-                inputs = Some(task.layer.run(&done.parameters, task.inputs.context("no inputs")?)?);
+            if let Some(first) = tasks.first_mut() {
+                first.inputs = inputs.as_ref().or(first.inputs);
+                first.statistics = statistics.as_deref().or(first.statistics);
             }
-            layers.push(done);
-            step()?;
+            let names = || tasks.iter().map(|task| task.layer.name).collect::<Vec<_>>().join(", ");
+            let done = method.quantize(&tasks).with_context(names)?;
+            let mut next = None;
+            for (task, done) in tasks.iter().zip(done) {
+                if method.needs != Needs::Nothing && layers.len() + 1 < widths.len() {
+                    let own = next.as_ref().or(task.inputs).context("no inputs")?;
+                    next = Some(task.layer.run(&done.parameters, own)?);
+                }
+                layers.push(done);
+                step()?;
+            }
+            drop(tasks);
+            inputs = next;
         }
         Ok(Quantized { layers, seconds: start.elapsed().as_secs_f64() })
     }

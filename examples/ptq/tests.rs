@@ -82,7 +82,8 @@ fn every_method_quantizes_every_kind_of_layer() {
     let network = &calibration.network;
     for (method, index) in METHODS.iter().flat_map(|method| [1, 2, 6].map(|index| (method, index))) {
         let name = format!("{} of {}", method.name, network.layers[index].name);
-        let done = (method.quantize)(&calibration.task(index, BitWidth::EIGHT).unwrap()).unwrap();
+        let task = calibration.task(index, BitWidth::EIGHT).unwrap();
+        let done = method.quantize(&[task]).unwrap().remove(0);
         let bits = done.size as f64 / network.parameters[index].weights.len() as f64;
         assert!((8.0..17.0).contains(&bits), "{name}: {bits}");
         let mut parameters = network.parameters.clone();
@@ -110,7 +111,7 @@ fn layers_are_quantized_in_order() {
     let (nearest, corrected) = (quantize("nearest", &mut steps), quantize("bias-empirical", &mut steps));
     assert_eq!(steps, 14);
     let task = calibration.task(2, BitWidth::new(3).unwrap()).unwrap();
-    let alone = (find("bias-empirical").quantize)(&task).unwrap();
+    let alone = find("bias-empirical").quantize(&[task]).unwrap().remove(0);
     let bias = |quantized: &Quantized, layer: usize| quantized.layers[layer].parameters.bias.clone();
     assert_eq!(bias(&nearest, 2), calibration.network.parameters[2].bias);
     assert!(bias(&corrected, 2) != bias(&nearest, 2) && bias(&corrected, 2) != alone.parameters.bias);

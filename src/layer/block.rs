@@ -95,10 +95,10 @@ pub trait Block: fmt::Debug + Sync {
 ///
 /// The *loss* is that of the [`Block`], over all its samples.
 #[derive(Debug, Clone, Copy)]
-pub struct BlockProblem<'a> {
-    block: &'a dyn Block,
-    layers: &'a [Weights<'a>],
-    held_out: Option<&'a dyn Block>,
+pub struct BlockProblem<'p, 'w> {
+    block: &'p dyn Block,
+    layers: &'p [Weights<'w>],
+    held_out: Option<&'p dyn Block>,
     before: f64,
 }
 
@@ -111,13 +111,13 @@ pub struct BlockSolution {
     pub report: Report,
 }
 
-impl<'a> BlockProblem<'a> {
+impl<'p, 'w> BlockProblem<'p, 'w> {
     /// The layers of `block`, in its order. Measures what their nearest codes cost.
     ///
     /// # Errors
     ///
     /// [`DataError::NoData`] for a block of no samples; [`ShapeError`] for weights that it cannot have.
-    pub fn new(block: &'a dyn Block, layers: &'a [Weights<'a>]) -> Result<Self> {
+    pub fn new(block: &'p dyn Block, layers: &'p [Weights<'w>]) -> Result<Self> {
         let made = Self { block, layers, held_out: None, before: f64::NAN };
         let nearest: Vec<&QuantizedTensor> = layers.iter().map(Weights::nearest).collect();
         Ok(Self { before: made.loss_on(block, &nearest)?, ..made })
@@ -128,23 +128,23 @@ impl<'a> BlockProblem<'a> {
     /// # Errors
     ///
     /// As [`new`](Self::new).
-    pub fn held_out(self, block: &'a dyn Block) -> Result<Self> {
+    pub fn held_out(self, block: &'p dyn Block) -> Result<Self> {
         self.loss_on(block, &self.nearest())?;
         Ok(Self { held_out: Some(block), ..self })
     }
 
     /// The block.
-    pub const fn block(&self) -> &'a dyn Block {
+    pub const fn block(&self) -> &'p dyn Block {
         self.block
     }
 
     /// The layers.
-    pub const fn layers(&self) -> &'a [Weights<'a>] {
+    pub const fn layers(&self) -> &'p [Weights<'w>] {
         self.layers
     }
 
     /// The nearest codes of all layers.
-    pub fn nearest(&self) -> Vec<&'a QuantizedTensor> {
+    pub fn nearest(&self) -> Vec<&'p QuantizedTensor> {
         self.layers.iter().map(Weights::nearest).collect()
     }
 

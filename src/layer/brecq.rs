@@ -108,7 +108,7 @@ impl Brecq {
     /// # Errors
     ///
     /// [`ConfigError::Conflict`](crate::ConfigError::Conflict) for codes of vectors; the errors of the block.
-    pub fn begin<'p>(&self, problem: &BlockProblem<'p>) -> Result<BrecqRun<'p>> {
+    pub fn begin<'p, 'w>(&self, problem: &BlockProblem<'p, 'w>) -> Result<BrecqRun<'p, 'w>> {
         BrecqRun::new(self.rounding, *problem)
     }
 
@@ -117,7 +117,7 @@ impl Brecq {
     /// # Errors
     ///
     /// As [`begin`](Self::begin).
-    pub fn solve(&self, problem: &BlockProblem<'_>) -> Result<BlockSolution> {
+    pub fn solve(&self, problem: &BlockProblem<'_, '_>) -> Result<BlockSolution> {
         self.solve_with(problem, &mut |_| ControlFlow::Continue(()))
     }
 
@@ -129,7 +129,7 @@ impl Brecq {
     /// As [`solve`](Self::solve).
     pub fn solve_with(
         &self,
-        problem: &BlockProblem<'_>,
+        problem: &BlockProblem<'_, '_>,
         progress: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
     ) -> Result<BlockSolution> {
         let mut run = self.begin(problem)?;
@@ -183,7 +183,9 @@ impl Part {
         let mean = if mean > 0.0 && mean.is_finite() { mean } else { 1.0 };
         let rows = products.chunks(errors.ncols().max(1)).zip(&steps);
         let units = rows.map(|(products, steps)| products.iter().sum::<f64>() / steps);
-        let known = |unit: f64| if unit > LEAST_UNIT * mean { unit } else { mean };
+        let known = |unit: f64| {
+            if unit > LEAST_UNIT * mean { unit } else { mean }
+        };
         self.rounding.set_units(units.map(known));
     }
 
@@ -196,9 +198,9 @@ impl Part {
 
 /// [`Brecq`] at work on a block: can be left at any step, give the solution so far, and go on.
 #[derive(Debug)]
-pub struct BrecqRun<'p> {
+pub struct BrecqRun<'p, 'w> {
     settings: AdaRound,
-    problem: BlockProblem<'p>,
+    problem: BlockProblem<'p, 'w>,
     parts: Vec<Part>,
     weights: Vec<ArrayD<f32>>,
     gradients: Vec<ArrayD<f32>>,
@@ -206,8 +208,8 @@ pub struct BrecqRun<'p> {
     done: usize,
 }
 
-impl<'p> BrecqRun<'p> {
-    fn new(settings: AdaRound, problem: BlockProblem<'p>) -> Result<Self> {
+impl<'p, 'w> BrecqRun<'p, 'w> {
+    fn new(settings: AdaRound, problem: BlockProblem<'p, 'w>) -> Result<Self> {
         let mut weights: Vec<ArrayD<f32>> =
             problem.layers().iter().map(BlockProblem::float).collect::<Result<_>>()?;
         let mut parts = Vec::with_capacity(weights.len());
