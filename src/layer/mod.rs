@@ -27,7 +27,9 @@
 mod ada_quant;
 mod ada_round;
 mod baseline;
+mod descent;
 mod factor;
+mod free_row;
 mod gptq;
 mod gradient;
 mod lattice;
