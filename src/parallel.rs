@@ -5,6 +5,15 @@
 #[cfg(feature = "rayon")]
 const MIN_ELEMENTS: usize = 1 << 16;
 
+/// How many threads there are to share work out to. For how much is done before others are asked: no result may depend on
+/// it.
+pub(crate) fn threads() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon::current_num_threads().max(1);
+    #[cfg(not(feature = "rayon"))]
+    1
+}
+
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
 /// `elements` (what the items stand for) are many. Returns the results in order of the chunks.
 pub(crate) fn map_chunks<T, S, R>(

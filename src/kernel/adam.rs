@@ -70,8 +70,13 @@ pub(crate) struct Between<'s> {
 /// How far up, from 0 to 1: the rectified sigmoid of V.
 #[inline(always)]
 fn rectified(v: f32) -> f32 {
-    let h = STRETCH * sigmoid(v) + LOW;
-    h.clamp(0.0, 1.0)
+    stretched(sigmoid(v))
+}
+
+/// A sigmoid, stretched and cut off.
+#[inline(always)]
+fn stretched(sigmoid: f32) -> f32 {
+    (STRETCH * sigmoid + LOW).clamp(0.0, 1.0)
 }
 
 /// `1 / (1 + e^−v)`, within 5·10⁻⁷ of it.
@@ -144,41 +149,62 @@ dispatch! {
         h: &mut [f32],
         errors: &mut [f32],
     ) {
-        // One loop with the regularizer and one without: the power is half of the work.
-        if step.regularizer > 0.0 {
-            step_all(step, gradient, between, variables, h, errors, |h| {
-                let d = 2.0 * h - 1.0;
-                let power = exp2((step.exponent - 1.0) * log2(d.abs()));
-                -2.0 * step.regularizer * step.exponent * power.copysign(d)
-            });
-        } else {
-            step_all(step, gradient, between, variables, h, errors, |_| 0.0);
+        let Learned { values, means, squares } = variables;
+        let learned = values.chunks_mut(BLOCK).zip(means.chunks_mut(BLOCK)).zip(squares.chunks_mut(BLOCK));
+        let levels = between.low.chunks(BLOCK).zip(between.gap.chunks(BLOCK));
+        let ends = h.chunks_mut(BLOCK).zip(errors.chunks_mut(BLOCK));
+        let blocks = learned.zip(gradient.chunks(BLOCK).zip(levels)).zip(ends);
+        for ((((values, means), squares), (gradient, (low, gap))), (h, errors)) in blocks {
+            let learned = Learned { values, means, squares };
+            step_block(step, gradient, Between { low, gap }, learned, h, errors);
         }
     }
 }
 
+/// Weights whose step is taken together, pass by pass. One long chain of operations for each weight would leave the
+/// processor waiting for results; short loops over a block in the nearest cache overlap.
+const BLOCK: usize = 128;
+
 #[inline(always)]
-fn step_all(
+fn step_block(
     step: RoundingStep,
     gradient: &[f32],
     between: Between<'_>,
     variables: Learned<'_>,
     h: &mut [f32],
     errors: &mut [f32],
-    regularizer: impl Fn(f32) -> f32,
 ) {
     let Learned { values, means, squares } = variables;
+    let mut powers = [0.0f32; BLOCK];
+    if step.regularizer > 0.0 {
+        for (power, &h) in powers.iter_mut().zip(&*h) {
+            *power = log2((2.0 * h - 1.0).abs());
+        }
+        for (power, _) in powers.iter_mut().zip(&*h) {
+            *power = exp2((step.exponent - 1.0) * *power);
+        }
+    }
+    let by_power = -2.0 * step.regularizer * step.exponent;
+    let mut slopes = [0.0f32; BLOCK];
+    let given = gradient.iter().zip(between.gap).zip(powers.iter().zip(&*h));
+    for (slope, ((&gradient, &gap), (&power, &h))) in slopes.iter_mut().zip(given) {
+        let by_h = gradient * gap * step.scale + by_power * power.copysign(2.0 * h - 1.0);
+        let inside = (h - LOW) * (HIGH - h) * (1.0 / STRETCH);
+        *slope = by_h * if h > 0.0 && h < 1.0 { inside } else { 0.0 };
+    }
     let moments = means.iter_mut().zip(squares);
+    for ((v, (mean, square)), &slope) in values.iter_mut().zip(moments).zip(&slopes) {
+        *v = step.adam.step(*v, slope, mean, square);
+    }
+    let mut exponentials = slopes;
+    for (exponential, &v) in exponentials.iter_mut().zip(&*values) {
+        *exponential = exp2(-core::f32::consts::LOG2_E * v);
+    }
     let levels = between.low.iter().zip(between.gap);
-    let state = values.iter_mut().zip(moments).zip(h.iter_mut().zip(errors));
-    for (((v, (mean, square)), (h, error)), (&gradient, (&low, &gap))) in
-        state.zip(gradient.iter().zip(levels))
+    for ((h, error), (&exponential, (&low, &gap))) in
+        h.iter_mut().zip(errors).zip(exponentials.iter().zip(levels))
     {
-        let slope = (*h - LOW) * (HIGH - *h) / STRETCH;
-        let slope = if *h > 0.0 && *h < 1.0 { slope } else { 0.0 };
-        let by_v = (gradient * gap * step.scale + regularizer(*h)) * slope;
-        *v = step.adam.step(*v, by_v, mean, square);
-        *h = rectified(*v);
+        *h = stretched(1.0 / (1.0 + exponential));
         *error = low + *h * gap;
     }
 }

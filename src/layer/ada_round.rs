@@ -22,6 +22,7 @@ use crate::error::{ConfigError, Result};
 use crate::kernel::adam::Adam;
 use crate::parallel;
 
+use super::descent::descent_setters;
 use super::gradient::{Buffers, Point, Source};
 use super::objective::{Course, Proposal, judge};
 use super::problem::Problem;
@@ -85,37 +86,8 @@ impl AdaRound {
         Self::default()
     }
 
-    /// With another number of steps.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::TooSmall`] for none.
-    pub const fn steps(self, steps: usize) -> Result<Self, ConfigError> {
-        match steps {
-            0 => Err(ConfigError::TooSmall { what: "the number of steps", value: 0, min: 1 }),
-            steps => Ok(Self { steps, ..self }),
-        }
-    }
-
-    /// With batches of another size. All samples are taken in each step if there are no more.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::TooSmall`] for none.
-    pub const fn batch(self, batch: usize) -> Result<Self, ConfigError> {
-        match batch {
-            0 => Err(ConfigError::TooSmall { what: "the size of a batch", value: 0, min: 1 }),
-            batch => Ok(Self { batch, ..self }),
-        }
-    }
-
-    /// With another learning rate of Adam, for V.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Number`] unless it is positive and finite.
-    pub fn learning_rate(self, rate: f64) -> Result<Self, ConfigError> {
-        Ok(Self { rate: positive("learning rate", rate)?, ..self })
+    descent_setters! {
+        /// With another learning rate of Adam, for V.
     }
 
     /// With another weight λ of the regularizer.

@@ -2,11 +2,13 @@
 
 use core::ops::Range;
 
-use ndarray::{Array2, ArrayRef, ArrayView3, Axis, Ix4};
+use ndarray::{Array2, Array4, ArrayRef, ArrayView3, Axis, Ix1, Ix4, s};
 
 use crate::element::Element;
 use crate::error::{ConfigError, Result, ShapeError};
+use crate::tensor::TensorView;
 
+use super::samples::{Samples, numbers};
 use super::statistics::Statistics;
 
 /// The patches that a two-dimensional convolution sees: im2col.
@@ -31,6 +33,37 @@ use super::statistics::Statistics;
 /// let recipe = Uniform::symmetric(BitWidth::new(4)?).granularity(PerChannel::new(Axis(0)));
 /// let problem = Problem::grouped(&weights, &statistics, &recipe)?;
 /// let solution = Gptq::new().solve(&problem)?;
+/// assert!(solution.report.after < solution.report.before);
+/// # Ok::<(), lowbit::Error>(())
+/// ```
+///
+/// Methods that learn from [`Samples`] are given patches of [`samples`](Self::samples), with the
+/// [outputs](Self::targets) of the float network, the [bias](Self::bias) and the activation that follows:
+///
+/// ```
+/// use lowbit::layer::{Activation, AdaRound, LayerMethod, Patches, Problem, Samples};
+/// use lowbit::prelude::*;
+/// use ndarray::{Array1, Array4};
+///
+/// // A depthwise convolution: four channels, a kernel of 3 x 3 for each.
+/// let weights = Array4::from_shape_fn((4, 1, 3, 3), |(o, _, i, j)| ((5 * o + 3 * i + j) as f32).sin());
+/// let bias = Array1::from_shape_fn(4, |o| 0.1 * o as f32);
+/// let images = Array4::from_shape_fn((4, 4, 10, 10), |(n, c, i, j)| ((n + c * i + 2 * j) as f32 * 0.3).cos());
+/// # let outputs = Array4::from_shape_fn((4, 4, 10, 10), |(n, o, i, j)| {
+/// #     let at = |c: usize, i: usize, j: usize| images.get((n, c, i.wrapping_sub(1), j.wrapping_sub(1))).copied();
+/// #     let taps = (0..9).map(|k| weights[[o, 0, k / 3, k % 3]] * at(o, i + k / 3, j + k % 3).unwrap_or(0.0));
+/// #     taps.sum::<f32>() + bias[o]
+/// # });
+/// // `outputs` are what the float layer makes of the images, before its ReLU: [images, outputs, height, width].
+/// let patches = Patches::new([3, 3]).padding([1, 1]).groups(4);
+/// let mut statistics = patches.statistics(4)?;
+/// patches.observe(&images, &mut statistics)?;
+/// let samples = patches.bias(patches.targets(patches.samples(&images)?, &outputs)?, &bias)?;
+/// let samples: Vec<Samples> = samples.into_iter().map(|group| group.activation(Activation::Relu)).collect();
+///
+/// let recipe = Uniform::symmetric(BitWidth::new(3)?).granularity(PerChannel::new(Axis(0)));
+/// let problem = Problem::grouped(&weights, &statistics, &recipe)?.samples(&samples)?;
+/// let solution = AdaRound::new().steps(500)?.solve(&problem)?;
 /// assert!(solution.report.after < solution.report.before);
 /// # Ok::<(), lowbit::Error>(())
 /// ```
@@ -107,6 +140,95 @@ impl Patches {
             }
         }
         Ok(())
+    }
+
+    /// The patches of a batch of images [images, channels, height, width] as samples, one for each group of outputs: image by
+    /// image, and row by row within an image. Those of further batches can be [appended](Samples::append).
+    ///
+    /// Memory: 4 bytes for each element of each patch, which is as much as the images times the size of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`statistics`](Self::statistics) and [`Samples::new`], with the index in `batch` of a number that is not finite.
+    pub fn samples<A: Element>(&self, batch: &ArrayRef<A, Ix4>) -> Result<Vec<Samples>> {
+        let (images, channels, height, width) = batch.dim();
+        let inputs = self.inputs(channels)?;
+        let places = [self.places(0, height)?, self.places(1, width)?];
+        let too_large = || ShapeError::TooLarge { shape: vec![images, places[0], places[1], inputs] };
+        let elements = places[0]
+            .checked_mul(places[1])
+            .and_then(|patches| patches.checked_mul(images)?.checked_mul(inputs))
+            .ok_or_else(too_large)?;
+        let finite = numbers(&TensorView::new(batch))?;
+        let batch = Array4::from_shape_vec(batch.dim(), finite).map_err(|_| too_large())?;
+        let per_group = channels / self.groups;
+        let of_group = |group: usize| {
+            let channels = group * per_group..(group + 1) * per_group;
+            let mut patches: Vec<f32> = Vec::new();
+            patches.try_reserve_exact(elements).map_err(|_| too_large())?;
+            for image in batch.axis_iter(Axis(0)) {
+                patches.extend(self.of_image(image, channels.clone(), places));
+            }
+            let rows = images * places[0] * places[1];
+            Samples::new(&Array2::from_shape_vec((rows, inputs), patches).map_err(|_| too_large())?)
+        };
+        (0..self.groups).map(of_group).collect()
+    }
+
+    /// `samples` of this form with the outputs [images, outputs, height, width] that they should give: see
+    /// [`Samples::targets`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Samples::targets`]; [`ShapeError::Length`] unless there are samples for each group, and
+    /// [`ShapeError::RegionCount`] unless the outputs can be shared out equally.
+    pub fn targets<A: Element>(
+        &self,
+        samples: Vec<Samples>,
+        outputs: &ArrayRef<A, Ix4>,
+    ) -> Result<Vec<Samples>> {
+        let (images, all, height, width) = outputs.dim();
+        let per_group = self.share(&samples, all)?;
+        let too_large = || ShapeError::TooLarge { shape: vec![images, all, height, width] };
+        let rows = images.checked_mul(height).and_then(|n| n.checked_mul(width)).ok_or_else(too_large)?;
+        let finite = numbers(&TensorView::new(outputs))?;
+        let outputs = Array4::from_shape_vec(outputs.dim(), finite).map_err(|_| too_large())?;
+        // Places before outputs, as in a patch by patch product.
+        let by_place = outputs.permuted_axes([0, 2, 3, 1]);
+        let of_group = |(group, samples): (usize, Samples)| {
+            let range = group * per_group..(group + 1) * per_group;
+            let targets = by_place.slice(s![.., .., .., range]);
+            let targets = targets.to_shape((rows, per_group)).map_err(|_| too_large())?;
+            samples.targets(&targets)
+        };
+        samples.into_iter().enumerate().map(of_group).collect()
+    }
+
+    /// `samples` of this form with the layer's bias, one number for each output of all groups: see [`Samples::bias`].
+    ///
+    /// # Errors
+    ///
+    /// As [`targets`](Self::targets).
+    pub fn bias<A: Element>(&self, samples: Vec<Samples>, bias: &ArrayRef<A, Ix1>) -> Result<Vec<Samples>> {
+        let per_group = self.share(&samples, bias.len())?;
+        let of_group = |(group, samples): (usize, Samples)| {
+            samples.bias(&bias.slice(s![group * per_group..(group + 1) * per_group]))
+        };
+        samples.into_iter().enumerate().map(of_group).collect()
+    }
+
+    /// How many of `outputs` outputs each group has.
+    fn share(&self, samples: &[Samples], outputs: usize) -> Result<usize, ShapeError> {
+        if samples.len() != self.groups {
+            return Err(ShapeError::Length { found: samples.len(), expected: self.groups });
+        }
+        match outputs.checked_div(self.groups) {
+            Some(per_group) if per_group * self.groups == outputs => Ok(per_group),
+            _ => {
+                let (given, expected) = (self.groups, outputs);
+                Err(ShapeError::RegionCount { given, expected, shape: vec![outputs] })
+            }
+        }
     }
 
     /// The number of inputs of a group.
@@ -194,7 +316,6 @@ impl Patches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{Array4, s};
 
     #[test]
     fn products_with_patches_are_the_convolution() {

@@ -21,10 +21,10 @@ use super::rtn::NearestRun;
 use super::statistics::Statistics;
 use super::{Run, Solution};
 
-/// Multiplications of one step, about: enough to keep threads busy, few enough to be interrupted soon.
-const STEP: usize = 1 << 35;
-/// Bundles of one step at least, and steps at least where there are many more bundles.
-const BUNDLES: usize = 8;
+/// Multiplications of one step by each thread, about: few enough to be interrupted soon.
+const STEP: usize = 1 << 33;
+/// Steps at least where there are many more bundles.
+const STEPS: usize = 8;
 
 /// A method that fits the rows of the weights independently of each other.
 pub(super) trait RowMethod: Send + Sync {
@@ -124,9 +124,11 @@ pub(super) fn run<'p, M: RowMethod + 'p>(method: M, problem: &'p Problem<'_>) ->
             bundles.push((group, from..(from + method.bundle()).min(rows.end)));
         }
     }
-    let rows_per_step = STEP / method.cost(problem.inputs()).max(1);
+    let threads = parallel::threads();
+    let rows_per_step = (STEP / method.cost(problem.inputs()).max(1)).saturating_mul(threads);
     let per_step = rows_per_step / method.bundle().min(per_group).max(1);
-    let per_step = per_step.min(bundles.len() / BUNDLES).max(BUNDLES);
+    // All threads have something to do in every step.
+    let per_step = per_step.min(bundles.len() / STEPS).max(threads);
     let codes = fields(problem.nearest().codes());
     Ok(Box::new(RowRun {
         problem,

@@ -11,10 +11,10 @@
 
 use core::fmt;
 
-use ndarray::{Array1, Array2, ArrayRef, ArrayView2, Dimension, Ix1};
+use ndarray::{Array1, Array2, ArrayRef, ArrayView2, Axis, Dimension, Ix1};
 
 use crate::element::Element;
-use crate::error::{DataError, Result, ShapeError};
+use crate::error::{ConfigError, DataError, Result, ShapeError};
 use crate::tensor::TensorView;
 
 /// What follows a layer, so that errors that it swallows do not count.
@@ -142,6 +142,41 @@ impl Samples {
         Self { activation, ..self }
     }
 
+    /// Adds further samples of the same layer, after those that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeError::Length`] for another number of inputs or outputs; [`ConfigError::Conflict`] if only one of both has
+    /// targets, or if bias or activation differ. Nothing is added then.
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        let conflict =
+            |setting| Err(ConfigError::Conflict { setting, to: "samples without the same" }.into());
+        if self.activation != other.activation {
+            return conflict("an activation");
+        }
+        if self.bias != other.bias {
+            return conflict("a bias");
+        }
+        if self.targets.is_some() != other.targets.is_some() {
+            return conflict("targets");
+        }
+        let outputs = |samples: &Self| samples.targets.as_ref().map_or(0, Array2::ncols);
+        for (found, expected) in
+            [(other.inputs.ncols(), self.inputs.ncols()), (outputs(other), outputs(self))]
+        {
+            if found != expected {
+                return Err(ShapeError::Length { found, expected }.into());
+            }
+        }
+        let shape = vec![self.count().saturating_add(other.count()), self.inputs.ncols()];
+        let too_large = |_| ShapeError::TooLarge { shape: shape.clone() };
+        self.inputs.append(Axis(0), other.inputs.view()).map_err(too_large)?;
+        if let (Some(targets), Some(further)) = (&mut self.targets, &other.targets) {
+            targets.append(Axis(0), further.view()).map_err(too_large)?;
+        }
+        Ok(())
+    }
+
     /// The number of samples.
     pub fn count(&self) -> usize {
         self.inputs.nrows()
@@ -240,6 +275,34 @@ mod tests {
         assert!(samples.check(4, 2).is_ok());
         assert!(samples.check(3, 2).is_err() && samples.check(4, 3).is_err());
         assert!(samples.bias(&array![1.0, 2.0, 3.0]).unwrap().check(4, 2).is_err());
+    }
+
+    #[test]
+    fn samples_are_appended_if_they_are_of_the_same_layer() {
+        let plain = |rows: usize, from: f32| {
+            Samples::new(&Array2::from_shape_fn((rows, 3), |(i, j)| from + (3 * i + j) as f32)).unwrap()
+        };
+        let with = |rows: usize, from: f32| {
+            let samples = plain(rows, from).targets(&Array2::from_elem((rows, 2), from)).unwrap();
+            samples.bias(&array![0.5f32, 1.0]).unwrap().activation(Activation::Relu)
+        };
+        let mut all = with(2, 0.0);
+        all.append(&with(1, 6.0)).unwrap();
+        assert_eq!(all.inputs(), plain(3, 0.0).inputs());
+        assert_eq!(all.given_targets(), Some(&array![[0.0, 0.0], [0.0, 0.0], [6.0, 6.0]]));
+        let before = all.clone();
+        let mut other = Samples::new(&array![[1.0f32, 2.0]]).unwrap();
+        assert!(other.append(&plain(1, 0.0)).is_err());
+        for bad in [
+            plain(1, 0.0),
+            with(1, 0.0).activation(Activation::Relu6),
+            with(1, 0.0).bias(&array![0.5f32, 2.0]).unwrap(),
+            with(1, 0.0).targets(&array![[1.0f32, 2.0, 3.0]]).unwrap(),
+            plain(1, 0.0).bias(&array![0.5f32, 1.0]).unwrap().activation(Activation::Relu),
+        ] {
+            all.append(&bad).unwrap_err();
+            assert_eq!(all, before);
+        }
     }
 
     #[test]

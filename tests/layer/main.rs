@@ -3,14 +3,20 @@
 
 mod bad_input;
 mod blocks;
+mod codebooks;
+mod convolution;
+mod descent;
 mod learned;
+mod overfitting;
 mod promises;
 mod reference;
 
 use lowbit::FloatType;
-use lowbit::layer::{Damping, Gptq, Lattice, LayerMethod, Nearest, Obq, Order, Problem, Statistics};
+use lowbit::layer::{
+    AdaQuant, AdaRound, Damping, Gptq, Lattice, LayerMethod, Nearest, Obq, Order, Problem, Statistics,
+};
 use lowbit::prelude::*;
-use ndarray::Array2;
+use ndarray::{Array2, Ix2};
 
 use reference::{CASES, Case, make_w, make_x};
 
@@ -61,6 +67,17 @@ fn published_methods_have_the_errors_of_the_reference() {
         let problem = layer.problem();
         let report = Nearest.solve(&problem).unwrap().report;
         assert_close(report.after, case.nearest, 1e-9);
+        // With the mean error of each output taken out, as a correction of its bias does.
+        let corrected = |tensor: &QuantizedTensor| {
+            let restored = tensor.dequantize::<f64, Ix2>().unwrap();
+            let means = (&layer.weights - &restored).dot(&layer.statistics.mean().unwrap());
+            problem.sample_loss(tensor, Some(&means)).unwrap()
+        };
+        assert_close(corrected(problem.nearest()), case.nearest_corrected, 1e-9);
+        let gptq = Gptq::new().solve(&problem).unwrap();
+        if gptq.report.rows_kept == 0 {
+            assert_close(corrected(&gptq.tensor), case.gptq_corrected, 1e-6);
+        }
         let held_out = case.held_out.unwrap_or([f64::NAN; 3]);
         let methods: [(&dyn LayerMethod, f64, f64); 4] = [
             (&Gptq::new(), case.gptq, held_out[1]),
@@ -136,33 +153,51 @@ fn exhaustive(weights: &[f64], gram: &Array2<f64>, levels: &[f64]) -> f64 {
 
 #[test]
 fn the_distance_to_the_exact_optimum_on_tiny_layers() {
-    println!("{:10} {:>4}  {:<44} {:>8}", "layer", "bits", "method", "/ exact");
-    for case in CASES.iter().filter(|case| case.exact.is_some()) {
+    println!("{:8} {:>4}  {:<50} {:>8}", "layer", "bits", "method", "/ exact");
+    for case in CASES.iter().filter(|case| case.name.starts_with("tiny")) {
         let layer = Layer::new(case);
         let problem = layer.problem();
-        let gram = layer.statistics.gram();
-        let half = 1 << (case.bits - 1);
-        let optimum = |(row, scale): (ndarray::ArrayView1<'_, f64>, &f64)| {
-            let levels: Vec<f64> = (-half..half).map(|code| f64::from(code) * scale).collect();
-            exhaustive(row.as_slice().unwrap(), &gram, &levels)
+        // All codes of sixteen inputs are too many to be tried here: the best that are known stand in for the exact ones.
+        let (exact, is_exact) = match case.exact {
+            Some(expected) => {
+                let gram = layer.statistics.gram();
+                let half = 1 << (case.bits - 1);
+                let optimum = |(row, scale): (ndarray::ArrayView1<'_, f64>, &f64)| {
+                    let levels: Vec<f64> = (-half..half).map(|code| f64::from(code) * scale).collect();
+                    exhaustive(row.as_slice().unwrap(), &gram, &levels)
+                };
+                let sum: f64 = layer.weights.rows().into_iter().zip(case.scales).map(optimum).sum();
+                let exact = sum / (case.x.0 * case.w.0) as f64;
+                assert_close(exact, expected, 1e-9);
+                (exact, true)
+            }
+            None => (case.best_known, false),
         };
-        let sum: f64 = layer.weights.rows().into_iter().zip(case.scales).map(optimum).sum();
-        let exact = sum / (case.x.0 * case.w.0) as f64;
-        assert_close(exact, case.exact.unwrap(), 1e-9);
-        let methods: [&dyn LayerMethod; 6] = [
-            &Nearest,
-            &Gptq::new(),
-            &Gptq::new().order(Order::Activation),
-            &Obq::new(),
-            &Lattice::new(1).unwrap(),
-            &Lattice::new(64).unwrap(),
+        let on_grids = AdaQuant::new().learn_bias(false);
+        let methods: [(&dyn LayerMethod, f64); 11] = [
+            (&Nearest, 3.1),
+            (&Gptq::new(), 1.4),
+            (&Gptq::new().order(Order::Activation), 1.7),
+            (&Obq::new().outliers_first(false), 2.4),
+            (&Obq::new(), 1.3),
+            (&AdaRound::new(), 1.15),
+            (&on_grids, 1.1),
+            (&Lattice::new(1).unwrap().orders(1).unwrap(), 1.4),
+            (&Lattice::new(1).unwrap(), 1.1),
+            (&Lattice::new(16).unwrap(), 1.002),
+            (&Lattice::new(64).unwrap(), if is_exact { 1.0 + 1e-9 } else { 1.002 }),
         ];
-        for method in methods {
+        let shares = methods.map(|(method, most)| {
             let share = method.solve(&problem).unwrap().report.after / exact;
-            println!("{:10} {:>4}  {:<44} {share:>8.4}", case.name, case.bits, method.to_string());
-            assert!(share > 1.0 - 1e-9);
+            println!("{:8} {:>4}  {:<50.50} {share:>8.4}", case.name, case.bits, method.to_string());
+            (share, most)
+        });
+        for (share, most) in shares {
+            assert!(share <= most && (!is_exact || share > 1.0 - 1e-9), "{share} {most}");
         }
-        let best = Lattice::new(64).unwrap().solve(&problem).unwrap().report.after;
-        assert_close(best, exact, 1e-9);
+        // Scales and bias of its own are not on the grids of the others: it may be better than their best.
+        let free = AdaQuant::new().learn_scales(true).solve(&problem).unwrap().report.after / exact;
+        println!("{:8} {:>4}  {:<50} {free:>8.4}", case.name, case.bits, "adaquant, with scales and bias");
+        assert!(free < shares[6].0);
     }
 }

@@ -21,7 +21,7 @@ use super::{make_w, make_x, statistics};
 
 /// The grid of minimum and maximum on any scheme.
 #[derive(Debug, Clone)]
-struct OnScheme(Scheme);
+pub(super) struct OnScheme(pub(super) Scheme);
 
 impl Quantizer for OnScheme {
     fn scheme(&self) -> lowbit::Result<Scheme> {
@@ -40,7 +40,7 @@ impl fmt::Display for OnScheme {
     }
 }
 
-fn quantizers(bits: u32) -> Vec<Recipe> {
+pub(super) fn quantizers(bits: u32) -> Vec<Recipe> {
     let bits = BitWidth::new(bits).unwrap();
     let on = |scheme: Scheme| Recipe::new(OnScheme(scheme));
     vec![
@@ -55,7 +55,7 @@ fn quantizers(bits: u32) -> Vec<Recipe> {
     ]
 }
 
-fn granular(recipe: Recipe, which: usize) -> Recipe {
+pub(super) fn granular(recipe: Recipe, which: usize) -> Recipe {
     match which {
         0 => recipe.granularity(PerLayer),
         1 => recipe.granularity(PerChannel::new(Axis(0))),
@@ -67,7 +67,7 @@ fn granular(recipe: Recipe, which: usize) -> Recipe {
 }
 
 /// Inputs with all that is bad for a factorization: few samples, copies, constants, zeros.
-fn inputs(samples: usize, inputs: usize, kind: usize, seed: u64) -> Array2<f64> {
+pub(super) fn inputs(samples: usize, inputs: usize, kind: usize, seed: u64) -> Array2<f64> {
     let mut x = make_x(samples, inputs, seed);
     for j in 0..inputs {
         match (kind, j % 4) {
