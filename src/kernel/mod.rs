@@ -22,6 +22,7 @@ pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
+pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;

@@ -252,9 +252,15 @@ fn packed_codes_decode_as_unpacked_ones() {
         let mut expected = vec![A::default(); len];
         decode(&fields, &tables, width, phase, &mut expected);
         let mut found = vec![A::default(); len];
-        if decode_nibbles(&bytes, first, &tables, width, phase, &mut found) {
+        if decode_nibbles(&bytes, first, &tables, (width, phase), false, &mut found) {
             let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{first} {len} {width} {phase}");
+            for at in [0, 1, 13] {
+                let mut streamed = vec![A::default(); len + 16];
+                let streamed = &mut streamed[at..at + len];
+                assert!(decode_nibbles(&bytes, first, &tables, (width, phase), true, streamed));
+                assert_eq!(bits(streamed), bits(&expected), "{first} {len} {width} {phase} streamed");
+            }
         } else {
             assert!(found.iter().all(|x| x.to_f64() == 0.0));
         }
@@ -275,14 +281,14 @@ fn packed_codes_decode_as_unpacked_ones() {
     // Bytes that end early leave the rest.
     let tables = LevelTables { values: &[1.0f32; 16], size: 16, shared: true, scale: &[] };
     let mut out = [9.0f32; 20];
-    if decode_nibbles(&[0x21; 5], 1, &tables, 20, 0, &mut out) {
+    if decode_nibbles(&[0x21; 5], 1, &tables, (20, 0), false, &mut out) {
         assert_eq!(out, core::array::from_fn(|i| if i < 9 { 1.0 } else { 9.0 }));
     }
     // Other types and sizes have none.
     let tables = LevelTables { values: &[1.0f64; 16], size: 16, shared: true, scale: &[] };
-    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f64; 4]));
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, (20, 0), false, &mut [0.0f64; 4]));
     let tables = LevelTables { values: &[1.0f32; 8], size: 8, shared: true, scale: &[] };
-    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f32; 4]));
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, (20, 0), false, &mut [0.0f32; 4]));
 }
 
 #[test]

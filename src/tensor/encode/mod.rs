@@ -12,9 +12,10 @@ mod vectors;
 
 use core::ops::Range;
 
-use crate::element::{FloatType, Real};
+use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::{Segment, Tiling};
+use crate::kernel::fake::Values;
 use crate::kernel::levels::Ties;
 use crate::kernel::{self, Code, pack, reduce, uniform};
 use crate::parallel;
@@ -118,6 +119,25 @@ trait Encoder<T>: Sync {
         uniforms: Option<&[T]>,
         codes: &mut [C],
     ) -> bool;
+
+    /// Whether [`fake`](Self::fake) may serve.
+    fn fakes(&self) -> bool {
+        false
+    }
+
+    /// Writes the value of the code of each value of a stretch, as [`encode`](Self::encode) and decoding by the affine
+    /// parameters `values` do, past the caches if `stream`. Whether any is NaN; `None` where there is no loop for that.
+    fn fake<A: Element>(
+        &self,
+        _x: &[T],
+        _pattern: Pattern,
+        _params: &Self::Params,
+        _values: Values<'_>,
+        _stream: bool,
+        _out: &mut [A],
+    ) -> Option<bool> {
+        None
+    }
 
     /// The code of zero in block `block`.
     fn zero<C: Code>(&self, block: usize, params: &Self::Params) -> C;
