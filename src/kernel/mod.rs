@@ -33,6 +33,7 @@ mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod reduce;
+pub(crate) mod stochastic;
 pub(crate) mod straight_through;
 #[cfg(target_arch = "x86_64")]
 mod stream;

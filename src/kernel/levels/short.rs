@@ -313,11 +313,34 @@ impl Planes {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new(values: &[f32; LEVELS]) -> Self {
-        Self([0, 1, 2, 3].map(|k| {
-            let bytes = values.map(|value| value.to_le_bytes()[k]);
-            // SAFETY: sixteen bytes.
-            _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
-        }))
+        // The bytes of four values by their places, then those of all sixteen.
+        let order = _mm256_setr_epi8(
+            0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3,
+            7, 11, 15,
+        );
+        let Values { low, high } = Values::new(values);
+        let low = _mm256_shuffle_epi8(_mm256_castps_si256(low), order);
+        let high = _mm256_shuffle_epi8(_mm256_castps_si256(high), order);
+        let (a, b) = (_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+        let (c, d) = (_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
+        let (ab, cd) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d));
+        Self([
+            _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(ab, cd)),
+            _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(ab, cd)),
+            _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(ab_high, cd_high)),
+            _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(ab_high, cd_high)),
+        ])
+    }
+
+    /// Writes the values of 32 codes times a scale.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn write(&self, bytes: &[u8; PACKED / 2], scales: __m256, out: &mut [f32; PACKED]) {
+        for (i, v) in self.of(bytes).into_iter().enumerate() {
+            // SAFETY: there is room for four vectors.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(LANES * i), _mm256_mul_ps(v, scales)) };
+        }
     }
 
     /// The values of 32 codes in 16 bytes, in order.
@@ -336,16 +359,17 @@ impl Planes {
         let words = _mm256_shuffle_epi8(bytes, order);
         let codes = _mm256_or_si256(words, _mm256_slli_epi16::<4>(words));
         let codes = _mm256_and_si256(codes, _mm256_set1_epi8(0x0F));
-        let [a, b, c, d] = self.0.map(|plane| _mm256_shuffle_epi8(plane, codes));
+        let [a, b, c, d] = self.0;
+        let (a, b) = (_mm256_shuffle_epi8(a, codes), _mm256_shuffle_epi8(b, codes));
+        let (c, d) = (_mm256_shuffle_epi8(c, codes), _mm256_shuffle_epi8(d, codes));
         let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d));
         let (front, back) = (_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d));
         [
-            _mm256_unpacklo_epi16(low, high),
-            _mm256_unpackhi_epi16(low, high),
-            _mm256_unpacklo_epi16(front, back),
-            _mm256_unpackhi_epi16(front, back),
+            _mm256_castsi256_ps(_mm256_unpacklo_epi16(low, high)),
+            _mm256_castsi256_ps(_mm256_unpackhi_epi16(low, high)),
+            _mm256_castsi256_ps(_mm256_unpacklo_epi16(front, back)),
+            _mm256_castsi256_ps(_mm256_unpackhi_epi16(front, back)),
         ]
-        .map(|bits| _mm256_castsi256_ps(bits))
     }
 }
 
@@ -375,7 +399,7 @@ pub(super) fn decode(
     }
 }
 
-/// Blocks do not end where cache lines do, so values are put together first.
+/// Blocks need not end where cache lines do, so values are put together first.
 #[target_feature(enable = "avx2")]
 fn decode_staged(
     bytes: &[u8],
@@ -388,12 +412,12 @@ fn decode_staged(
     let mut stage = [0.0; STAGE];
     let width = width.max(1);
     let len = out.len().min(bytes.len().saturating_mul(2).saturating_sub(skip));
-    // The first stage ends where a cache line does.
-    let (mut at, mut to) = (0, (out.as_ptr().addr().wrapping_neg() % 64 / size_of::<f32>()).min(len));
+    let mut at = 0;
     while at < len {
-        if to == at {
-            to = (at + STAGE).min(len);
-        }
+        // Whole blocks, where a stage has room for any.
+        let begun = (phase % width + at) % width;
+        let room = if width <= STAGE { STAGE / width * width - begun } else { STAGE };
+        let to = (at + room).min(len);
         let entry = (phase % width + at) / width;
         let tables = if tables.len() > 1 { tables.get(entry..).unwrap_or_default() } else { tables };
         let left = scale.get(entry..).unwrap_or_default();
@@ -420,6 +444,24 @@ fn decode_nibbles(
 ) {
     let Some(mut table) = tables.first() else { return };
     let (mut values, mut planes) = (Values::new(table), Planes::new(table));
+    let (mut bytes, mut scale, mut out) = (bytes, scale, out);
+    if tables.len() == 1 && skip == 0 && phase == 0 && width.is_multiple_of(PACKED) && width <= out.len() {
+        // Whole blocks of whole vectors, which is what formats of blocks have.
+        let mut blocks = 0;
+        let places = bytes.chunks_exact(width / 2).zip(out.chunks_exact_mut(width));
+        for ((bytes, out), &scale) in places.zip(scale) {
+            let (scales, (vectors, _)) = (_mm256_set1_ps(scale), bytes.as_chunks::<{ PACKED / 2 }>());
+            let (steps, _) = out.as_chunks_mut::<PACKED>();
+            for (bytes, out) in vectors.iter().zip(steps) {
+                planes.write(bytes, scales, out);
+            }
+            blocks += 1;
+        }
+        if blocks > 0 && blocks == scale.len() {
+            return;
+        }
+        (bytes, scale, out) = (&bytes[blocks * width / 2..], &scale[blocks..], &mut out[blocks * width..]);
+    }
     let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
     let len = out.len().min(bytes.len().saturating_mul(2).saturating_sub(skip));
     for (entry, from, to) in runs(len, width, phase) {
@@ -451,10 +493,7 @@ fn decode_nibbles(
             let (steps, rest) = body.as_chunks_mut::<PACKED>();
             begin += steps.len() * PACKED;
             for (bytes, out) in vectors.iter().zip(steps) {
-                for (i, v) in planes.of(bytes).into_iter().enumerate() {
-                    // SAFETY: a step has room for four vectors.
-                    unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(LANES * i), _mm256_mul_ps(v, scales)) };
-                }
+                planes.write(bytes, scales, out);
             }
             body = rest;
         }

@@ -5,6 +5,7 @@ use crate::granularity::Segment;
 use crate::kernel::Code;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
 use crate::kernel::fake::{self, Values};
+use crate::kernel::stochastic::{self, Place};
 use crate::tensor::affine::{AffineGrids, AffineScheme, ZeroPoints};
 use crate::tensor::decode::fill_zeros;
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
@@ -69,6 +70,18 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
             }
             None => affine::encode(x, width, phase, &params.view(), &mode, codes),
         }
+    }
+
+    fn encode_seeded<C: Code>(
+        &self,
+        x: &[T],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        place: Place,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
+        stochastic::encode(x, width, phase, &params.view(), &mode, place, codes)
     }
 
     fn fakes(&self) -> bool {

@@ -92,7 +92,6 @@ impl Job<'_, '_> {
                     let range = start..start + out.len();
                     codes.resize(out.len(), C::default());
                     let Scratch { values, uniforms, params: encoding, .. } = scratch;
-                    let uniforms = self.uniforms_of(range.clone(), uniforms);
                     let x = self.tensor.chunk::<T>(range.clone(), values);
                     let found = self.segments(encoder, range, x, uniforms, encoding, codes);
                     nan = nan.or(found);
