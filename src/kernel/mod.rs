@@ -32,6 +32,7 @@ pub(crate) mod multiples;
 mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
+pub(crate) mod presence;
 pub(crate) mod reduce;
 pub(crate) mod stochastic;
 pub(crate) mod straight_through;
