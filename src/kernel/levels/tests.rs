@@ -321,3 +321,44 @@ fn tables_without_close_neighbours_take_one_comparison_with_the_same_result() {
         }
     }
 }
+
+#[test]
+fn tables_that_crowd_towards_zero_take_one_comparison_with_the_same_result() {
+    // Floating-point numbers of a few bits, with codes that are not finite; powers, a few steps of which are missing.
+    let minifloat = |exponent_bits: i32, mantissa_bits: i32| -> Vec<f32> {
+        let (last, steps) = (1 << exponent_bits, 1 << mantissa_bits);
+        let magnitudes = (0..last * steps).map(|code| match (code / steps, code % steps) {
+            (exponent, mantissa) if exponent + 1 == last && mantissa + 1 == steps => f32::NAN,
+            (0, mantissa) => mantissa as f32 * 2f32.powi(1 - last / 2 - mantissa_bits),
+            (exponent, mantissa) => {
+                (steps + mantissa) as f32 * 2f32.powi(exponent - last / 2 - mantissa_bits)
+            }
+        });
+        let magnitudes: Vec<f32> = magnitudes.collect();
+        // Zeros of both signs would be two levels.
+        magnitudes.iter().copied().chain(magnitudes.iter().skip(1).map(|x| -x)).collect()
+    };
+    let powers: Vec<f32> = (-60..60).filter(|e| e % 7 != 0).map(|e| 2f32.powi(e)).collect();
+    let tables = [minifloat(4, 3), minifloat(5, 2), minifloat(3, 3), powers];
+    for (values, boundary) in tables.iter().flat_map(|values| {
+        [Boundary::Midpoint(Ties::Low), Boundary::Midpoint(Ties::Away), Boundary::Floor, Boundary::Ceil]
+            .map(|boundary| (values, boundary))
+    }) {
+        let plain = maps(values, boundary);
+        let mut fine = plain.clone();
+        fine.prepare(1 << 12);
+        assert!(!fine.searches.cells.is_empty(), "{boundary:?}");
+        let x: Vec<f32> = values_around(&plain.cuts).into_iter().chain([-f32::NAN, 1e-40]).collect();
+        for (scale, multiply) in [(&[][..], false), (&[0.7][..], false), (&[1.3][..], true)] {
+            let run = |maps: &LevelMaps<f32>| {
+                let params = LevelParams { maps, shared: true, scale, multiply };
+                agreed(|| {
+                    let mut codes = vec![0u8; x.len()];
+                    let nan = encode(&x, usize::MAX, 0, &params, &mut codes);
+                    (codes, nan)
+                })
+            };
+            assert_eq!(run(&fine), run(&plain), "{boundary:?}");
+        }
+    }
+}
