@@ -43,13 +43,16 @@ impl Philox {
     }
 }
 
+/// What the first and the third word are multiplied by: constants of the paper's table 2.
+pub(crate) const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+
 /// Ten rounds of the bijection; constants of the paper's table 2.
 #[inline(always)]
 pub(crate) const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mut round = 0;
     while round < 10 {
-        let left = counter[0] as u64 * 0xD251_1F53;
-        let right = counter[2] as u64 * 0xCD9E_8D57;
+        let left = counter[0] as u64 * MULTIPLIERS[0];
+        let right = counter[2] as u64 * MULTIPLIERS[1];
         counter = [
             (right >> 32) as u32 ^ counter[1] ^ key[0],
             right as u32,
@@ -88,8 +91,8 @@ pub(crate) fn philox4x32_lanes<const N: usize>(first: u64, keys: &[[u64; 2]; 10]
     }
     for &[left_key, right_key] in keys {
         for lane in 0..N {
-            let left = (words[0][lane] & LOW) * 0xD251_1F53;
-            let right = (words[2][lane] & LOW) * 0xCD9E_8D57;
+            let left = (words[0][lane] & LOW) * MULTIPLIERS[0];
+            let right = (words[2][lane] & LOW) * MULTIPLIERS[1];
             words[0][lane] = (right >> 32) ^ words[1][lane] ^ left_key;
             words[1][lane] = right;
             words[2][lane] = (left >> 32) ^ words[3][lane] ^ right_key;

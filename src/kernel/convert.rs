@@ -55,10 +55,83 @@ pub(crate) fn convert<A: Element, T: Element>(from: &[A], to: &mut [T]) {
             }
         }
     } else if let (Some(from), Some(to)) = (same::<A, f32>(from), same_mut::<T, f16>(to)) {
-        to.convert_from_f32_slice(from);
+        to_halves(from, to);
     } else {
+        #[cfg(target_arch = "x86_64")]
+        if super::level() >= crate::simd::Level::Avx2
+            && let (Some(from), Some(to)) = (same::<A, f32>(from), same_mut::<T, half::bf16>(to))
+        {
+            // SAFETY: the level says that the machine has AVX2.
+            return unsafe { to_upper_halves(from, to) };
+        }
         each(from, to);
     }
+}
+
+/// Narrows to equally many halves.
+fn to_halves(from: &[f32], to: &mut [f16]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::level() >= crate::simd::Level::Avx2 {
+        // SAFETY: the level says that the machine has F16C.
+        return unsafe { to_halves_f16c(from, to) };
+    }
+    to.convert_from_f32_slice(from);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c")]
+fn to_halves_f16c(from: &[f32], to: &mut [f16]) {
+    use core::arch::x86_64::*;
+    let (eights, rest) = from.as_chunks::<8>();
+    let (to_eights, to_rest) = to.as_chunks_mut::<8>();
+    for (from, to) in eights.iter().zip(to_eights) {
+        // SAFETY: eight values, and eight places.
+        unsafe {
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(from.as_ptr()));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), halves);
+        }
+    }
+    for (from, to) in rest.iter().zip(to_rest) {
+        *to = f16::from_f32(*from);
+    }
+}
+
+/// Rounds the lower half of each number away.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn to_upper_halves(from: &[f32], to: &mut [half::bf16]) {
+    use core::arch::x86_64::*;
+    let (steps, rest) = from.as_chunks::<16>();
+    let (to_steps, to_rest) = to.as_chunks_mut::<16>();
+    for (from, to) in steps.iter().zip(to_steps) {
+        // SAFETY: sixteen values, and sixteen places.
+        unsafe {
+            let low = upper_halves(_mm256_loadu_ps(from.as_ptr()));
+            let high = upper_halves(_mm256_loadu_ps(from.as_ptr().add(8)));
+            // Packing works in halves.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), words);
+        }
+    }
+    for (from, to) in rest.iter().zip(to_rest) {
+        *to = half::bf16::from_f32(*from);
+    }
+}
+
+/// The nearest numbers (ties to even) whose lower half is zero, by their upper half. NaN stays NaN, and quiet.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+fn upper_halves(x: core::arch::x86_64::__m256) -> core::arch::x86_64::__m256i {
+    use core::arch::x86_64::*;
+    let bits = _mm256_castps_si256(x);
+    let upper = _mm256_srli_epi32::<16>(bits);
+    let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    let most = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF));
+    let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, most));
+    let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+    _mm256_blendv_epi8(rounded, quiet, nan)
 }
 
 /// Widens equally many halves.
@@ -136,6 +209,26 @@ mod tests {
             ($($a:ty),*) => { $(check::<$a, f32>(); check::<$a, f64>(); check::<$a, f16>(); check::<$a, bf16>();)* };
         }
         pairs!(f32, f64, f16, bf16);
+    }
+
+    #[test]
+    fn f32_of_every_kind_become_halves() {
+        // All upper halves, with lower halves at, below and above the ties of both types.
+        let lower = [0u32, 1, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001, 0xFFFF];
+        let x: Vec<f32> = (0..1u32 << 16)
+            .flat_map(|upper| lower.map(|lower| f32::from_bits(upper << 16 | lower)))
+            .collect();
+        let found = super::super::forced::agreed(|| {
+            let (mut halves, mut upper) = (vec![f16::ZERO; x.len()], vec![bf16::ZERO; x.len()]);
+            convert(&x, &mut halves);
+            convert(&x, &mut upper);
+            let bits = |(half, upper): (&f16, &bf16)| (half.to_bits(), upper.to_bits());
+            halves.iter().zip(&upper).map(bits).collect::<Vec<_>>()
+        });
+        for (x, found) in x.iter().zip(found) {
+            let expected = (f16::from_f32(*x).to_bits(), bf16::from_f32(*x).to_bits());
+            assert_eq!(found, expected, "{:#x}", x.to_bits());
+        }
     }
 
     #[test]

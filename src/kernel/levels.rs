@@ -25,5 +25,5 @@ const LINEAR: usize = 32;
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
     // Every other level has it.
-    crate::simd::level() != crate::simd::Level::Baseline
+    super::level() != crate::simd::Level::Baseline
 }

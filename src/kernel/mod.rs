@@ -22,6 +22,7 @@ pub(crate) mod bins;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
+pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;
@@ -31,7 +32,9 @@ pub(crate) mod multiples;
 mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
+pub(crate) mod presence;
 pub(crate) mod reduce;
+pub(crate) mod stochastic;
 pub(crate) mod straight_through;
 #[cfg(target_arch = "x86_64")]
 mod stream;

@@ -50,6 +50,11 @@ impl<T: Real> Params<T> {
         self.values.clear();
     }
 
+    /// The scales and zero points of blocks of affine codes.
+    pub(super) fn affine(&self) -> (&[T], &[T]) {
+        (&self.scale, &self.zero)
+    }
+
     pub(super) fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
         let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
         let wanted = Some((first, stride, count));
@@ -122,7 +127,7 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
         let range = start..start + out.len();
-        if bits == 4 && decode_packed(codes, tiling, (scheme, grids), range, params, out) {
+        if bits == 4 && decode_packed(codes, tiling, (scheme, grids), range, params, stream, out) {
             continue;
         }
         if bits < 8 {
@@ -144,6 +149,7 @@ fn decode_packed<T: Real, A: Element>(
     (scheme, grids): (&Scheme, &Grids),
     range: Range<usize>,
     params: &mut Params<T>,
+    stream: bool,
     out: &mut [A],
 ) -> bool {
     if matches!(grids, Grids::Affine(_)) {
@@ -155,7 +161,8 @@ fn decode_packed<T: Real, A: Element>(
         let Some(out) = out.get_mut(at..at + segment.len) else { return true };
         params.fill(scheme, grids, &segment);
         let tables = LevelTables { values: &params.values, size: 16, shared, scale: &params.scale };
-        levels::decode_nibbles(codes.as_bytes(), segment.start, &tables, segment.width, segment.phase, out)
+        let pattern = (segment.width, segment.phase);
+        levels::decode_nibbles(codes.as_bytes(), segment.start, &tables, pattern, stream, out)
     })
 }
 

@@ -1,15 +1,19 @@
 //! Figures of a quantized tensor that need its codes or its original.
 
+use core::ops::Range;
+
 use ndarray::{ArrayRef, Dimension};
 
 use crate::element::{Element, FloatType, Real};
 use crate::error::Result;
+use crate::kernel::presence::Presence;
 use crate::kernel::reduce::error_sums;
 use crate::metrics::Errors;
 use crate::parallel;
 use crate::solve::scalar::entropy;
 
 use super::affine::ZeroPointRule;
+use super::codes::sign_extend;
 use super::decode::decodes_in_f64;
 use super::grids::Grid;
 use super::quantized::QuantizedTensor;
@@ -132,12 +136,32 @@ impl QuantizedTensor {
 
     /// Calls `look` for each code of a region.
     fn for_each_code(&self, region: usize, look: &mut impl FnMut(i32)) {
-        for run in self.tiling().region_runs(region) {
-            let at = |index| self.scheme().code_of(self.tiling(), index).unwrap_or(index);
-            if !run.is_empty() {
-                self.codes().for_each(at(run.start)..at(run.end - 1) + 1, look);
+        self.code_runs(region).for_each(|run| self.codes().for_each(run, look));
+    }
+
+    /// The places of the codes of a region.
+    fn code_runs(&self, region: usize) -> impl Iterator<Item = Range<usize>> {
+        let at = |index| self.scheme().code_of(self.tiling(), index).unwrap_or(index);
+        let runs = self.tiling().region_runs(region).into_iter().filter(|run| !run.is_empty());
+        runs.map(move |run| at(run.start)..at(run.end - 1) + 1)
+    }
+
+    /// The number of codes in use in a region, of more than 8 bits.
+    fn wide_codes_used(&self, region: usize, seen: &mut Vec<usize>) -> u64 {
+        let codes = self.scheme().codes();
+        // For each code the region that it was last seen in, counted from 1, so that nothing is cleared.
+        seen.resize(codes.count() as usize, 0);
+        let mut used = 0;
+        let mut look = |code: i32| {
+            if let Some(last) =
+                seen.get_mut((code - codes.min()) as usize).filter(|last| **last != region + 1)
+            {
+                *last = region + 1;
+                used += 1;
             }
-        }
+        };
+        self.for_each_code(region, &mut look);
+        used
     }
 
     /// The share of the available codes that occur, over all regions: 1 if every region uses every code.
@@ -147,20 +171,16 @@ impl QuantizedTensor {
             return f64::NAN;
         }
         let (regions, codes) = (self.tiling().regions(), self.scheme().codes());
-        let used = parallel::map_indices(regions, self.len(), Vec::new, |seen: &mut Vec<usize>, region| {
-            // For each code the region that it was last seen in, counted from 1, so that nothing is cleared.
-            seen.resize(codes.count() as usize, 0);
-            let mut used = 0u64;
-            let mut look = |code: i32| {
-                if let Some(last) =
-                    seen.get_mut((code - codes.min()) as usize).filter(|last| **last != region + 1)
-                {
-                    *last = region + 1;
-                    used += 1;
-                }
-            };
-            self.for_each_code(region, &mut look);
-            used
+        let state = || (Presence::new(self.codes().bits().get()), Vec::new());
+        let used = parallel::map_indices(regions, self.len(), state, |(presence, seen), region| {
+            let Some(presence) = presence else { return self.wide_codes_used(region, seen) };
+            presence.clear();
+            for run in self.code_runs(region) {
+                presence.look(self.codes().as_bytes(), run.start, run.len(), codes.count() as usize);
+            }
+            let code = |field| sign_extend(field, self.codes().sign_bit());
+            let places = (0..).zip(presence.fields()).filter(|&(_, seen)| seen);
+            places.filter(|&(field, _)| codes.contains(code(field))).count() as u64
         });
         used.into_iter().sum::<u64>() as f64 / (regions as f64 * f64::from(codes.count()))
     }

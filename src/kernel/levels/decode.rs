@@ -32,14 +32,14 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
 }
 
 /// As [`decode`], from 4-bit codes that are still packed: `first` is the place of the first in `bytes`. `false` where
-/// that has no kernel, and nothing is written.
+/// that has no kernel, and nothing is written. Values go past the caches if `stream`, where a loop can do that.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn decode_nibbles<T: Real, A: Element>(
     bytes: &[u8],
     first: usize,
     tables: &LevelTables<'_, T>,
-    width: usize,
-    phase: usize,
+    (width, phase): (usize, usize),
+    stream: bool,
     out: &mut [A],
 ) -> bool {
     if !super::has_avx2() || tables.size != short::LEVELS {
@@ -53,7 +53,7 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     let values = if tables.shared { values.get(..1).unwrap_or_default() } else { values };
     let Some(bytes) = bytes.get(first / 2..) else { return false };
     if let Some(out) = convert::same_mut::<A, f32>(out) {
-        short::decode(bytes, first % 2, values, scale, width, phase, out);
+        short::decode(bytes, first % 2, values, scale, (width, phase), stream, out);
         return true;
     }
     let (mut stage, width) = ([0.0; convert::STAGE], width.max(1));
@@ -67,7 +67,7 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
         }
         let stage = &mut stage[..out.len()];
         let bytes = bytes.get(at / 2..).unwrap_or_default();
-        short::decode(bytes, first % 2, values, left, width, (phase + at) % width, stage);
+        short::decode(bytes, first % 2, values, left, (width, (phase + at) % width), false, stage);
         convert::convert(stage, out);
     }
     true
@@ -79,8 +79,8 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     _: &[u8],
     _: usize,
     _: &LevelTables<'_, T>,
-    _: usize,
-    _: usize,
+    _: (usize, usize),
+    _: bool,
     _: &mut [A],
 ) -> bool {
     false

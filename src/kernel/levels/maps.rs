@@ -69,8 +69,8 @@ impl<T> Default for Searches<T> {
     }
 }
 
-/// Values for which it pays to prepare a short, a long and a fine search.
-const WORTH: [usize; 3] = [64, 512, 1 << 15];
+/// Values for which it pays to prepare a short and a long search, and fine ones with cells by bits and of equal width.
+const WORTH: [usize; 4] = [64, 512, 1 << 12, 1 << 15];
 
 impl<T: Real> LevelMaps<T> {
     /// Maps of at most `count` levels, none yet.
@@ -97,8 +97,11 @@ impl<T: Real> LevelMaps<T> {
         }
         if cuts > LINEAR && values >= WORTH[1] {
             self.searches.starts = all(maps().map(|(cuts, _)| Starts::new(cuts)));
-            if values >= WORTH[2] {
-                self.searches.cells = all(maps().map(|(cuts, codes)| Cells::new(cuts, codes)));
+            if values >= WORTH[3] {
+                self.searches.cells = all(maps().map(|(cuts, codes)| Cells::even(cuts, codes)));
+            }
+            if values >= WORTH[2] && self.searches.cells.is_empty() {
+                self.searches.cells = all(maps().map(|(cuts, codes)| Cells::logarithmic(cuts, codes)));
             }
         }
     }

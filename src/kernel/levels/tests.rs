@@ -252,9 +252,15 @@ fn packed_codes_decode_as_unpacked_ones() {
         let mut expected = vec![A::default(); len];
         decode(&fields, &tables, width, phase, &mut expected);
         let mut found = vec![A::default(); len];
-        if decode_nibbles(&bytes, first, &tables, width, phase, &mut found) {
+        if decode_nibbles(&bytes, first, &tables, (width, phase), false, &mut found) {
             let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{first} {len} {width} {phase}");
+            for at in [0, 1, 13] {
+                let mut streamed = vec![A::default(); len + 16];
+                let streamed = &mut streamed[at..at + len];
+                assert!(decode_nibbles(&bytes, first, &tables, (width, phase), true, streamed));
+                assert_eq!(bits(streamed), bits(&expected), "{first} {len} {width} {phase} streamed");
+            }
         } else {
             assert!(found.iter().all(|x| x.to_f64() == 0.0));
         }
@@ -275,14 +281,14 @@ fn packed_codes_decode_as_unpacked_ones() {
     // Bytes that end early leave the rest.
     let tables = LevelTables { values: &[1.0f32; 16], size: 16, shared: true, scale: &[] };
     let mut out = [9.0f32; 20];
-    if decode_nibbles(&[0x21; 5], 1, &tables, 20, 0, &mut out) {
+    if decode_nibbles(&[0x21; 5], 1, &tables, (20, 0), false, &mut out) {
         assert_eq!(out, core::array::from_fn(|i| if i < 9 { 1.0 } else { 9.0 }));
     }
     // Other types and sizes have none.
     let tables = LevelTables { values: &[1.0f64; 16], size: 16, shared: true, scale: &[] };
-    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f64; 4]));
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, (20, 0), false, &mut [0.0f64; 4]));
     let tables = LevelTables { values: &[1.0f32; 8], size: 8, shared: true, scale: &[] };
-    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, 20, 0, &mut [0.0f32; 4]));
+    assert!(!decode_nibbles(&[0x21; 5], 0, &tables, (20, 0), false, &mut [0.0f32; 4]));
 }
 
 #[test]
@@ -312,6 +318,47 @@ fn tables_without_close_neighbours_take_one_comparison_with_the_same_result() {
                 })
             };
             assert_eq!(run(&fine), run(&plain), "{count} {bend}");
+        }
+    }
+}
+
+#[test]
+fn tables_that_crowd_towards_zero_take_one_comparison_with_the_same_result() {
+    // Floating-point numbers of a few bits, with codes that are not finite; powers, a few steps of which are missing.
+    let minifloat = |exponent_bits: i32, mantissa_bits: i32| -> Vec<f32> {
+        let (last, steps) = (1 << exponent_bits, 1 << mantissa_bits);
+        let magnitudes = (0..last * steps).map(|code| match (code / steps, code % steps) {
+            (exponent, mantissa) if exponent + 1 == last && mantissa + 1 == steps => f32::NAN,
+            (0, mantissa) => mantissa as f32 * 2f32.powi(1 - last / 2 - mantissa_bits),
+            (exponent, mantissa) => {
+                (steps + mantissa) as f32 * 2f32.powi(exponent - last / 2 - mantissa_bits)
+            }
+        });
+        let magnitudes: Vec<f32> = magnitudes.collect();
+        // Zeros of both signs would be two levels.
+        magnitudes.iter().copied().chain(magnitudes.iter().skip(1).map(|x| -x)).collect()
+    };
+    let powers: Vec<f32> = (-60..60).filter(|e| e % 7 != 0).map(|e| 2f32.powi(e)).collect();
+    let tables = [minifloat(4, 3), minifloat(5, 2), minifloat(3, 3), powers];
+    for (values, boundary) in tables.iter().flat_map(|values| {
+        [Boundary::Midpoint(Ties::Low), Boundary::Midpoint(Ties::Away), Boundary::Floor, Boundary::Ceil]
+            .map(|boundary| (values, boundary))
+    }) {
+        let plain = maps(values, boundary);
+        let mut fine = plain.clone();
+        fine.prepare(1 << 12);
+        assert!(!fine.searches.cells.is_empty(), "{boundary:?}");
+        let x: Vec<f32> = values_around(&plain.cuts).into_iter().chain([-f32::NAN, 1e-40]).collect();
+        for (scale, multiply) in [(&[][..], false), (&[0.7][..], false), (&[1.3][..], true)] {
+            let run = |maps: &LevelMaps<f32>| {
+                let params = LevelParams { maps, shared: true, scale, multiply };
+                agreed(|| {
+                    let mut codes = vec![0u8; x.len()];
+                    let nan = encode(&x, usize::MAX, 0, &params, &mut codes);
+                    (codes, nan)
+                })
+            };
+            assert_eq!(run(&fine), run(&plain), "{boundary:?}");
         }
     }
 }

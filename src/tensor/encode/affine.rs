@@ -4,6 +4,8 @@ use crate::element::{Element, Real};
 use crate::granularity::Segment;
 use crate::kernel::Code;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
+use crate::kernel::fake::{self, Values};
+use crate::kernel::stochastic::{self, Place};
 use crate::tensor::affine::{AffineGrids, AffineScheme, ZeroPoints};
 use crate::tensor::decode::fill_zeros;
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
@@ -68,6 +70,36 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
             }
             None => affine::encode(x, width, phase, &params.view(), &mode, codes),
         }
+    }
+
+    fn encode_seeded<C: Code>(
+        &self,
+        x: &[T],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        place: Place,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
+        stochastic::encode(x, width, phase, &params.view(), &mode, place, codes)
+    }
+
+    fn fakes(&self) -> bool {
+        // Levels between which a number of each value's own chooses have no such loop.
+        self.encoding.rounding.seed().is_none() && fake::serves(&mode::<T>(self.scheme, &self.encoding))
+    }
+
+    fn fake<A: Element>(
+        &self,
+        x: &[T],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        values: Values<'_>,
+        stream: bool,
+        out: &mut [A],
+    ) -> Option<bool> {
+        let mode = EncodeMode { stream, ..mode::<T>(self.scheme, &self.encoding) };
+        fake::fake(x, width, phase, &params.view(), &mode, values, out)
     }
 
     fn zero<C: Code>(&self, block: usize, params: &Params<T>) -> C {

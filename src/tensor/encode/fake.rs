@@ -3,15 +3,16 @@
 use crate::element::{Element, FloatType, Real};
 use crate::error::{Result, ShapeError};
 use crate::granularity::Tiling;
-use crate::kernel::{self, Code};
+use crate::kernel::fake::Values;
+use crate::kernel::{self, Code, convert, reduce};
 use crate::parallel;
 use crate::tensor::decode::{Fields, Params, decodes_in_f64};
-use crate::tensor::encoding::Encoding;
+use crate::tensor::encoding::{Encoding, NonFinite};
 use crate::tensor::grids::Grids;
 use crate::tensor::scheme::Scheme;
 use crate::tensor::view::TensorView;
 
-use super::{Encoder, Job, Scratch, Task};
+use super::{Encoder, Job, Pattern, Scratch, Task};
 
 /// Writes to `out` what quantization on `grids` makes of `tensor`: the bits of encoding and decoding, in one pass.
 ///
@@ -70,24 +71,73 @@ impl Job<'_, '_> {
     ) -> Result<()> {
         self.check_nan(encoder)?;
         let (chunk_len, len) = (self.tensor.chunk_len(), self.tensor.len());
+        let one_loop = U::TYPE == FloatType::F32 && encoder.fakes();
+        let largest = if one_loop { self.tensor.borrowed_len::<T>() } else { chunk_len };
         // Many chunks at a time share the parameters that they have in common.
-        let piece = chunk_len * 16;
+        let piece = largest.max(chunk_len * 16);
         let state = || (Scratch::<T, E::Params>::default(), Vec::<C>::new(), Params::<U>::default());
         let nans = parallel::map_chunks(out, piece, len, state, |(scratch, codes, params), index, out| {
             let mut nan = None;
-            for (chunk, out) in out.chunks_mut(chunk_len).enumerate() {
-                let start = index * piece + chunk * chunk_len;
-                let range = start..start + out.len();
-                codes.resize(out.len(), C::default());
-                let Scratch { values, uniforms, params: encoding, .. } = scratch;
-                let uniforms = self.uniforms_of(range.clone(), uniforms);
-                let x = self.tensor.chunk::<T>(range.clone(), values);
-                let found = self.segments(encoder, range, x, uniforms, encoding, codes);
-                nan = nan.or(found);
-                fields.decode(codes, start, params, out);
+            for (part, out) in out.chunks_mut(largest).enumerate() {
+                let start = index * piece + part * largest;
+                if one_loop {
+                    let found = self.fake_at_once(encoder, &fields, start, scratch, params, out);
+                    if let Some(found) = found {
+                        nan = nan.or(found);
+                        continue;
+                    }
+                }
+                for (chunk, out) in out.chunks_mut(chunk_len).enumerate() {
+                    let start = start + chunk * chunk_len;
+                    let range = start..start + out.len();
+                    codes.resize(out.len(), C::default());
+                    let Scratch { values, uniforms, params: encoding, .. } = scratch;
+                    let x = self.tensor.chunk::<T>(range.clone(), values);
+                    let found = self.segments(encoder, range, x, uniforms, encoding, codes);
+                    nan = nan.or(found);
+                    fields.decode(codes, start, params, out);
+                }
             }
             nan
         });
         self.first_nan(nans)
+    }
+
+    /// Writes the values from element `start` on without their codes; the index of the first NaN where that is an error.
+    /// `None` where it takes codes; `out` holds anything then.
+    fn fake_at_once<T: Real, E: Encoder<T>, U: Real, A: Element>(
+        &self,
+        encoder: &E,
+        fields: &Fields<'_>,
+        start: usize,
+        scratch: &mut Scratch<T, E::Params>,
+        params: &mut Params<U>,
+        out: &mut [A],
+    ) -> Option<Option<usize>> {
+        let Scratch { values, params: encoding, .. } = scratch;
+        let range = start..start + out.len();
+        let x = self.tensor.chunk::<T>(range.clone(), values);
+        let mut first_nan = None;
+        for segment in self.tiling.segments(range) {
+            let at = segment.start - start;
+            let place = at..at + segment.len;
+            let (x, out) = (x.get(place.clone())?, out.get_mut(place)?);
+            encoder.fill(&segment, encoding);
+            params.fill(fields.scheme, fields.grids, &segment);
+            let (scale, zero) = params.affine();
+            let values = Values { scale: convert::same(scale)?, zero: convert::same(zero)? };
+            let pattern = Pattern { width: segment.width, phase: segment.phase };
+            if encoder.fake(x, pattern, encoding, values, fields.stream, out)? {
+                match self.encoding.non_finite {
+                    NonFinite::Error => {
+                        let nan = reduce::first_nan(x).map(|at| segment.start + at);
+                        first_nan = first_nan.or(nan);
+                    }
+                    NonFinite::NanToLowest => {}
+                    NonFinite::NanToZero | NonFinite::Propagate => return None,
+                }
+            }
+        }
+        Some(first_nan)
     }
 }

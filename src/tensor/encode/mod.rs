@@ -12,10 +12,12 @@ mod vectors;
 
 use core::ops::Range;
 
-use crate::element::{FloatType, Real};
+use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::{Segment, Tiling};
+use crate::kernel::fake::Values;
 use crate::kernel::levels::Ties;
+use crate::kernel::stochastic::Place;
 use crate::kernel::{self, Code, pack, reduce, uniform};
 use crate::parallel;
 
@@ -118,6 +120,37 @@ trait Encoder<T>: Sync {
         uniforms: Option<&[T]>,
         codes: &mut [C],
     ) -> bool;
+
+    /// As [`encode`](Self::encode) with the numbers of `place`; `None` where there is no loop that finds them itself.
+    fn encode_seeded<C: Code>(
+        &self,
+        _x: &[T],
+        _pattern: Pattern,
+        _params: &Self::Params,
+        _place: Place,
+        _codes: &mut [C],
+    ) -> Option<bool> {
+        None
+    }
+
+    /// Whether [`fake`](Self::fake) may serve.
+    fn fakes(&self) -> bool {
+        false
+    }
+
+    /// Writes the value of the code of each value of a stretch, as [`encode`](Self::encode) and decoding by the affine
+    /// parameters `values` do, past the caches if `stream`. Whether any is NaN; `None` where there is no loop for that.
+    fn fake<A: Element>(
+        &self,
+        _x: &[T],
+        _pattern: Pattern,
+        _params: &Self::Params,
+        _values: Values<'_>,
+        _stream: bool,
+        _out: &mut [A],
+    ) -> Option<bool> {
+        None
+    }
 
     /// The code of zero in block `block`.
     fn zero<C: Code>(&self, block: usize, params: &Self::Params) -> C;
@@ -269,7 +302,6 @@ impl Job<'_, '_> {
         bytes: &mut [u8],
     ) -> Option<usize> {
         let Scratch { values, uniforms, narrow, wide, params } = scratch;
-        let uniforms = self.uniforms_of(range.clone(), uniforms);
         let x = self.tensor.chunk::<T>(range.clone(), values);
         if self.bits == 8 {
             return self.segments(encoder, range, x, uniforms, params, bytes);
@@ -285,6 +317,26 @@ impl Job<'_, '_> {
             pack::pack(wide, self.bits, bytes);
             nan
         }
+    }
+
+    /// Writes the codes of the stretch that begins with element `start`, with random numbers where rounding takes any.
+    fn encode_segment<T: Real, E: Encoder<T>, C: Code>(
+        &self,
+        encoder: &E,
+        (start, x): (usize, &[T]),
+        pattern: Pattern,
+        params: &E::Params,
+        uniforms: &mut Vec<T>,
+        codes: &mut [C],
+    ) -> bool {
+        if let (Some(seed), None) = (self.encoding.rounding.seed(), self.uniforms) {
+            let place = Place { seed, first: start as u64 };
+            if let Some(nan) = encoder.encode_seeded(x, pattern, params, place, codes) {
+                return nan;
+            }
+        }
+        let uniforms = self.uniforms_of(start..start + x.len(), uniforms);
+        encoder.encode(x, pattern, params, uniforms, codes)
     }
 
     /// The random numbers of the elements `range`, if rounding takes any.
@@ -305,7 +357,7 @@ impl Job<'_, '_> {
         encoder: &E,
         range: Range<usize>,
         x: &[T],
-        uniforms: Option<&[T]>,
+        uniforms: &mut Vec<T>,
         params: &mut E::Params,
         codes: &mut [C],
     ) -> Option<usize> {
@@ -313,11 +365,10 @@ impl Job<'_, '_> {
         for segment in self.tiling.segments(range.clone()) {
             let at = segment.start - range.start;
             let place = at..at + segment.len;
-            let uniforms = uniforms.and_then(|all| all.get(place.clone()));
             let (Some(x), Some(codes)) = (x.get(place.clone()), codes.get_mut(place)) else { continue };
             encoder.fill(&segment, params);
             let pattern = Pattern { width: segment.width, phase: segment.phase };
-            if !encoder.encode(x, pattern, params, uniforms, codes) {
+            if !self.encode_segment(encoder, (segment.start, x), pattern, params, uniforms, codes) {
                 continue;
             }
             let mut replace = |code: &dyn Fn(usize) -> C| {

@@ -1,0 +1,211 @@
+//! From values to those of their codes and no further: encoding to the nearest integer and decoding in one loop.
+//!
+//! What is here has the bits of [`affine::encode`](super::affine::encode) followed by
+//! [`affine::decode`](super::affine::decode), which are its reference, and serves where they need no mask and no sign.
+
+#[cfg(target_arch = "x86_64")]
+mod vectors;
+
+use super::affine::{Arithmetic, EncodeMode, EncodeParams, Rounding};
+use crate::element::{Element, Real};
+
+/// What codes stand for, in the pattern of their encoding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    /// The steps.
+    pub scale: &'a [f32],
+    /// The zero points; those of `zero_after` where the encoding has no `zero_before`.
+    pub zero: &'a [f32],
+}
+
+/// Whether [`fake`] has a loop for `mode` on this machine.
+pub(crate) fn serves<T>(mode: &EncodeMode<T>) -> bool {
+    cfg!(target_arch = "x86_64")
+        && super::level() >= crate::simd::Level::Avx2
+        && mode.rounding == Rounding::NearestEven
+        && mode.arithmetic != Arithmetic::Span
+}
+
+/// Writes the values of the codes of `x`, past the caches if `mode` says so, and returns whether a NaN was met, whose
+/// value is that of the lowest code. `None` where there is no loop for it; `out` holds anything then.
+///
+/// The codes of `params` need no mask: they are integers of the code range.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn fake<T: Real, A: Element>(
+    x: &[T],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    values: Values<'_>,
+    out: &mut [A],
+) -> Option<bool> {
+    use super::convert::same;
+    if !serves(mode) || A::TYPE == crate::element::FloatType::F64 {
+        return None;
+    }
+    let params = EncodeParams {
+        scale: same(params.scale)?,
+        offset: &[],
+        zero_before: same(params.zero_before)?,
+        low: same(params.low)?,
+        high: same(params.high)?,
+        zero_after: params.zero_after,
+    };
+    let divide = mode.arithmetic == Arithmetic::Divide;
+    vectors::fake(same(x)?, (width, phase), &params, divide, values, mode.stream, out)
+}
+
+/// As above.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn fake<T: Real, A: Element>(
+    _: &[T],
+    _: usize,
+    _: usize,
+    _: &EncodeParams<'_, T>,
+    _: &EncodeMode<T>,
+    _: Values<'_>,
+    _: &mut [A],
+) -> Option<bool> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::affine;
+    use super::super::forced::{available, with};
+    use super::*;
+    use crate::simd::Level;
+    use half::{bf16, f16};
+    use proptest::prelude::*;
+
+    /// Parameters of an encoding and of its decoding.
+    struct Case {
+        width: usize,
+        phase: usize,
+        arithmetic: Arithmetic,
+        scale: Vec<f32>,
+        zero: Vec<f32>,
+        /// Whether zero points are added before rounding.
+        before: bool,
+        ends: (i32, i32),
+    }
+
+    impl Case {
+        fn check<A: Element>(&self, x: &[f32]) {
+            let Self { width, phase, ref scale, ref zero, before, ends, .. } = *self;
+            let multiply = self.arithmetic == Arithmetic::Multiply;
+            let factor: Vec<f32> = scale.iter().map(|s| if multiply { 1.0 / s } else { *s }).collect();
+            let offset = |zero: &f32| if before { 0.0 } else { *zero };
+            let low: Vec<f32> = zero.iter().map(|zero| ends.0 as f32 - offset(zero)).collect();
+            let high: Vec<f32> = zero.iter().map(|zero| ends.1 as f32 - offset(zero)).collect();
+            let after: Vec<i32> = zero.iter().map(|zero| *zero as i32).collect();
+            let params = EncodeParams {
+                scale: &factor,
+                offset: &[],
+                zero_before: if before { zero } else { &[] },
+                low: &low,
+                high: &high,
+                zero_after: if before { &[] } else { &after },
+            };
+            let mode = EncodeMode {
+                arithmetic: self.arithmetic,
+                steps: 1.0,
+                rounding: Rounding::NearestEven,
+                mask: u16::MAX,
+                stream: false,
+            };
+            let mut codes = vec![0u16; x.len()];
+            let nan = affine::encode(x, width, phase, &params, &mode, &mut codes);
+            let mut expected = vec![A::default(); x.len()];
+            let sign_bit = if ends.0 < 0 { 1 << 15 } else { 0 };
+            affine::decode(&codes, sign_bit, width, phase, scale, zero, false, &mut expected);
+            let values = Values { scale, zero };
+            for level in available() {
+                with(level, || {
+                    for (stream, at) in [(false, 0), (true, 0), (true, 1), (true, 15)] {
+                        let mut found = vec![A::from_f32(9.0); x.len() + 16];
+                        let found = &mut found[at..at + x.len()];
+                        let mode = EncodeMode { stream, ..mode };
+                        let served = fake(x, width, phase, &params, &mode, values, found);
+                        if A::TYPE == crate::element::FloatType::F64 || level == Level::Baseline {
+                            assert_eq!(served, None);
+                            continue;
+                        }
+                        if width > 1 && width < 16 {
+                            continue;
+                        }
+                        assert_eq!(served, cfg!(target_arch = "x86_64").then_some(nan));
+                        for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+                            let (a, b) = (a.to_f64(), b.to_f64());
+                            assert_eq!(a.to_bits(), b.to_bits(), "{:?} {a} {b} at {i}, width {width}", x[i]);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn the_bits_of_encoding_and_decoding(
+            len in 0usize..2600,
+            width in prop_oneof![Just(1usize), 2usize..20, 30usize..35, 100usize..300, Just(1500usize), Just(usize::MAX)],
+            phase in any::<prop::sample::Index>(),
+            seed in any::<u32>(),
+            multiply in any::<bool>(),
+            before in any::<bool>(),
+            bits in 1u32..=16,
+            signed in any::<bool>(),
+            exponent in prop_oneof![Just(0i32), -100i32..100],
+        ) {
+            let phase = if width == usize::MAX { 0 } else { phase.index(width) };
+            let entries = if width == usize::MAX { 1 } else { (phase + len).div_ceil(width) };
+            let half = 1i32 << (bits - 1);
+            let ends = if signed { (-half, half - 1) } else { (0, 2 * half - 1) };
+            let mut state = seed;
+            let mut next = || { state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); (state >> 8) as f32 / 16_777_216.0 };
+            let scale: Vec<f32> = (0..entries).map(|_| (0.5 + next()) * 2f32.powi(exponent)).collect();
+            let zero: Vec<f32> = (0..entries).map(|_| {
+                let zero = ends.0 as f32 + next() * (ends.1 - ends.0) as f32;
+                if before { zero } else { zero.round() }
+            }).collect();
+            let x: Vec<f32> = (0..len).map(|i| {
+                let scale = scale[if width == usize::MAX { 0 } else { (phase + i) / width }];
+                match next() {
+                    u if u < 0.01 => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MAX, f32::MIN, 1e-45, -1e-39][(u * 800.0) as usize % 8],
+                    // Next to the middle between two codes.
+                    u if u < 0.6 => (((next() - 0.5) * (2 * half) as f32).floor() + 0.5) * scale * (1.0 + (next() * 3.0 - 1.5).round() * f32::EPSILON),
+                    _ => (next() - 0.5) * 2.5 * (2 * half) as f32 * scale,
+                }
+            }).collect();
+            let arithmetic = if multiply { Arithmetic::Multiply } else { Arithmetic::Divide };
+            let case = Case { width, phase, arithmetic, scale, zero, before, ends };
+            case.check::<f32>(&x);
+            case.check::<f16>(&x);
+            case.check::<bf16>(&x);
+            case.check::<f64>(&x);
+        }
+    }
+
+    #[test]
+    fn scales_that_are_not_ordinary() {
+        let x: Vec<f32> = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e-30]
+            .into_iter()
+            .cycle()
+            .take(200)
+            .collect();
+        for scale in [f32::INFINITY, 0.0, -0.25, 1e-44, 1e-38, 3e38] {
+            for (width, entries) in [(usize::MAX, 1), (1, 200), (50, 4)] {
+                for arithmetic in [Arithmetic::Divide, Arithmetic::Multiply] {
+                    let (scale, zero) = (vec![scale; entries], vec![0.0; entries]);
+                    let case =
+                        Case { width, phase: 0, arithmetic, scale, zero, before: false, ends: (-127, 127) };
+                    case.check::<f32>(&x);
+                    case.check::<f16>(&x);
+                }
+            }
+        }
+    }
+}
