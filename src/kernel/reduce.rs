@@ -1,5 +1,7 @@
 //! Reductions: ranges, searches for bad values, sums of errors.
 
+#[cfg(target_arch = "x86_64")]
+use super::convert::same_mut;
 use super::convert::{STAGE, stage};
 use super::{dispatch, runs};
 use crate::element::{Element, Real};
@@ -133,6 +135,21 @@ fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     None
 }
 
+/// Adds short blocks to their ranges, where this machine has a loop for them: how many from the first on, and whether all
+/// their elements are finite.
+#[inline(always)]
+fn short_blocks<T: Real>(x: &[T], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(x), Some(mins), Some(maxs)) =
+        (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
+        && let Some(served) = super::extremes::blocks(x, width, mins, maxs)
+    {
+        return served;
+    }
+    let _ = (x, width, mins, maxs);
+    (0, true)
+}
+
 dispatch! {
     /// [`min_max`] of elements in the type of the arithmetic.
     fn min_max_real[T: Real](x: &[T], width: usize, phase: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
@@ -147,6 +164,10 @@ dispatch! {
             }
             return finite;
         }
+        let (done, ok) = if phase == 0 { short_blocks(x, width, mins, maxs) } else { (0, true) };
+        finite &= ok;
+        let x = x.get(done * width..).unwrap_or_default();
+        let (mins, maxs) = (mins.get_mut(done..).unwrap_or_default(), maxs.get_mut(done..).unwrap_or_default());
         for (j, from, to) in runs(x.len(), width, phase) {
             let (Some(min), Some(max)) = (mins.get_mut(j), maxs.get_mut(j)) else { break };
             let (low, high, ok) = match short_range(&x[from..to], *min, *max) {

@@ -5,6 +5,7 @@ use std::collections::TryReserveError;
 use crate::error::{ConfigError, DataError};
 use crate::tensor::arrays::{FloatArray, IntegerArray};
 use crate::tensor::grids::GridArrays;
+use crate::tensor::places::{GridPlaces, ScalePlaces, ZeroPlaces};
 use crate::tensor::scales::ScaleArray;
 use crate::tensor::scheme::ClippingRange;
 
@@ -47,6 +48,17 @@ impl AffineGrids {
     /// The zero points.
     pub const fn zero_points(&self) -> &ZeroPoints {
         &self.zero_points
+    }
+
+    /// The places of the grids of `count` regions, which are all there are from now on; `None` for parameters that take
+    /// more than writing numbers down.
+    pub(crate) fn places(&mut self, count: usize) -> Option<GridPlaces<'_>> {
+        let zeros = match &mut self.zero_points {
+            ZeroPoints::Fixed(_) => None,
+            ZeroPoints::Integer(values) => Some(ZeroPlaces::of(values, count)?),
+            ZeroPoints::Real(_) => return None,
+        };
+        Some(GridPlaces { scales: ScalePlaces::of(&mut self.scales, count)?, zeros })
     }
 }
 
