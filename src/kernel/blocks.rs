@@ -81,7 +81,7 @@ mod vectors {
     pub(super) fn encode(x: &[f32], width: usize, params: &BlockParams<'_>, codes: &mut [u8]) {
         // SAFETY: the caller has asked for the instructions.
         unsafe {
-            match (params.divide, params.zero.len() > 1) {
+            match (params.divide, params.codes.0 < 0) {
                 (false, false) => blocks::<false, false>(x, width, params, codes),
                 (false, true) => blocks::<false, true>(x, width, params, codes),
                 (true, false) => blocks::<true, false>(x, width, params, codes),
@@ -91,50 +91,60 @@ mod vectors {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    fn blocks<const DIVIDE: bool, const ZEROS: bool>(
+    fn blocks<const DIVIDE: bool, const SIGNED: bool>(
         x: &[f32],
         width: usize,
         params: &BlockParams<'_>,
         codes: &mut [u8],
     ) {
-        // A block of 16 shares its vector with the next one.
-        let (vectors, per_vector) = (width.div_ceil(STEP), STEP.div_ceil(width));
-        let block = |j: usize| Block {
-            scale: _mm256_set1_ps(params.scale.get(j).copied().unwrap_or(1.0)),
-            inverse: _mm256_set1_ps(params.inverse.get(j).copied().unwrap_or(1.0)),
-        };
-        let zero = |j: usize| _mm256_set1_epi16(params.zero(j) as i16);
-        let shared = zero(0);
         let bounds = Bounds {
-            low: _mm256_set1_epi16(params.codes.0),
-            high: _mm256_set1_epi16(params.codes.1),
-            mask: _mm256_set1_epi16(params.mask.into()),
+            low: _mm256_set1_epi8(params.codes.0 as i8),
+            high: _mm256_set1_epi8(params.codes.1 as i8),
+            mask: _mm256_set1_epi8(params.mask as i8),
+        };
+        let block = |scale: f32, inverse: f32, zero: i32| Block {
+            scale: _mm256_set1_ps(scale),
+            inverse: _mm256_set1_ps(inverse),
+            zero: _mm256_set1_epi16(zero as i16),
+        };
+        let nth = |j: usize| {
+            let (scale, inverse) = (params.scale.get(j), params.inverse.get(j));
+            block(scale.copied().unwrap_or(1.0), inverse.copied().unwrap_or(1.0), params.zero(j))
         };
         let (steps, rest) = x.as_chunks::<STEP>();
         let (places, rest_places) = codes.as_chunks_mut::<STEP>();
-        let groups = steps.chunks(vectors).zip(places.chunks_mut(vectors));
-        for (group, (steps, places)) in groups.enumerate() {
-            let first = group * per_vector;
-            let front = block(first);
-            let back = if per_vector > 1 { block(first + 1) } else { front };
-            let zeros = match (ZEROS, per_vector > 1) {
-                (false, _) => [shared; 2],
-                (true, false) => [zero(first); 2],
-                (true, true) => [zero(first), zero(first + 1)],
-            };
-            for (x, place) in steps.iter().zip(places) {
+        let vectors = steps.iter().zip(places);
+        if width == STEP && params.zero.len() == 1 {
+            // The usual case, without a thought about where blocks begin.
+            let shared = params.zero(0);
+            let grids = params.scale.iter().zip(params.inverse);
+            for ((x, place), (&scale, &inverse)) in vectors.zip(grids) {
                 prefetch(x, AHEAD);
-                *place = vector::<DIVIDE>(x, [front, back], zeros, bounds);
+                *place = vector::<DIVIDE, SIGNED>(x, [block(scale, inverse, shared); 2], bounds);
+            }
+        } else {
+            let (mut j, mut left) = (0, width);
+            for (x, place) in vectors {
+                prefetch(x, AHEAD);
+                if width < STEP {
+                    // Two blocks of 16 share a vector.
+                    *place = vector::<DIVIDE, SIGNED>(x, [nth(j), nth(j + 1)], bounds);
+                    j += 2;
+                    continue;
+                }
+                *place = vector::<DIVIDE, SIGNED>(x, [nth(j); 2], bounds);
+                left -= STEP;
+                if left == 0 {
+                    (j, left) = (j + 1, width);
+                }
             }
         }
         if !rest.is_empty() {
             // In a place of their own, where zeros follow.
             let mut last = [0.0; STEP];
             last[..rest.len()].copy_from_slice(rest);
-            let group = steps.len() / vectors * per_vector;
-            let (front, back) = (block(group), block(if per_vector > 1 { group + 1 } else { group }));
-            let zeros = if per_vector > 1 { [zero(group), zero(group + 1)] } else { [zero(group); 2] };
-            let found = vector::<DIVIDE>(&last, [front, back], zeros, bounds);
+            let at = x.len() - rest.len();
+            let found = vector::<DIVIDE, SIGNED>(&last, [at, at + 16].map(|at| nth(at / width)), bounds);
             rest_places.copy_from_slice(&found[..rest_places.len()]);
         }
     }
@@ -144,6 +154,7 @@ mod vectors {
     struct Block {
         scale: __m256,
         inverse: __m256,
+        zero: __m256i,
     }
 
     /// What all blocks share, in every lane.
@@ -157,10 +168,9 @@ mod vectors {
     /// The codes of 32 values, the first half of them of one block and the second of another.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn vector<const DIVIDE: bool>(
+    fn vector<const DIVIDE: bool, const SIGNED: bool>(
         x: &[f32; STEP],
         blocks: [Block; 2],
-        zeros: [__m256i; 2],
         bounds: Bounds,
     ) -> [u8; STEP] {
         let integers = |at: usize, block: Block| {
@@ -175,14 +185,18 @@ mod vectors {
             }
             _mm256_cvtps_epi32(q)
         };
-        let codes = |at: usize, block: Block, zero: __m256i| {
-            let words = _mm256_packs_epi32(integers(at, block), integers(at + 8, block));
-            let words = _mm256_adds_epi16(words, zero);
-            let words = _mm256_min_epi16(_mm256_max_epi16(words, bounds.low), bounds.high);
-            _mm256_and_si256(words, bounds.mask)
+        // Narrower integers saturate, which no code in use is lost by.
+        let words = |at: usize, block: Block| {
+            _mm256_adds_epi16(_mm256_packs_epi32(integers(at, block), integers(at + 8, block)), block.zero)
         };
-        let packed = _mm256_packus_epi16(codes(0, blocks[0], zeros[0]), codes(16, blocks[1], zeros[1]));
-        let ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        let (front, back) = (words(0, blocks[0]), words(16, blocks[1]));
+        let codes = if SIGNED {
+            _mm256_min_epi8(_mm256_max_epi8(_mm256_packs_epi16(front, back), bounds.low), bounds.high)
+        } else {
+            _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(front, back), bounds.low), bounds.high)
+        };
+        let codes = _mm256_and_si256(codes, bounds.mask);
+        let ordered = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         let mut out = [0; STEP];
         // SAFETY: 32 bytes.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), ordered) };

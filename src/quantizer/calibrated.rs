@@ -35,8 +35,10 @@ pub fn fit_all_calibrated(
     notes: &mut Notes,
 ) -> Result<()> {
     let Ranges { ranges, notes: found } = calibration.ranges(regions, scheme)?;
-    for (region, range) in ranges.into_iter().enumerate() {
-        grids.push(scheme.grid(range, region)?)?;
+    if !grids.fill(scheme, &ranges) {
+        for (region, range) in ranges.into_iter().enumerate() {
+            grids.push(scheme.grid(range, region)?)?;
+        }
     }
     notes.extend(found);
     Ok(())

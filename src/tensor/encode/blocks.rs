@@ -157,8 +157,18 @@ impl<'a, 't> Blocks<'a, 't> {
         let (step, bits) = (self.per_step * self.width, self.bits.get());
         let Scratch { values, narrow, packed } = scratch;
         let bytes = share.bytes.chunks_mut((step * bits as usize / 8).max(1));
+        // What needs no conversion is borrowed once.
+        let mut none = Vec::new();
+        let borrowed = match self.tensor.element_type() {
+            FloatType::F32 => self.tensor.chunk::<f32>(share.range.clone(), &mut none),
+            _ => &[],
+        };
         for ((at, start), bytes) in share.range.clone().step_by(step).enumerate().zip(bytes) {
-            let x = self.tensor.chunk::<f32>(start..(start + step).min(share.range.end), values);
+            let end = (start + step).min(share.range.end);
+            let x = match borrowed.get(start - share.range.start..end - share.range.start) {
+                Some(x) => x,
+                None => self.tensor.chunk::<f32>(start..end, values),
+            };
             let whole = bits == 8;
             if whole && !self.stream {
                 if !method.encode(x, self.width, buffers, bytes) {
