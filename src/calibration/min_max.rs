@@ -57,14 +57,17 @@ const BORROWED: usize = 1 << 16;
 /// Accumulates the extremes of all regions in the order of memory.
 fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
     let (tensor, tiling, count) = (regions.tensor(), regions.tiling(), regions.len());
+    let columns = tiling.columns();
     let parts =
         parallel::map_indices(tensor.len().div_ceil(PART), tensor.len(), Vec::new, |scratch, part| {
             let range = part * PART..((part + 1) * PART).min(tensor.len());
             // The regions that this part touches; for regions along the last axis that is all of them.
-            let (mut first, mut last) = (count, 0);
-            for segment in tiling.segments(range.clone()) {
-                first = first.min(segment.region);
-                last = last.max(segment.region + (segment.blocks() - 1) * segment.stride);
+            let (mut first, mut last) = if columns.is_some() { (0, count - 1) } else { (count, 0) };
+            if columns.is_none() {
+                for segment in tiling.segments(range.clone()) {
+                    first = first.min(segment.region);
+                    last = last.max(segment.region + (segment.blocks() - 1) * segment.stride);
+                }
             }
             let mut extremes = Extremes::<T>::new(first, last + 1 - first.min(last + 1));
             // What needs no conversion is borrowed, so that more at once costs nothing.
@@ -73,6 +76,12 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
             for start in range.clone().step_by(step) {
                 let chunk = start..(start + step).min(range.end);
                 let x = tensor.chunk::<T>(chunk.clone(), scratch);
+                if let Some(columns) = columns {
+                    if !reduce::min_max_columns(x, start % columns, &mut extremes.low, &mut extremes.high) {
+                        return Err(regions.first_non_finite());
+                    }
+                    continue;
+                }
                 for segment in tiling.segments(chunk.clone()) {
                     let x =
                         x.get(segment.start - start..segment.start - start + segment.len).unwrap_or_default();

@@ -52,6 +52,8 @@ pub struct Tiling {
     /// The longest suffix of axes in one group: its group and flattened length.
     inner_group: usize,
     line: usize,
+    /// The width of regions that follow each other as blocks of consecutive elements.
+    consecutive: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -194,7 +196,9 @@ impl Tiling {
             // Rank 0 without any group: one element in one region.
             cuts.push(Cut { len: 1, block: 1, blocks: 1, stride: 1 });
         }
-        Ok(Self { shape: shape.to_vec(), groups, cuts, len, regions, outer, inner_group, line })
+        let shape = shape.to_vec();
+        let tiling = Self { shape, groups, cuts, len, regions, outer, inner_group, line, consecutive: None };
+        Ok(Self { consecutive: tiling.find_consecutive(), ..tiling })
     }
 
     /// Checks that this is a tiling of tensors of `shape`.
@@ -217,6 +221,7 @@ impl Tiling {
             outer: Vec::new(),
             inner_group: 0,
             line: 0,
+            consecutive: None,
         }
     }
 
@@ -272,6 +277,7 @@ impl Tiling {
 
     /// The region of the element at `index` of the flattened tensor.
     pub fn region_of(&self, index: usize) -> usize {
+        let index = index.checked_rem(self.len).unwrap_or(0);
         self.line_at(index.checked_div(self.line).unwrap_or(0))
             .region_at(index.checked_rem(self.line).unwrap_or(0))
     }
@@ -279,7 +285,7 @@ impl Tiling {
     /// The stretches of `range` (flat indices), each with the pattern of its regions, in order.
     pub fn segments(&self, range: Range<usize>) -> Segments<'_> {
         let end = range.end.min(self.len);
-        Segments { tiling: self, next: range.start.min(end), end }
+        Segments { tiling: self, next: range.start.min(end), end, ahead: None }
     }
 
     /// The elements of region `region` as ranges of flat indices, in order.
@@ -291,7 +297,18 @@ impl Tiling {
 
     /// The width of the regions, if they are blocks of consecutive elements that follow each other in the order of the
     /// regions, all of that width but the last.
-    pub(crate) fn consecutive_blocks(&self) -> Option<usize> {
+    pub(crate) const fn consecutive_blocks(&self) -> Option<usize> {
+        self.consecutive
+    }
+
+    /// The length of a line, where all lines have the same regions: one for each of its elements, in order.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let inner = self.cuts.get(self.inner_group)?;
+        let single = inner.block == 1 && inner.stride == 1 && inner.len == self.line;
+        (single && self.regions == self.line && self.line > 0).then_some(self.line)
+    }
+
+    fn find_consecutive(&self) -> Option<usize> {
         let inner = self.cuts.get(self.inner_group)?;
         let whole = self.outer.is_empty() || self.line.is_multiple_of(inner.block);
         let mut elements = self.line;
@@ -371,22 +388,31 @@ impl Tiling {
         let mut flat = [0usize; 8];
         let mut spill = if self.cuts.len() > flat.len() { vec![0; self.cuts.len()] } else { Vec::new() };
         let at: &mut [usize] = if spill.is_empty() { &mut flat } else { &mut spill };
-        for axis in self.outer.iter().rev() {
-            let len = axis.len.max(1);
-            at[axis.group] += line % len * axis.step;
-            line /= len;
+        // The outermost axis has no more lines than its length, and one region or one element needs no division.
+        for (depth, axis) in self.outer.iter().enumerate().rev() {
+            let index = if depth == 0 { line } else { line % axis.len.max(1) };
+            at[axis.group] += index * axis.step;
+            if depth > 0 {
+                line /= axis.len.max(1);
+            }
         }
+        let block_at = |cut: &Cut, at: usize| match (cut.blocks, cut.block) {
+            (1, _) => 0,
+            (_, 1) => at,
+            _ => at / cut.block,
+        };
         for (group, (cut, &at)) in self.cuts.iter().zip(at.iter()).enumerate() {
             if group == self.inner_group {
                 inner_at = at;
             } else {
-                region += at / cut.block * cut.stride;
+                region += block_at(cut, at) * cut.stride;
             }
         }
         let cut = self.cuts[self.inner_group];
+        let block = block_at(&cut, inner_at);
         Line {
-            region: region + inner_at / cut.block * cut.stride,
-            phase: inner_at % cut.block,
+            region: region + block * cut.stride,
+            phase: inner_at - block * cut.block,
             width: cut.block,
             stride: cut.stride,
         }
@@ -403,7 +429,17 @@ struct Line {
 
 impl Line {
     fn region_at(&self, column: usize) -> usize {
-        self.region + (self.phase + column) / self.width * self.stride
+        self.place(column).0
+    }
+
+    /// The region of a column, and the number of elements of its block before it.
+    fn place(&self, column: usize) -> (usize, usize) {
+        let at = self.phase + column;
+        if at < self.width {
+            return (self.region, at);
+        }
+        let block = at / self.width;
+        (self.region + block * self.stride, at - block * self.width)
     }
 }
 
@@ -413,24 +449,28 @@ pub struct Segments<'a> {
     tiling: &'a Tiling,
     next: usize,
     end: usize,
+    /// What comes next, where it was looked at already.
+    ahead: Option<Segment>,
 }
 
 impl Segments<'_> {
-    fn peek(&self) -> Option<Segment> {
+    /// The part of a line that comes next.
+    fn part(&self) -> Option<Segment> {
         if self.next >= self.end {
             return None;
         }
         let tiling = self.tiling;
-        let (line, column) = (self.next / tiling.line, self.next % tiling.line);
+        let line = self.next / tiling.line;
+        let column = self.next - line * tiling.line;
         let pattern = tiling.line_at(line);
-        let len = (tiling.line - column).min(self.end - self.next);
+        let (region, phase) = pattern.place(column);
         Some(Segment {
             start: self.next,
-            len,
-            region: pattern.region_at(column),
+            len: (tiling.line - column).min(self.end - self.next),
+            region,
             stride: pattern.stride,
             width: pattern.width,
-            phase: (pattern.phase + column) % pattern.width,
+            phase,
         })
     }
 }
@@ -439,10 +479,21 @@ impl Iterator for Segments<'_> {
     type Item = Segment;
 
     fn next(&mut self) -> Option<Segment> {
-        let mut segment = self.peek()?;
-        self.next += segment.len;
+        if let Some(width) = self.tiling.consecutive
+            && self.next < self.end
+        {
+            let start = core::mem::replace(&mut self.next, self.end);
+            let (region, len) = (start / width, self.end - start);
+            return Some(Segment { start, len, region, stride: 1, width, phase: start - region * width });
+        }
+        let mut segment = self.ahead.take().or_else(|| self.part())?;
+        self.next = segment.start + segment.len;
         // Lines that continue one pattern are one segment: rows of whole blocks, for instance.
-        while let Some(next) = self.peek().filter(|next| segment.continues(next)) {
+        while let Some(next) = self.part() {
+            if !segment.continues(&next) {
+                self.ahead = Some(next);
+                break;
+            }
             segment.len += next.len;
             self.next += next.len;
         }

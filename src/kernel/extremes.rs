@@ -11,6 +11,12 @@ use crate::simd::Level;
 /// Values of a step.
 const STEP: usize = 32;
 
+/// Lanes of a vector, and blocks whose ranges are found together.
+const LANES: usize = 8;
+
+/// Blocks beyond this are as fast one by one.
+const SHORT_BLOCK: usize = 256;
+
 /// Bytes ahead that are asked for.
 const AHEAD: usize = 4096;
 
@@ -67,4 +73,71 @@ fn halves(v: __m256, join: impl Fn(__m128, __m128) -> __m128) -> f32 {
     let v = join(v, _mm_movehl_ps(v, v));
     let v = join(v, _mm_shuffle_ps::<1>(v, v));
     _mm_cvtss_f32(v)
+}
+
+/// Adds the values of blocks of `width`, eight blocks at a time, to their entries of `mins` and `maxs`, where NaN is passed
+/// over and a zero is positive. The number of blocks served, and whether all their values are finite. `None` where this
+/// loop cannot serve.
+#[inline]
+pub(super) fn blocks(x: &[f32], width: usize, mins: &mut [f32], maxs: &mut [f32]) -> Option<(usize, bool)> {
+    let fits = width > 0 && width.is_multiple_of(LANES) && width <= SHORT_BLOCK;
+    if super::level() < Level::Avx2 || !fits {
+        return None;
+    }
+    // SAFETY: the level says that the machine has AVX2.
+    Some(unsafe { blocks_of(x, width, mins, maxs) })
+}
+
+#[target_feature(enable = "avx2")]
+fn blocks_of(x: &[f32], width: usize, mins: &mut [f32], maxs: &mut [f32]) -> (usize, bool) {
+    let (mins, _) = mins.as_chunks_mut::<LANES>();
+    let (maxs, _) = maxs.as_chunks_mut::<LANES>();
+    let mut bad = _mm256_setzero_ps();
+    let infinity = _mm256_set1_ps(f32::INFINITY);
+    let magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+    let mut done = 0;
+    for ((group, mins), maxs) in x.chunks_exact(width * LANES).zip(mins).zip(maxs) {
+        let (mut low, mut high) = ([_mm256_setzero_ps(); LANES], [_mm256_setzero_ps(); LANES]);
+        for ((block, low), high) in group.chunks_exact(width).zip(&mut low).zip(&mut high) {
+            let (mut min, mut max) = (infinity, _mm256_set1_ps(f32::NEG_INFINITY));
+            let (vectors, _) = block.as_chunks::<LANES>();
+            for x in vectors {
+                // SAFETY: eight values.
+                let x = unsafe { _mm256_loadu_ps(x.as_ptr()) };
+                // The second operand where the first is NaN.
+                min = _mm256_min_ps(x, min);
+                max = _mm256_max_ps(x, max);
+                // Not less than infinity: an infinity itself, or NaN.
+                let finite = _mm256_and_ps(x, magnitude);
+                bad = _mm256_or_ps(bad, _mm256_cmp_ps::<_CMP_NLT_UQ>(finite, infinity));
+            }
+            (*low, *high) = (min, max);
+        }
+        // SAFETY: eight floats each.
+        unsafe {
+            let min = _mm256_min_ps(joined(low, |a, b| _mm256_min_ps(a, b)), _mm256_loadu_ps(mins.as_ptr()));
+            let max = _mm256_max_ps(joined(high, |a, b| _mm256_max_ps(a, b)), _mm256_loadu_ps(maxs.as_ptr()));
+            // Adding zero makes a negative zero positive.
+            _mm256_storeu_ps(mins.as_mut_ptr(), _mm256_add_ps(min, _mm256_setzero_ps()));
+            _mm256_storeu_ps(maxs.as_mut_ptr(), _mm256_add_ps(max, _mm256_setzero_ps()));
+        }
+        done += LANES;
+    }
+    (done, _mm256_movemask_ps(bad) == 0)
+}
+
+/// The lanes of each vector joined, each result in a lane of its own.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn joined(v: [__m256; LANES], join: impl Fn(__m256, __m256) -> __m256) -> __m256 {
+    let [a, b, c, d, e, f, g, h] = v;
+    // Vectors are folded onto each other until each has a lane.
+    let singles = |a, b| join(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let pairs = |a: __m256, b: __m256| {
+        let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
+        join(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)))
+    };
+    let front = pairs(singles(a, b), singles(c, d));
+    let back = pairs(singles(e, f), singles(g, h));
+    join(_mm256_permute2f128_ps::<0x20>(front, back), _mm256_permute2f128_ps::<0x31>(front, back))
 }

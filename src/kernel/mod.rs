@@ -19,6 +19,7 @@ pub(crate) mod adam;
 pub(crate) mod affine;
 pub(crate) mod between;
 pub(crate) mod bins;
+pub(crate) mod blocks;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
@@ -33,11 +34,11 @@ mod narrow;
 pub(crate) mod nearest;
 pub(crate) mod pack;
 pub(crate) mod presence;
+pub(crate) mod ranges;
 pub(crate) mod reduce;
 pub(crate) mod stochastic;
 pub(crate) mod straight_through;
-#[cfg(target_arch = "x86_64")]
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod uniform;
 #[cfg(target_arch = "x86_64")]
 mod widen;

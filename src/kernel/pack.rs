@@ -145,6 +145,17 @@ dispatch! {
 }
 
 dispatch! {
+    /// As many codes as there are bytes and places for.
+    fn unpack_nibbles[](bytes: &[u8], out: &mut [u8]) {
+        let (pairs, _) = out.as_chunks_mut::<2>();
+        for (byte, pair) in bytes.iter().zip(pairs) {
+            let byte = u16::from(*byte);
+            *pair = ((byte | byte << 4) & 0x0F0F).to_le_bytes();
+        }
+    }
+}
+
+dispatch! {
     fn unpack_aligned[C: Code](bytes: &[u8], bits: u32, out: &mut [C]) {
         by_width!(bits, unpack_groups, C, (bytes, out));
     }
@@ -169,7 +180,13 @@ pub(crate) fn unpack<C: Code>(bytes: &[u8], bits: u32, first: usize, out: &mut [
     if groups > 0 {
         let start = (aligned / 8).checked_mul(bits as usize);
         let whole = start.and_then(|start| bytes.get(start..)).unwrap_or_default();
-        unpack_aligned(whole, bits, out_groups);
+        match C::bytes_mut(out_groups) {
+            Some(out) if bits == 4 => {
+                let bytes = whole.len().min(out.len() / 2) / 4 * 4;
+                unpack_nibbles(&whole[..bytes], out);
+            }
+            _ => unpack_aligned(whole, bits, out_groups),
+        }
         // A last group that the bytes hold only in part.
         let done = if bits == 0 { 0 } else { (whole.len() / bits as usize).min(groups) };
         singles(aligned.saturating_add(done * 8), out_groups.get_mut(done * 8..).unwrap_or_default());

@@ -1,5 +1,7 @@
 //! Reductions: ranges, searches for bad values, sums of errors.
 
+#[cfg(target_arch = "x86_64")]
+use super::convert::same_mut;
 use super::convert::{STAGE, stage};
 use super::{dispatch, runs};
 use crate::element::{Element, Real};
@@ -133,6 +135,21 @@ fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     None
 }
 
+/// Adds short blocks to their ranges, where this machine has a loop for them: how many from the first on, and whether all
+/// their elements are finite.
+#[inline(always)]
+fn short_blocks<T: Real>(x: &[T], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(x), Some(mins), Some(maxs)) =
+        (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
+        && let Some(served) = super::extremes::blocks(x, width, mins, maxs)
+    {
+        return served;
+    }
+    let _ = (x, width, mins, maxs);
+    (0, true)
+}
+
 dispatch! {
     /// [`min_max`] of elements in the type of the arithmetic.
     fn min_max_real[T: Real](x: &[T], width: usize, phase: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
@@ -181,10 +198,56 @@ pub(crate) fn min_max<A: Element, T: Real>(
         else {
             break;
         };
-        finite &= min_max_real(part, width, position % width, mins, maxs);
+        let phase = position % width;
+        let (done, numbers) = if phase == 0 { short_blocks(part, width, mins, maxs) } else { (0, true) };
+        finite &= numbers;
+        if let (Some(rest), Some(mins), Some(maxs)) =
+            (part.get(done * width..), mins.get_mut(done..), maxs.get_mut(done..))
+        {
+            finite &= min_max_real(rest, width, phase, mins, maxs);
+        }
         at += part.len();
     }
     finite
+}
+
+/// Lines that are looked at together, so that their ranges are read and written once for all of them.
+const LINES: usize = 4;
+
+dispatch! {
+    fn min_max_lines[T: Real](x: &[T], columns: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
+        let mut finite = true;
+        for lines in x.chunks_exact(LINES * columns) {
+            let (a, rest) = lines.split_at(columns);
+            let (b, rest) = rest.split_at(columns);
+            let (c, d) = rest.split_at(columns);
+            let places = mins.iter_mut().zip(&mut *maxs);
+            for ((min, max), (((a, b), c), d)) in places.zip(a.iter().zip(b).zip(c).zip(d)) {
+                *min = lesser(lesser(lesser(lesser(*min, *a), *b), *c), *d) + T::zero();
+                *max = greater(greater(greater(greater(*max, *a), *b), *c), *d) + T::zero();
+                finite &= a.is_finite() & b.is_finite() & c.is_finite() & d.is_finite();
+            }
+        }
+        finite
+    }
+}
+
+/// As [`min_max`] of elements that have a range each, in lines of as many as there are ranges: `x` begins with column
+/// `first`.
+pub(crate) fn min_max_columns<T: Real>(x: &[T], first: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
+    let columns = mins.len().min(maxs.len());
+    let Some(before) = columns.checked_sub(first) else { return true };
+    let (head, x) = x.split_at(if first > 0 { before.min(x.len()) } else { 0 });
+    let mut finite = true;
+    if let (Some(mins), Some(maxs)) = (mins.get_mut(first..), maxs.get_mut(first..)) {
+        finite &= min_max_real(head, 1, 0, mins, maxs);
+    }
+    if columns == 0 {
+        return finite;
+    }
+    let (lines, rest) = x.split_at(x.len() / (LINES * columns) * (LINES * columns));
+    finite &= min_max_lines(lines, columns, mins, maxs);
+    rest.chunks(columns).fold(finite, |finite, line| finite & min_max_real(line, 1, 0, mins, maxs))
 }
 
 /// Elements of one step of a search.
@@ -467,6 +530,36 @@ mod tests {
         }
         assert_eq!(mins[0], x.iter().copied().fold(f32::INFINITY, f32::min));
         assert_eq!(maxs[0], x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    }
+
+    #[test]
+    fn columns_are_ranges_of_one_element_each() {
+        for columns in [1usize, 3, 8, 50, 100] {
+            for len in [0, 1, 49, 50, 399, 400, 1203] {
+                for bad in [0.0, 0.01] {
+                    let x: Vec<f32> = numbers(len, 11, bad);
+                    for first in [0, columns / 2, columns - 1] {
+                        let found = agreed(|| {
+                            let mut ends = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+                            let finite = min_max_columns(&x, first, &mut ends.0, &mut ends.1);
+                            let bits = |ends: &[f32]| ends.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                            (bits(&ends.0), bits(&ends.1), finite)
+                        });
+                        let mut ends = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+                        for (i, x) in x.iter().enumerate() {
+                            let j = (first + i) % columns;
+                            ends.0[j] = ends.0[j].min(*x);
+                            ends.1[j] = ends.1[j].max(*x);
+                        }
+                        let bits =
+                            |ends: &[f32]| ends.iter().map(|x| (x + 0.0).to_bits()).collect::<Vec<_>>();
+                        let finite = x.iter().all(|x| x.is_finite());
+                        assert_eq!(found, (bits(&ends.0), bits(&ends.1), finite), "{columns} {len} {first}");
+                    }
+                }
+            }
+        }
+        assert!(min_max_columns(&[1.0f32], 3, &mut [0.0], &mut [0.0]));
     }
 
     #[test]

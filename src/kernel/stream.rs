@@ -1,13 +1,38 @@
 //! Copies that go past the caches.
 #![allow(unsafe_code)] // intrinsics on pointers
 
+#[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
 /// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
+
+/// Copies the common prefix, past the caches where this machine has a loop for that. [`finish`] has to follow before other
+/// threads may see it.
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::level() >= crate::simd::Level::Avx2 {
+        // SAFETY: the level says that the machine has AVX2.
+        return unsafe { past_caches(from, to) };
+    }
+    for (from, to) in from.iter().zip(to) {
+        *to = *from;
+    }
+}
+
+/// What went past the caches becomes visible to other threads in the order of the program.
+pub(crate) fn finish() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 machine has this instruction.
+    unsafe {
+        _mm_sfence();
+    }
+}
 
 /// Copies the common prefix; whole cache lines of `to` go past the caches. An `sfence` has to follow before other
 /// threads may see it.
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 pub(super) fn past_caches<T: Copy>(from: &[T], to: &mut [T]) {
     let len = from.len().min(to.len());

@@ -32,13 +32,82 @@ pub(super) fn decode(
     let sign_bit = sign_bit as u8;
     // SAFETY: the level says that the machine has AVX2.
     unsafe {
-        if stream && width < STAGE {
+        if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) {
+            whole_blocks(codes, sign_bit, width, scale, zero, stream, out);
+        } else if stream && width < STAGE {
             staged(codes, sign_bit, (width, phase), scale, zero, out);
         } else {
             by_runs(codes, sign_bit, (width, phase), scale, zero, stream, out);
         }
     }
     true
+}
+
+/// Short runs of whole vectors, the first from its beginning on.
+#[target_feature(enable = "avx2")]
+fn whole_blocks(
+    codes: &[u8],
+    sign_bit: u8,
+    width: usize,
+    scale: &[f32],
+    zero: &[f32],
+    stream: bool,
+    out: &mut [f32],
+) {
+    let per_stage = STAGE / width;
+    let mut stage = [0.0; STAGE];
+    let pieces = codes.chunks(per_stage * width).zip(out.chunks_mut(per_stage * width));
+    for (piece, (codes, out)) in pieces.enumerate() {
+        let scale = scale.get(piece * per_stage..).unwrap_or_default();
+        let zero = zero.get(piece * per_stage..).unwrap_or_default();
+        let decode = |to: &mut [f32]| match (sign_bit > 0, zero.is_empty()) {
+            (false, true) => blocks::<false, false>(codes, sign_bit, width, scale, zero, to),
+            (false, false) => blocks::<false, true>(codes, sign_bit, width, scale, zero, to),
+            (true, true) => blocks::<true, false>(codes, sign_bit, width, scale, zero, to),
+            (true, false) => blocks::<true, true>(codes, sign_bit, width, scale, zero, to),
+        };
+        if stream {
+            let stage = &mut stage[..codes.len()];
+            decode(stage);
+            stream::past_caches(stage, out);
+        } else {
+            decode(out);
+        }
+    }
+    if stream {
+        _mm_sfence();
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn blocks<const SIGNED: bool, const ZERO: bool>(
+    codes: &[u8],
+    sign_bit: u8,
+    width: usize,
+    scale: &[f32],
+    zero: &[f32],
+    out: &mut [f32],
+) {
+    let vectors_of = width / VECTOR;
+    let sign_bit = _mm256_set1_epi8(sign_bit as i8);
+    let (steps, rest) = codes.as_chunks::<VECTOR>();
+    let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
+    let run = |j: usize| Run {
+        sign_bit,
+        scale: _mm256_set1_ps(scale.get(j).copied().unwrap_or_default()),
+        zero: _mm256_set1_ps(if ZERO { zero.get(j).copied().unwrap_or_default() } else { 0.0 }),
+    };
+    for (j, (steps, places)) in steps.chunks(vectors_of).zip(places.chunks_mut(vectors_of)).enumerate() {
+        let run = run(j);
+        for (codes, place) in steps.iter().zip(places) {
+            // SAFETY: as many codes and places as a vector has.
+            unsafe { store(place.as_mut_ptr(), vectors::<SIGNED, ZERO>(codes.as_ptr(), run)) };
+        }
+    }
+    if !rest.is_empty() {
+        lines::<SIGNED, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
+    }
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so values are put together first.

@@ -35,8 +35,10 @@ pub fn fit_all_calibrated(
     notes: &mut Notes,
 ) -> Result<()> {
     let Ranges { ranges, notes: found } = calibration.ranges(regions, scheme)?;
-    for (region, range) in ranges.into_iter().enumerate() {
-        grids.push(scheme.grid(range, region)?)?;
+    if !grids.fill(scheme, &ranges) {
+        for (region, range) in ranges.into_iter().enumerate() {
+            grids.push(scheme.grid(range, region)?)?;
+        }
     }
     notes.extend(found);
     Ok(())
@@ -308,6 +310,93 @@ mod tests {
         fn text(error: Error) -> String {
             error.to_string()
         }
+    }
+
+    /// Uniform grids of every kind.
+    const UNIFORM: [&str; 11] = [
+        "uniform(bits=8, symmetry=symmetric, range=restricted, codes=signed, scales=f32, calibration=",
+        "uniform(bits=8, symmetry=symmetric, range=full, codes=unsigned, scales=bf16, calibration=",
+        "uniform(bits=4, symmetry=symmetric, range=restricted, codes=signed, scales=f16, calibration=",
+        "uniform(bits=3, symmetry=symmetric, range=mid-rise, codes=signed, scales=f32, calibration=",
+        "uniform(bits=1, symmetry=symmetric, range=full, codes=unsigned, scales=f16, calibration=",
+        "uniform(bits=8, symmetry=asymmetric, codes=unsigned, scales=f32, calibration=",
+        "uniform(bits=8, symmetry=asymmetric, codes=signed, scales=f16, calibration=",
+        "uniform(bits=5, symmetry=asymmetric, code-range=-9..12, scales=bf16, calibration=",
+        "uniform(bits=4, symmetry=asymmetric, codes=unsigned, scales=f16, widen-scales=true, calibration=",
+        "uniform(bits=4, symmetry=asymmetric-real, codes=unsigned, scales=f16, calibration=",
+        "uniform(bits=12, symmetry=symmetric, range=restricted, codes=signed, scales=f64, calibration=",
+    ];
+
+    #[test]
+    fn one_pass_of_uniform_grids_gives_the_bits_of_two() {
+        use crate::granularity::{Granularity, PerChannel, PerLayer, PerSubChannel};
+        use crate::kernel::forced;
+        use crate::tensor::{Dialect, Rounding};
+        use ndarray::Axis;
+
+        let mut x = laplace(9, 768);
+        // Blocks of zeros, of the smallest and the largest numbers, of one sign, and of one value that outshines the rest.
+        x.row_mut(2).fill(0.0);
+        x.row_mut(3).mapv_inplace(|value| value * 1e-43);
+        x.row_mut(4).mapv_inplace(|value| (value * 1e37).clamp(-f32::MAX, f32::MAX));
+        x.row_mut(5).iter_mut().step_by(61).for_each(|value| *value *= 1e30);
+        x.row_mut(7).mapv_inplace(f32::abs);
+        x[[6, 100]] = -0.0;
+        let ordinary = laplace(5, 768);
+        let half = ordinary.mapv(half::f16::from_f32);
+        let dialects = [
+            (Dialect::Onnx, Rounding::NearestEven),
+            (Dialect::Torch, Rounding::NearestEven),
+            (Dialect::Gptq, Rounding::NearestEven),
+            (Dialect::OpenVino, Rounding::NearestEven),
+            (Dialect::Onnx, Rounding::Floor),
+        ];
+        let mut taken = 0;
+        for method in UNIFORM {
+            for width in [16, 32, 64, 24, 256, 7, 0, 1] {
+                let granularity: std::sync::Arc<dyn Granularity> = match width {
+                    0 => std::sync::Arc::new(PerLayer),
+                    1 => std::sync::Arc::new(PerChannel::new(Axis(0))),
+                    _ => std::sync::Arc::new(PerSubChannel::runs(Axis(0), width)),
+                };
+                for (dialect, rounding) in dialects {
+                    let recipe: Recipe = format!("{method}minmax)").parse().unwrap();
+                    let all = recipe.granularity(granularity.clone()).dialect(dialect).rounding(rounding);
+                    let one = OneByOne(all.clone()).granularity(granularity.clone());
+                    let one = one.dialect(dialect).rounding(rounding);
+                    let name = format!("{method} {width} {dialect} {rounding}");
+                    for x in [&x, &ordinary] {
+                        let slow = one.quantize(x).map_err(|error| error.to_string());
+                        for level in forced::available() {
+                            let fast = forced::with(level, || all.quantize(x));
+                            assert_eq!(fast.map_err(|error| error.to_string()), slow, "{name} {level:?}");
+                        }
+                    }
+                    assert_eq!(all.quantize(&half).unwrap(), one.quantize(&half).unwrap(), "{name}");
+                    for bad in [f32::NAN, f32::NEG_INFINITY] {
+                        let mut x = ordinary.clone();
+                        x[[1, 767]] = bad;
+                        let errors = [all.quantize(&x), one.quantize(&x)];
+                        let [fast, slow] = errors.map(|made| made.unwrap_err().to_string());
+                        assert_eq!(fast, slow, "{name}");
+                    }
+                    taken += usize::from(in_one_pass(&all, &half));
+                }
+            }
+        }
+        // Nine methods of four dialects or roundings, in blocks of any width that divides a row.
+        assert_eq!(taken, 9 * 4 * 7);
+    }
+
+    /// Whether there is a way through `x` in one pass.
+    fn in_one_pass(recipe: &Recipe, x: &Array2<half::f16>) -> bool {
+        use crate::tensor::{QuantizedTensor, TensorView};
+
+        let view = TensorView::new(x);
+        let scheme = recipe.scheme().unwrap();
+        let mut out = QuantizedTensor::empty(scheme.clone());
+        out.refill(&scheme, recipe.tiling(x.shape()).unwrap(), view.element_type(), None);
+        out.encode_min_max(&view, recipe.encoding())
     }
 
     #[test]

@@ -11,9 +11,14 @@ use crate::bits::BitWidth;
 use crate::calibration::{Calibration, MinMax, Region, Regions};
 use crate::element::FloatType;
 use crate::error::{ConfigError, Result};
+use crate::granularity::Tiling;
 use crate::names::named;
-use crate::tensor::{AffineScheme, CodeRange, Grids, Notes, ScaleOverflow, ScaleStorage, Scheme};
+use crate::tensor::{
+    AffineScheme, CodeRange, Encoding, Grids, Notes, QuantizedTensor, ScaleOverflow, ScaleStorage, Scheme,
+    TensorView,
+};
 
+use super::calibrated::fit_and_encode_calibrated;
 use super::{Fit, Quantizer, fit_all_calibrated, fit_calibrated};
 
 /// Which codes a symmetric grid uses.
@@ -200,6 +205,17 @@ impl Quantizer for Uniform {
         notes: &mut Notes,
     ) -> Result<()> {
         fit_all_calibrated(&self.calibration, regions, scheme, grids, notes)
+    }
+
+    fn fit_and_encode(
+        &self,
+        tensor: &TensorView<'_>,
+        tiling: Tiling,
+        encoding: &Encoding,
+        recipe: Option<Arc<str>>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
+        fit_and_encode_calibrated((self, &self.calibration), tensor, tiling, encoding, recipe, out)
     }
 }
 

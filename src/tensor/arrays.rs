@@ -5,6 +5,7 @@ use std::collections::TryReserveError;
 use half::{bf16, f16};
 
 use crate::element::FloatType;
+use crate::kernel::convert;
 
 use super::code_range::CodeRange;
 
@@ -89,10 +90,16 @@ impl FloatArray {
         count: usize,
         out: &mut Vec<T>,
     ) {
-        each_float!(self, values => out.extend(
-            values.get(first..).unwrap_or_default().iter().step_by(stride.max(1)).take(count)
-                .map(|&value| T::from_element(value))
-        ));
+        each_float!(self, values => {
+            let values = values.get(first..).unwrap_or_default();
+            if stride <= 1 {
+                let (values, at) = (values.get(..count).unwrap_or(values), out.len());
+                out.resize(at + values.len(), T::zero());
+                convert::convert(values, out.get_mut(at..).unwrap_or_default());
+            } else {
+                out.extend(values.iter().step_by(stride).take(count).map(|&value| T::from_element(value)));
+            }
+        });
     }
 
     /// Makes this an empty array of `storage`, keeping the allocation where the type stays.

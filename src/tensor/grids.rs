@@ -174,6 +174,15 @@ representations! {
 }
 
 impl Grids {
+    /// Makes these the grids of `ranges` where there is a kernel for them; elsewhere, and on errors, `false`, and nothing
+    /// has changed.
+    pub(crate) fn fill(&mut self, scheme: &Scheme, ranges: &[ClippingRange]) -> bool {
+        match (self, scheme) {
+            (Self::Affine(grids), Scheme::Affine(scheme)) => grids.fill(scheme, ranges),
+            _ => false,
+        }
+    }
+
     /// Whether there is no region.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -18,6 +18,7 @@ mod levels;
 #[cfg(feature = "safetensors")]
 mod parameters;
 mod piecewise;
+mod places;
 mod quantized;
 mod scales;
 mod scheme;

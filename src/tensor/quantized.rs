@@ -420,7 +420,7 @@ impl QuantizedTensor {
         self.encode_from(tensor, encoding, None)
     }
 
-    /// Finds the scales of `tensor` from minimum to maximum and encodes it, in one pass, where there is a kernel for that;
+    /// Finds the grids of `tensor` from minimum to maximum and encodes it, in one pass, where there is a kernel for that;
     /// elsewhere, and on errors, `false`.
     pub(crate) fn encode_min_max(&mut self, tensor: &TensorView<'_>, encoding: &Encoding) -> bool {
         let Self { scheme, tiling, grids, codes, .. } = self;
@@ -429,7 +429,10 @@ impl QuantizedTensor {
         }
         match (scheme, grids) {
             (Scheme::Levels(scheme), Grids::Levels(grids)) => {
-                super::encode::blocks::encode(tensor, tiling, (scheme, grids), encoding, codes)
+                super::encode::blocks::encode_levels(tensor, tiling, (scheme, grids), encoding, codes)
+            }
+            (Scheme::Affine(scheme), Grids::Affine(grids)) => {
+                super::encode::blocks::encode_affine(tensor, tiling, (scheme, grids), encoding, codes)
             }
             _ => false,
         }

@@ -399,20 +399,6 @@ impl ScaleArray {
         }
     }
 
-    /// Appends scales that are numbers of the storage; `false` for one that is quantized itself.
-    pub(crate) fn extend_exact(&mut self, scales: &[f32]) -> bool {
-        match self {
-            Self::Float(FloatArray::F32(values)) => values.extend_from_slice(scales),
-            Self::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
-                // A code is the exponent field of an f32, down to the subnormal 2^−127.
-                codes.extend(scales.iter().map(|scale| (scale.to_bits() >> 23) as u8));
-            }
-            Self::TwoLevel(_) => return false,
-            _ => scales.iter().for_each(|&scale| self.push(scale.into())),
-        }
-        true
-    }
-
     /// Appends the scales of every `stride`-th region from `first`, `count` of them, to `out`.
     pub(crate) fn extend_into<T: Real>(&self, first: usize, stride: usize, count: usize, out: &mut Vec<T>) {
         let each = (first..).step_by(stride.max(1)).take(count);

@@ -5,10 +5,11 @@ use std::collections::TryReserveError;
 use crate::error::{ConfigError, DataError};
 use crate::tensor::arrays::{FloatArray, IntegerArray};
 use crate::tensor::grids::GridArrays;
+use crate::tensor::places::{GridPlaces, ScalePlaces, ZeroPlaces};
 use crate::tensor::scales::ScaleArray;
 use crate::tensor::scheme::ClippingRange;
 
-use super::{AffineGrid, AffineScheme, ZeroPointRule};
+use super::{AffineGrid, AffineScheme, BlockGrids, ZeroPointRule};
 
 /// The zero points of an affine tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,33 @@ impl AffineGrids {
     /// The zero points.
     pub const fn zero_points(&self) -> &ZeroPoints {
         &self.zero_points
+    }
+
+    /// Makes these the grids of `ranges` where there is a kernel for them; elsewhere, and on errors, `false`, and nothing
+    /// has changed.
+    pub(crate) fn fill(&mut self, scheme: &AffineScheme, ranges: &[ClippingRange]) -> bool {
+        let Some(rule) = BlockGrids::new(scheme).filter(|_| self.scales.is_empty()) else { return false };
+        let low: Vec<f64> = ranges.iter().map(|range| range.low()).collect();
+        let high: Vec<f64> = ranges.iter().map(|range| range.high()).collect();
+        let mut scales = vec![0.0; ranges.len()];
+        let mut zeros = vec![0; if rule.has_zeros() { ranges.len() } else { 0 }];
+        if !rule.find(&low, &high, &mut scales, &mut zeros) {
+            return false;
+        }
+        let Some(mut places) = self.places(ranges.len()) else { return false };
+        places.write(0, &scales, &zeros);
+        true
+    }
+
+    /// The places of the grids of `count` regions, which are all there are from now on; `None` for parameters that take
+    /// more than writing numbers down.
+    pub(crate) fn places(&mut self, count: usize) -> Option<GridPlaces<'_>> {
+        let zeros = match &mut self.zero_points {
+            ZeroPoints::Fixed(_) => None,
+            ZeroPoints::Integer(values) => Some(ZeroPlaces::of(values, count)?),
+            ZeroPoints::Real(_) => return None,
+        };
+        Some(GridPlaces { scales: ScalePlaces::of(&mut self.scales, count)?, zeros })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Uniform grids: `r̃ = S · (q − Z)`.
 
+mod block_grids;
 mod grids;
 
 use core::fmt;
@@ -12,6 +13,7 @@ use super::code_range::CodeRange;
 use super::scales::ScaleStorage;
 use super::scheme::ClippingRange;
 
+pub(crate) use block_grids::BlockGrids;
 pub use grids::{AffineGrids, ZeroPoints};
 
 /// What becomes of the zero point.

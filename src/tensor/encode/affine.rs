@@ -2,15 +2,17 @@
 
 use crate::element::{Element, Real};
 use crate::granularity::Segment;
-use crate::kernel::Code;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
+use crate::kernel::blocks::{self, BlockParams, DIVISORS};
 use crate::kernel::fake::{self, Values};
 use crate::kernel::stochastic::{self, Place};
-use crate::tensor::affine::{AffineGrids, AffineScheme, ZeroPoints};
+use crate::kernel::{Code, levels, reduce};
+use crate::tensor::affine::{AffineGrids, AffineScheme, BlockGrids, ZeroPointRule, ZeroPoints};
 use crate::tensor::decode::fill_zeros;
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::grids::GridArrays;
 
+use super::blocks::BlockMethod;
 use super::{Encoder, Pattern};
 
 /// Encodes on the grids of an affine tensor.
@@ -181,6 +183,17 @@ impl<T: Real> Params<T> {
         // Two-level scales may be zero: everything is then beyond reach of nothing, and decodes to zero.
         self.scale.iter_mut().filter(|scale| scale.is_zero()).for_each(|scale| *scale = T::infinity());
         fill_zeros(grids, segment, &mut self.zero);
+        let integer = match grids.zero_points() {
+            ZeroPoints::Fixed(zero) => zero.fract() == 0.0,
+            ZeroPoints::Integer(_) => true,
+            ZeroPoints::Real(_) => false,
+        };
+        self.complete(scheme, encoding, integer);
+    }
+
+    /// What follows from scales and zero points, which are `integer`s or not.
+    fn complete(&mut self, scheme: &AffineScheme, encoding: &Encoding, integer: bool) {
+        let count = self.scale.len();
         let Self { scale, offset, zero, zero_before, low, high, zero_after, .. } = self;
         let (q_min, q_max) = (scheme.codes().min(), scheme.codes().max());
         let (real_min, real_max) = (T::from_f64(f64::from(q_min)), T::from_f64(f64::from(q_max)));
@@ -205,11 +218,6 @@ impl<T: Real> Params<T> {
             }
             Dialect::Onnx | Dialect::Aimet | Dialect::Gptq => {}
         }
-        let integer = match grids.zero_points() {
-            ZeroPoints::Fixed(zero) => zero.fract() == 0.0,
-            ZeroPoints::Integer(_) => true,
-            ZeroPoints::Real(_) => false,
-        };
         if integer && matches!(encoding.dialect, Dialect::Onnx | Dialect::Torch | Dialect::Aimet) {
             // Clamping before the zero point is added needs bounds moved by it.
             low.extend(zero.iter().map(|&zero| real_min - zero));
@@ -250,4 +258,119 @@ impl<T: Real> Params<T> {
 /// Element `index` as a slice; empty where there is none.
 fn one<T>(all: &[T], index: usize) -> &[T] {
     all.get(index..=index).unwrap_or_default()
+}
+
+/// Blocks on uniform grids from minimum to maximum.
+pub(super) struct AffineBlocks<'a> {
+    scheme: &'a AffineScheme,
+    rule: BlockGrids<'a>,
+    encoding: Encoding,
+    /// The zero point that all blocks share.
+    zero: Option<f64>,
+}
+
+/// Values of a block up to which a kernel finds ranges of several blocks at once.
+const SHORT: usize = 256;
+
+impl<'a> AffineBlocks<'a> {
+    /// `None` where grids are no everyday ones, or the arithmetic is one that looks at all of them.
+    pub(super) fn new(scheme: &'a AffineScheme, encoding: &Encoding) -> Option<Self> {
+        let zero = match scheme.zero_point() {
+            ZeroPointRule::Fixed(zero) => Some(zero),
+            ZeroPointRule::Integer => None,
+            ZeroPointRule::Real => return None,
+        };
+        if encoding.dialect == Dialect::OpenVino {
+            return None;
+        }
+        Some(Self { scheme, rule: BlockGrids::new(scheme)?, encoding: *encoding, zero })
+    }
+
+    /// Finds the grids of all blocks.
+    fn find(&self, x: &[f32], width: usize, buffers: &mut AffineBuffers) -> bool {
+        let AffineBuffers { low, high, scales, zeros, .. } = buffers;
+        let count = x.len().div_ceil(width);
+        scales.resize(count, 0.0);
+        zeros.resize(if self.rule.has_zeros() { count } else { 0 }, 0);
+        if !self.rule.has_zeros() && width <= SHORT {
+            // The magnitude alone counts.
+            high.resize(count, 0.0);
+            return levels::magnitudes(x, width, high) && self.rule.find(high, high, scales, zeros);
+        }
+        low.clear();
+        high.clear();
+        low.resize(count, f32::INFINITY);
+        high.resize(count, f32::NEG_INFINITY);
+        reduce::min_max(x, width, 0, low, high) && self.rule.find(low, high, scales, zeros)
+    }
+
+    /// Writes codes by the loops for blocks; `false` where these cannot serve.
+    fn encode_short(&self, x: &[f32], width: usize, buffers: &mut AffineBuffers, codes: &mut [u8]) -> bool {
+        let divide = match self.encoding.dialect {
+            Dialect::Onnx | Dialect::Aimet => true,
+            Dialect::Torch => false,
+            _ => return false,
+        };
+        let AffineBuffers { scales, zeros, inverses, .. } = buffers;
+        let integer = self.zero.is_none_or(|zero| zero.fract() == 0.0);
+        let divisors = !divide || scales.iter().fold(true, |all, scale| all & DIVISORS.contains(scale));
+        if !(integer && divisors && self.encoding.rounding == Rounding::NearestEven) {
+            return false;
+        }
+        inverses.clear();
+        inverses.extend(scales.iter().map(|scale| 1.0 / scale));
+        let range = self.scheme.codes();
+        let shared = [self.zero.unwrap_or_default() as i32];
+        let params = BlockParams {
+            scale: scales,
+            inverse: inverses,
+            zero: if self.zero.is_some() { &shared } else { zeros },
+            codes: (range.min() as i16, range.max() as i16),
+            divide,
+            mask: ((1u32 << self.scheme.bits().get()) - 1) as u8,
+        };
+        blocks::encode(x, width, &params, codes);
+        true
+    }
+}
+
+/// Ranges and grids of some blocks.
+#[derive(Default)]
+pub(super) struct AffineBuffers {
+    low: Vec<f32>,
+    high: Vec<f32>,
+    scales: Vec<f32>,
+    zeros: Vec<i32>,
+    inverses: Vec<f32>,
+    params: Params<f32>,
+}
+
+impl BlockMethod for AffineBlocks<'_> {
+    type Buffers = AffineBuffers;
+
+    fn encode(&self, x: &[f32], width: usize, buffers: &mut AffineBuffers, codes: &mut [u8]) -> bool {
+        if !self.find(x, width, buffers) {
+            return false;
+        }
+        if self.encode_short(x, width, buffers, codes) {
+            return true;
+        }
+        let AffineBuffers { scales, zeros, params, .. } = buffers;
+        params.scale.clear();
+        params.scale.extend_from_slice(scales);
+        params.zero.clear();
+        match self.zero {
+            Some(zero) => params.zero.resize(scales.len(), zero as f32),
+            None => params.zero.extend(zeros.iter().map(|&zero| zero as f32)),
+        }
+        params.complete(self.scheme, &self.encoding, self.zero.is_none_or(|zero| zero.fract() == 0.0));
+        let mode = mode::<f32>(self.scheme, &self.encoding);
+        // All values are finite and no scale is zero: nothing is NaN.
+        affine::encode(x, width, 0, &params.view(), &mode, codes);
+        true
+    }
+
+    fn found(buffers: &AffineBuffers) -> (&[f32], &[i32]) {
+        (&buffers.scales, &buffers.zeros)
+    }
 }

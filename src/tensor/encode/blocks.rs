@@ -1,102 +1,208 @@
-//! Short blocks on shared levels whose range is that of their values: scales and codes in one pass over memory.
+//! Regions that follow each other in memory and whose range is that of their values: grids and codes in one pass.
 //!
-//! What is here does what fitting and then encoding do, a few blocks at a time, so that values are still in the
+//! What is here does what fitting and then encoding do, a few regions at a time, so that values are still in the
 //! first-level cache when their codes are written. Whatever is out of the ordinary it leaves to them.
 
+use core::ops::Range;
+
+use crate::bits::BitWidth;
 use crate::element::FloatType;
 use crate::granularity::Tiling;
-use crate::kernel::levels::{self, LevelMaps, LevelParams};
-use crate::kernel::pack;
+use crate::kernel::{self, pack, stream};
 use crate::parallel;
+use crate::tensor::affine::{AffineGrids, AffineScheme};
+use crate::tensor::code_range::CodeRange;
 use crate::tensor::codes::PackedCodes;
-use crate::tensor::encoding::{Dialect, Encoding, NonFinite};
-use crate::tensor::levels::{BlockScales, LevelGrids, LevelScheme};
+use crate::tensor::encoding::{Encoding, NonFinite};
+use crate::tensor::levels::{LevelGrids, LevelScheme};
+use crate::tensor::places::GridPlaces;
 use crate::tensor::view::{CHUNK, TensorView};
 
-/// Elements whose scales are found before they are encoded.
+use super::affine::AffineBlocks;
+use super::levels::LevelBlocks;
+
+/// Elements whose grids are found before they are encoded, where regions are not longer.
 const STEP: usize = 1024;
 
-/// Elements of a thread's share: whole steps.
-const SHARE: usize = 64;
+/// The longest regions: still in the second-level cache when they are read again.
+const LONGEST: usize = 1 << 15;
+
+/// Elements of a thread's share, where a step is not longer.
+const SHARE: usize = 1 << 16;
+
+/// How blocks get grids and codes.
+pub(super) trait BlockMethod: Sync {
+    /// Buffers of one thread.
+    type Buffers: Default + Send;
+
+    /// Finds the grids of blocks of `width` values, of which the last may be shorter, and writes a code of one byte for
+    /// each value. `false` where a block has no grid, or is none that this is for.
+    fn encode(&self, x: &[f32], width: usize, buffers: &mut Self::Buffers, codes: &mut [u8]) -> bool;
+
+    /// The scales and zero points that were found.
+    fn found(buffers: &Self::Buffers) -> (&[f32], &[i32]);
+}
 
 /// Finds the scales of all blocks, from minimum to maximum, and writes the codes; `false` where values, scheme, tiling or
 /// encoding are not as this needs them, or an error is to be reported. Nothing may be kept of codes and grids then.
-pub(crate) fn encode(
+pub(crate) fn encode_levels(
     tensor: &TensorView<'_>,
     tiling: &Tiling,
     (scheme, grids): (&LevelScheme, &mut LevelGrids),
     encoding: &Encoding,
     codes: &mut PackedCodes,
 ) -> bool {
-    let bits = scheme.bits();
-    let plain = tensor.element_type() != FloatType::F64
-        && !tensor.is_empty()
-        && tensor.chunk_len() == CHUNK
-        && tensor.importance().is_none()
-        && tiling.shape() == tensor.shape()
-        && encoding.non_finite == NonFinite::Error
-        && encoding.rounding.seed().is_none()
-        && bits.get() <= 8;
-    let (true, Some(width), Some(table), Some(rule)) =
-        (plain, tiling.consecutive_blocks(), scheme.table(), BlockScales::new(scheme))
-    else {
+    let Some(blocks) = Blocks::of(tensor, tiling, encoding, (scheme.bits(), scheme.codes())) else {
         return false;
     };
-    // Steps of whole blocks are whole bytes.
-    if !width.is_multiple_of(8) || width > STEP / 4 {
-        return false;
+    match (LevelBlocks::new(scheme, encoding), grids.places(tiling.regions())) {
+        (Some(method), Some(places)) => blocks.encode(&method, places, codes),
+        _ => false,
     }
-    let multiply = matches!(encoding.dialect, Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq);
-    let mut maps = LevelMaps::<f32>::default();
-    maps.reset(scheme.codes().count() as usize);
-    table.push_map(encoding.rounding, &mut maps);
-    maps.prepare(CHUNK);
-    let Ok(bytes) = codes.reset(bits, scheme.codes().is_signed(), tensor.len()) else { return false };
+}
 
-    let step = STEP / width * width;
-    let share = step * SHARE;
-    let step_bytes = step / 8 * bits.get() as usize;
-    let shares = parallel::map_chunks(
-        bytes,
-        step_bytes * SHARE,
-        tensor.len(),
-        Scratch::default,
-        |Scratch { values, factors, narrow }, index, bytes| {
-            let range = index * share..((index + 1) * share).min(tensor.len());
-            let mut scales = vec![0.0; range.len().div_ceil(width)];
-            let places = range.clone().step_by(step).zip(bytes.chunks_mut(step_bytes));
-            for ((start, bytes), scales) in places.zip(scales.chunks_mut(step / width)) {
-                let x = tensor.chunk::<f32>(start..(start + step).min(range.end), values);
-                // Magnitudes first, then scales in their place.
-                if !(levels::magnitudes(x, width, scales) && rule.find(scales)) {
-                    return None;
+/// As [`encode_levels`], for uniform grids.
+pub(crate) fn encode_affine(
+    tensor: &TensorView<'_>,
+    tiling: &Tiling,
+    (scheme, grids): (&AffineScheme, &mut AffineGrids),
+    encoding: &Encoding,
+    codes: &mut PackedCodes,
+) -> bool {
+    let Some(blocks) = Blocks::of(tensor, tiling, encoding, (scheme.bits(), scheme.codes())) else {
+        return false;
+    };
+    match (AffineBlocks::new(scheme, encoding), grids.places(tiling.regions())) {
+        (Some(method), Some(places)) => blocks.encode(&method, places, codes),
+        _ => false,
+    }
+}
+
+/// A tensor whose regions are blocks that follow each other.
+struct Blocks<'a, 't> {
+    tensor: &'a TensorView<'t>,
+    /// Elements of a block.
+    width: usize,
+    /// Blocks that are served together: whole bytes of codes.
+    per_step: usize,
+    bits: BitWidth,
+    signed: bool,
+    /// Whether codes go past the caches.
+    stream: bool,
+}
+
+/// What one thread fills: the elements `range`.
+struct Share<'a> {
+    range: Range<usize>,
+    bytes: &'a mut [u8],
+    places: GridPlaces<'a>,
+}
+
+impl<'a, 't> Blocks<'a, 't> {
+    /// `None` where the tensor is cut in another way, or needs what these loops cannot do.
+    fn of(
+        tensor: &'a TensorView<'t>,
+        tiling: &Tiling,
+        encoding: &Encoding,
+        (bits, codes): (BitWidth, CodeRange),
+    ) -> Option<Self> {
+        let plain = tensor.element_type() != FloatType::F64
+            && !tensor.is_empty()
+            && tensor.chunk_len() == CHUNK
+            && tensor.importance().is_none()
+            && tiling.shape() == tensor.shape()
+            && encoding.non_finite == NonFinite::Error
+            && encoding.rounding.seed().is_none()
+            && bits.get() <= 8;
+        let width = tiling.consecutive_blocks().filter(|&width| plain && width <= LONGEST)?;
+        let per_step = (STEP / width).max(1);
+        // Eight of any width are whole bytes.
+        let whole = (width * bits.get() as usize).is_multiple_of(8);
+        let per_step = if whole { per_step } else { per_step.next_multiple_of(8) };
+        let bytes = pack::packed_len(tensor.len(), bits.get())?;
+        let stream = kernel::streams(tensor.bytes().saturating_add(bytes));
+        Some(Self { tensor, width, per_step, bits, signed: codes.is_signed(), stream })
+    }
+
+    fn encode<M: BlockMethod>(&self, method: &M, places: GridPlaces<'_>, codes: &mut PackedCodes) -> bool {
+        let len = self.tensor.len();
+        let Ok(mut bytes) = codes.reset(self.bits, self.signed, len) else { return false };
+        let step = self.per_step * self.width;
+        let steps = (SHARE / step).max(1);
+        let share_bytes = steps * step * self.bits.get() as usize / 8;
+        let mut shares = Vec::with_capacity(len.div_ceil(steps * step));
+        let mut places = places;
+        for start in (0..len).step_by(steps * step) {
+            let range = start..(start + steps * step).min(len);
+            let (first, rest) = places.split_at(steps * self.per_step);
+            let (here, after) = bytes.split_at_mut(share_bytes.min(bytes.len()));
+            shares.push(Share { range, bytes: here, places: first });
+            (places, bytes) = (rest, after);
+        }
+        let buffers = || (Scratch::default(), M::Buffers::default());
+        let done = parallel::map_chunks(&mut shares, 1, len, buffers, |(scratch, buffers), _, shares| {
+            shares.iter_mut().all(|share| self.share(method, share, scratch, buffers))
+        });
+        done.into_iter().all(|done| done)
+    }
+
+    /// The elements of one share; `false` as soon as a block is none that this is for.
+    fn share<M: BlockMethod>(
+        &self,
+        method: &M,
+        share: &mut Share<'_>,
+        scratch: &mut Scratch,
+        buffers: &mut M::Buffers,
+    ) -> bool {
+        let (step, bits) = (self.per_step * self.width, self.bits.get());
+        let Scratch { values, narrow, packed } = scratch;
+        let bytes = share.bytes.chunks_mut((step * bits as usize / 8).max(1));
+        // What needs no conversion is borrowed once.
+        let mut none = Vec::new();
+        let borrowed = match self.tensor.element_type() {
+            FloatType::F32 => self.tensor.chunk::<f32>(share.range.clone(), &mut none),
+            _ => &[],
+        };
+        for ((at, start), bytes) in share.range.clone().step_by(step).enumerate().zip(bytes) {
+            let end = (start + step).min(share.range.end);
+            let x = match borrowed.get(start - share.range.start..end - share.range.start) {
+                Some(x) => x,
+                None => self.tensor.chunk::<f32>(start..end, values),
+            };
+            let whole = bits == 8;
+            if whole && !self.stream {
+                if !method.encode(x, self.width, buffers, bytes) {
+                    return false;
                 }
-                let scale = if multiply {
-                    factors.clear();
-                    factors.extend(scales.iter().map(|scale| 1.0 / scale));
-                    &*factors
+            } else {
+                narrow.resize(x.len(), 0);
+                if !method.encode(x, self.width, buffers, narrow) {
+                    return false;
+                }
+                if whole {
+                    stream::copy(narrow, bytes);
+                } else if self.stream {
+                    packed.resize(bytes.len(), 0);
+                    pack::pack(narrow, bits, packed);
+                    stream::copy(packed, bytes);
                 } else {
-                    &*scales
-                };
-                let params = LevelParams { maps: &maps, shared: true, scale, multiply };
-                if bits.get() == 8 {
-                    levels::encode(x, width, 0, &params, bytes);
-                } else {
-                    narrow.resize(x.len(), 0);
-                    levels::encode(x, width, 0, &params, narrow);
-                    pack::pack(narrow, bits.get(), bytes);
+                    pack::pack(narrow, bits, bytes);
                 }
             }
-            Some(scales)
-        },
-    );
-    shares.into_iter().all(|scales| scales.is_some_and(|scales| grids.extend_exact(&scales)))
+            let (scales, zeros) = M::found(buffers);
+            share.places.write(at * self.per_step, scales, zeros);
+        }
+        if self.stream {
+            stream::finish();
+        }
+        true
+    }
 }
 
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
     values: Vec<f32>,
-    factors: Vec<f32>,
     narrow: Vec<u8>,
+    packed: Vec<u8>,
 }

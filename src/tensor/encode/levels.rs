@@ -7,9 +7,11 @@ use crate::kernel::Code;
 use crate::kernel::levels::{self, LevelMaps, LevelParams, Ties};
 use crate::tensor::codebook::{CodebookGrids, CodebookScheme};
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
-use crate::tensor::levels::{LevelGrids, LevelScheme, LevelTable, boundary};
+use crate::tensor::levels::{BlockScales, LevelGrids, LevelScheme, LevelTable, boundary};
 use crate::tensor::scales::ScaleArray;
+use crate::tensor::view::CHUNK;
 
+use super::blocks::BlockMethod;
 use super::{Encoder, Pattern};
 
 /// Elements that levels of all regions serve at least, for what is worth preparing.
@@ -177,5 +179,59 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
 
     fn nan(&self) -> Option<u16> {
         self.nan
+    }
+}
+
+/// Blocks on levels that all regions share, under scales from minimum to maximum.
+pub(super) struct LevelBlocks<'a> {
+    rule: BlockScales<'a>,
+    maps: LevelMaps<f32>,
+    multiply: bool,
+}
+
+impl<'a> LevelBlocks<'a> {
+    /// `None` for levels that are stored with a tensor, and for scales that are no function of a magnitude alone.
+    pub(super) fn new(scheme: &'a LevelScheme, encoding: &Encoding) -> Option<Self> {
+        let (table, rule) = (scheme.table()?, BlockScales::new(scheme)?);
+        let multiply = matches!(encoding.dialect, Dialect::Torch | Dialect::FbgemmLegacy | Dialect::Hqq);
+        let mut maps = LevelMaps::<f32>::default();
+        maps.reset(scheme.codes().count() as usize);
+        table.push_map(encoding.rounding, &mut maps);
+        maps.prepare(CHUNK);
+        Some(Self { rule, maps, multiply })
+    }
+}
+
+/// Scales of blocks, and what values are multiplied by.
+#[derive(Default)]
+pub(super) struct LevelBuffers {
+    scales: Vec<f32>,
+    factors: Vec<f32>,
+}
+
+impl BlockMethod for LevelBlocks<'_> {
+    type Buffers = LevelBuffers;
+
+    fn encode(&self, x: &[f32], width: usize, buffers: &mut LevelBuffers, codes: &mut [u8]) -> bool {
+        let LevelBuffers { scales, factors } = buffers;
+        scales.resize(x.len().div_ceil(width), 0.0);
+        // Magnitudes first, then scales in their place.
+        if !(levels::magnitudes(x, width, scales) && self.rule.find(scales)) {
+            return false;
+        }
+        let scale = if self.multiply {
+            factors.clear();
+            factors.extend(scales.iter().map(|scale| 1.0 / scale));
+            &*factors
+        } else {
+            &*scales
+        };
+        let params = LevelParams { maps: &self.maps, shared: true, scale, multiply: self.multiply };
+        levels::encode(x, width, 0, &params, codes);
+        true
+    }
+
+    fn found(buffers: &LevelBuffers) -> (&[f32], &[i32]) {
+        (&buffers.scales, &[])
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{ConfigError, DataError};
 use super::arrays::FloatArray;
 use super::code_range::CodeRange;
 use super::grids::GridArrays;
+use super::places::{GridPlaces, ScalePlaces};
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
@@ -327,9 +328,10 @@ impl LevelGrids {
         Ok(())
     }
 
-    /// Appends scales that are numbers of their storage; `false` where that has no place for them.
-    pub(crate) fn extend_exact(&mut self, scales: &[f32]) -> bool {
-        self.scales.extend_exact(scales)
+    /// The places of the scales of `count` regions, which are all there are from now on; `None` for scales that take more
+    /// than writing numbers down.
+    pub(crate) fn places(&mut self, count: usize) -> Option<GridPlaces<'_>> {
+        Some(GridPlaces { scales: ScalePlaces::of(&mut self.scales, count)?, zeros: None })
     }
 
     /// The value of each code for a scale of 1.
