@@ -1,17 +1,23 @@
-//! Finding the ranges of a 1024 × 1024 tensor of f32 for 8 and 4 bits: no codes are chosen.
+//! Finding the ranges of a 1024 × 1024 tensor of f32 for 8 and 4 bits, and of a larger one on one thread: no codes are
+//! chosen.
 #![allow(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 mod common;
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lowbit::Registry;
-use lowbit::calibration::{Convergence, OnnxRuntimeEntropy};
+use lowbit::calibration::{
+    Convergence, NvidiaMse, NvidiaPercentile, OnnxRuntimeEntropy, TorchHistogram, WeightedEntropy,
+};
 use lowbit::prelude::*;
 
-use common::{SIDE, criterion, weights};
+use common::{SIDE, criterion, normal, weights};
+use ndarray::Array2;
+use rayon::ThreadPoolBuilder;
 
 fn ranges(criterion: &mut Criterion) -> Result<(), lowbit::Error> {
     let tensor = weights::<f32>();
@@ -32,6 +38,51 @@ fn ranges(criterion: &mut Criterion) -> Result<(), lowbit::Error> {
                 group.bench_function(format!("{name}/{granularity}"), |bencher| {
                     bencher.iter(|| recipe.freeze_from(black_box(&tensor)));
                 });
+            }
+        }
+        group.finish();
+    }
+    Ok(())
+}
+
+/// Rows and columns of the larger tensor.
+const LARGE: usize = 4096;
+
+/// Of a tensor out of cache, on one thread: `cargo bench --bench calibration -- 4096`.
+fn large(criterion: &mut Criterion) -> Result<(), lowbit::Error> {
+    let tensor = Array2::from_shape_simple_fn((LARGE, LARGE), {
+        let mut numbers = normal(LARGE * LARGE);
+        move || numbers.next().unwrap_or_default()
+    });
+    let one_thread = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let calibrations: [(&str, Arc<dyn Calibration>); 9] = [
+        ("minmax", Arc::new(MinMax)),
+        ("percentile", Arc::new(Percentile::new(99.99)?)),
+        ("kl", Arc::new(Kl::default())),
+        ("mse", Arc::new(Mse)),
+        ("aciq", Arc::new(Aciq::default())),
+        ("weighted-entropy", Arc::new(WeightedEntropy::default())),
+        ("torch", Arc::new(TorchHistogram::default())),
+        ("nvidia-mse", Arc::new(NvidiaMse::default())),
+        ("nvidia-percentile", Arc::new(NvidiaPercentile::new(99.99)?)),
+    ];
+    for bits in [8, 4] {
+        let mut group = criterion.benchmark_group(format!("4096 x 4096, {bits} bits, one thread"));
+        group.throughput(Throughput::Elements((LARGE * LARGE) as u64));
+        group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(100));
+        for (name, calibration) in &calibrations {
+            let bits = BitWidth::new(bits)?;
+            let methods =
+                [("symmetric", Uniform::symmetric(bits)), ("asymmetric", Uniform::asymmetric(bits))];
+            for (kind, method) in methods {
+                let method = method.calibration(calibration.clone());
+                let layer = method.clone().granularity(PerLayer);
+                let channel = method.granularity(PerChannel::new(Axis(0)));
+                for (granularity, recipe) in [("layer", layer), ("channel", channel)] {
+                    group.bench_function(format!("{name}/{granularity}/{kind}"), |bencher| {
+                        one_thread.install(|| bencher.iter(|| recipe.freeze_from(black_box(&tensor))));
+                    });
+                }
             }
         }
         group.finish();
@@ -75,6 +126,7 @@ fn from_summary(criterion: &mut Criterion) -> Result<(), lowbit::Error> {
 
 fn calibration(criterion: &mut Criterion) {
     ranges(criterion).expect("valid configurations");
+    large(criterion).expect("valid configurations");
     from_summary(criterion).expect("valid configurations");
 }
 
