@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use lowbit::layer::{Activation, Chain, Patches, Samples, Stage, Statistics};
 use lowbit::transform::mean_magnitudes;
-use ndarray::{Array2, Array4, ArrayView2, ArrayView4, ArrayViewD, Axis, s};
+use ndarray::{Array4, ArrayView4, ArrayViewD, Axis};
 use rayon::prelude::*;
 
 use crate::layers::Task;
@@ -36,27 +36,6 @@ pub(crate) fn statistics(layer: &Layer, inputs: &Batches) -> Result<Vec<Statisti
     Ok(all)
 }
 
-/// The patches themselves, one column each, below each other those of all input channels.
-fn columns(layer: &Layer, inputs: &Batches) -> Result<Array2<f32>> {
-    let conv = &layer.conv;
-    let taps = conv.inputs * conv.kernel * conv.kernel;
-    let of_batch = |batch: &Planes| {
-        let mut rows = Vec::new();
-        for row in 0..conv.output_side(batch.height) {
-            let mut patches = vec![0.0; taps * conv.output_side(batch.width) * batch.batch];
-            conv.gather(batch, row, &mut patches);
-            rows.push(Array2::from_shape_vec((taps, patches.len() / taps), patches)?);
-        }
-        beside_each_other(&rows)
-    };
-    beside_each_other(&inputs.par_iter().map(of_batch).collect::<Result<Vec<_>>>()?)
-}
-
-fn beside_each_other(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
-    let views: Vec<ArrayView2<'_, f32>> = parts.iter().map(|part| part.view()).collect();
-    Ok(ndarray::concatenate(Axis(1), &views)?)
-}
-
 /// Samples of `inputs`, one for each group of outputs, with the outputs of the float layer for `float_inputs`, the inputs
 /// that belong to these.
 pub(crate) fn samples(
@@ -65,30 +44,25 @@ pub(crate) fn samples(
     float_inputs: &Batches,
     inputs: &Batches,
 ) -> Result<Vec<Samples>> {
-    let outputs_of = |batch: &Planes| {
-        let outputs = layer.outputs(float, batch)?;
-        Ok(Array2::from_shape_vec((outputs.channels, outputs.plane()), outputs.data)?)
-    };
-    let targets = beside_each_other(&float_inputs.par_iter().map(outputs_of).collect::<Result<Vec<_>>>()?)?;
-    let columns = columns(layer, inputs)?;
-    let groups = if layer.conv.depthwise { layer.conv.inputs } else { 1 };
-    let (taps, outputs) = (columns.nrows() / groups, targets.nrows() / groups);
-    let activation = if layer.has_relu() { Activation::Relu } else { Activation::None };
-    let of_group = |group: usize| {
-        let columns = columns.slice(s![group * taps..(group + 1) * taps, ..]);
-        let rows = group * outputs..(group + 1) * outputs;
-        let samples = Samples::new(&columns.t())?.targets(&targets.slice(s![rows.clone(), ..]).t())?;
-        Ok(samples.bias(&float.bias.slice(s![rows]))?.activation(activation))
-    };
-    (0..groups).map(of_group).collect()
+    let outputs = float_inputs.par_iter().map(|batch| layer.outputs(float, batch));
+    let outputs: Batches = outputs.collect::<Result<_>>()?;
+    let patches = patches(layer);
+    let samples = patches.targets(patches.samples(&images(inputs)?)?, &images(&outputs)?)?;
+    let samples = patches.bias(samples, &float.bias)?;
+    Ok(samples.into_iter().map(|group| group.activation(activation(layer))).collect())
+}
+
+/// What follows the layer.
+fn activation(layer: &Layer) -> Activation {
+    if layer.has_relu() { Activation::Relu } else { Activation::None }
 }
 
 /// The layers of `tasks` one after the other, with the outputs of the float layers as targets.
 pub(crate) fn chain(tasks: &[Task<'_>]) -> Result<Chain> {
     let first = tasks.first().context("no layers")?;
     let stage = |task: &Task<'_>| {
-        let activation = if task.layer.has_relu() { Activation::Relu } else { Activation::None };
-        Ok(Stage::convolution(patches(task.layer)).bias(&task.float.bias)?.activation(activation))
+        let stage = Stage::convolution(patches(task.layer)).bias(&task.float.bias)?;
+        Ok(stage.activation(activation(task.layer)))
     };
     let stages: Vec<Stage> = tasks.iter().map(stage).collect::<Result<_>>()?;
     let weights: Vec<ArrayViewD<'_, f32>> = tasks.iter().map(|task| task.float.weights.view()).collect();
