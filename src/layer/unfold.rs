@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Result, ShapeError};
 
 use super::patches::Patches;
 
@@ -32,8 +32,10 @@ struct Line {
 
 impl Unfold {
     pub(super) fn new(patches: Patches, images: usize, sides: [usize; 2]) -> Result<Self> {
-        let places = [patches.places(0, sides[0])?, patches.places(1, sides[1])?];
-        Ok(Self { patches, images, sides, places })
+        let [down, across] = [patches.places(0, sides[0])?, patches.places(1, sides[1])?];
+        let count = down.checked_mul(across).and_then(|places| places.checked_mul(images));
+        count.ok_or(ShapeError::TooLarge { shape: vec![images, down, across] })?;
+        Ok(Self { patches, images, sides, places: [down, across] })
     }
 
     /// Patches down and across.
