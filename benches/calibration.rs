@@ -61,7 +61,7 @@ fn large(criterion: &mut Criterion) -> Result<(), lowbit::Error> {
         ("kl", Arc::new(Kl::default())),
         ("mse", Arc::new(Mse)),
         ("aciq", Arc::new(Aciq::default())),
-        ("weighted-entropy", Arc::new(WeightedEntropy::default())),
+        ("weighted-entropy", Arc::new(WeightedEntropy)),
         ("torch", Arc::new(TorchHistogram::default())),
         ("nvidia-mse", Arc::new(NvidiaMse::default())),
         ("nvidia-percentile", Arc::new(NvidiaPercentile::new(99.99)?)),
