@@ -3,6 +3,7 @@
 //! Everything is in units of the scale: with `v = x / S + shift`, a value's level is `r = round(clamp(v, low, high))`
 //! and its error `e = v − r`. Sums run over a fixed number of lanes in the type of the values, and from block to block in
 //! f64.
+#![allow(clippy::needless_range_loop, reason = "a loop over lanes is what becomes a vector")]
 
 use super::affine::nearest_even;
 use super::dispatch;
