@@ -116,6 +116,11 @@ impl Percentile {
             let high = self.upper(values, Of::Magnitudes, self.one_tail, buffer)?;
             return Some((-high, high));
         }
+        if self.tails == Tails::Both && self.interpolation == Interpolation::NearestRank {
+            let [low, high] = quantile::nearest_ranks(values, self.each_tail, buffer)?;
+            let (low, high) = (crate::element::Element::to_f64(low), crate::element::Element::to_f64(high));
+            return Some((low.min(high), high.max(low)));
+        }
         let (low, high) = match self.tails {
             Tails::Both => (Some(self.each_tail), Some(self.each_tail)),
             Tails::Upper => (None, Some(self.one_tail)),

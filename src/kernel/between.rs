@@ -66,6 +66,43 @@ pub(crate) fn magnitudes<T: Real>(x: &[T], low: T, high: T, kept: &mut Vec<T>) -
     collect::<T, Magnitude>(x, low, high, kept)
 }
 
+/// One block of [`two`], or the values after the last.
+#[inline(always)]
+fn block_of_two<T: Real>(x: &[T], ranges: [[T; 2]; 2], kept: &mut [Vec<T>; 2]) -> [usize; 2] {
+    let (mut below, mut between) = ([0u32; 2], 0u32);
+    let [[a, b], [c, d]] = ranges;
+    for &x in x {
+        below[0] += u32::from(x < a);
+        below[1] += u32::from(x < c);
+        between |= u32::from((x >= a) & (x <= b)) | u32::from((x >= c) & (x <= d));
+    }
+    if between > 0 {
+        for (kept, [low, high]) in kept.iter_mut().zip(ranges) {
+            let mut places = [T::zero(); BLOCK];
+            let mut free = 0;
+            for &x in x {
+                places[free % BLOCK] = x;
+                free += usize::from((x >= low) & (x <= high));
+            }
+            kept.extend_from_slice(&places[..free.min(BLOCK)]);
+        }
+    }
+    below.map(|below| below as usize)
+}
+
+dispatch! {
+    /// As [`values`] for two ranges at once, which may overlap; what is kept comes in no particular order.
+    pub(crate) fn two[T: Real](x: &[T], ranges: [[T; 2]; 2], kept: &mut [Vec<T>; 2]) -> [usize; 2] {
+        let (blocks, rest) = x.as_chunks::<BLOCK>();
+        let mut below = block_of_two(rest, ranges, kept);
+        for x in blocks {
+            let [first, second] = block_of_two(x, ranges, kept);
+            below = [below[0] + first, below[1] + second];
+        }
+        below
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::forced::agreed;
@@ -87,6 +124,21 @@ mod tests {
             (magnitudes(x, low, high, &mut kept), kept)
         });
         assert_eq!(found, oracle(x.iter().map(|x| x.abs()).collect()));
+        let ranges = [[low, high], [T::zero(), high]];
+        let [first, second] = agreed(|| {
+            let mut kept = [Vec::new(), Vec::new()];
+            let below = two(x, ranges, &mut kept);
+            let [first, second] = kept.map(|mut kept| {
+                kept.sort_by(|a, b| a.partial_cmp(b).unwrap());
+                kept
+            });
+            [(below[0], first), (below[1], second)]
+        });
+        for (found, [low, high]) in [first, second].into_iter().zip(ranges) {
+            let mut kept: Vec<T> = x.iter().copied().filter(|x| *x >= low && *x <= high).collect();
+            kept.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            assert_eq!(found, (x.iter().filter(|x| **x < low).count(), kept));
+        }
     }
 
     proptest! {

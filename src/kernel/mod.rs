@@ -28,6 +28,7 @@ pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;
 pub(crate) mod levels;
+pub(crate) mod misfit;
 pub(crate) mod multiples;
 #[cfg(target_arch = "x86_64")]
 mod narrow;

@@ -123,6 +123,13 @@ pub(crate) fn nearest_rank_low<T: Real>(
     Some(select::at(values, of, index, false, buffer)?.0)
 }
 
+/// [`nearest_rank_low`] and [`nearest_rank`] of the same percentile of the values, at about the cost of one.
+pub(crate) fn nearest_ranks<T: Real>(values: &[T], percent: Percent, buffer: &mut Vec<T>) -> Option<[T; 2]> {
+    let rank = percent.rank(values.len());
+    let (low, high) = (values.len().checked_sub(rank)?, rank.checked_sub(1)?);
+    select::two(values, [low, high], buffer)
+}
+
 /// The percentile by the linear rule, NumPy's default. `None` for no values; `buffer` is working memory.
 ///
 /// The neighbours are found with integers; one interpolation in f64 follows. Time O(n).
@@ -187,6 +194,7 @@ mod tests {
         let (none, buffer): (&[f32], _) = (&[], &mut Vec::new());
         assert_eq!(nearest_rank(none, Of::Values, percent(50.0), buffer), None);
         assert_eq!(nearest_rank_low(none, Of::Values, percent(50.0), buffer), None);
+        assert_eq!(nearest_ranks(none, percent(50.0), buffer), None);
         assert_eq!(linear(none, Of::Magnitudes, percent(50.0), buffer), None);
         assert_eq!(histogram_bin(&[0, 0], percent(50.0)), None);
     }
@@ -249,6 +257,8 @@ mod tests {
             let (rank, of, buffer) = (percent(p).rank(values.len()), Of::Values, &mut Vec::new());
             prop_assert_eq!(nearest_rank(&values, of, percent(p), buffer), Some(sorted[rank - 1]));
             prop_assert_eq!(nearest_rank_low(&values, of, percent(p), buffer), Some(sorted[sorted.len() - rank]));
+            let both = [sorted[sorted.len() - rank], sorted[rank - 1]];
+            prop_assert_eq!(nearest_ranks(&values, percent(p), buffer), Some(both));
             let position = p / 100.0 * (sorted.len() - 1) as f64;
             let low = f64::from(sorted[position.floor() as usize]);
             let high = f64::from(sorted[position.ceil() as usize]);

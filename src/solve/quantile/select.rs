@@ -48,6 +48,24 @@ pub(super) fn at<T: Real>(
     Some(select(buffer, index, next))
 }
 
+/// The values at two indices, counted from 0, of those sorted. `None` if there is none at one of them.
+pub(super) fn two<T: Real>(values: &[T], indices: [usize; 2], buffer: &mut Vec<T>) -> Option<[T; 2]> {
+    let [low, high] = [indices[0].min(indices[1]), indices[0].max(indices[1])];
+    if high >= values.len() {
+        return None;
+    }
+    let found = match near_sample_of_two(values, [low, high], buffer) {
+        Some(found) => found,
+        None => {
+            buffer.clear();
+            buffer.extend_from_slice(values);
+            let (below, &mut upper, _) = buffer.select_nth_unstable_by(high, order);
+            [if low < high { select(below, low, false).0 } else { upper }, upper]
+        }
+    };
+    Some(if indices[0] <= indices[1] { found } else { [found[1], found[0]] })
+}
+
 /// A total order of finite values.
 fn order<T: Real>(a: &T, b: &T) -> Ordering {
     a.partial_cmp(b).unwrap_or(Ordering::Equal)
@@ -60,6 +78,55 @@ fn select<T: Real>(values: &mut [T], index: usize, next: bool) -> (T, Option<T>)
     (found, if next { above.iter().copied().reduce(least) } else { None })
 }
 
+/// Fills `buffer` with a sorted sample.
+fn sample<T: Real>(values: &[T], of: Of, buffer: &mut Vec<T>) {
+    let count = values.len();
+    // An odd distance meets all columns of a matrix whose rows are a power of two long.
+    let distance = (count / SAMPLE.min(count / RARELY).max(1)) | 1;
+    buffer.clear();
+    buffer.extend(values.iter().step_by(distance).map(|value| match of {
+        Of::Values => *value,
+        Of::Magnitudes => value.abs(),
+    }));
+    buffer.sort_unstable_by(order);
+}
+
+/// Between which values the one at `index` of `count` lies, but for bad luck.
+fn bounds<T: Real>(sample: &[T], index: usize, count: usize) -> Option<[T; 2]> {
+    let share = (index as f64 + 0.5) / count as f64;
+    let expected = share * sample.len() as f64;
+    let reach = DEVIATIONS * (expected * (1.0 - share)).sqrt() + DEVIATIONS;
+    let low = if expected < reach { T::neg_infinity() } else { *sample.get((expected - reach) as usize)? };
+    let high = sample.get((expected + reach) as usize).copied().unwrap_or(T::infinity());
+    Some([low, high])
+}
+
+/// As [`two`], for many values and indices in order; `None` if there are not as many or the sample misled.
+fn near_sample_of_two<T: Real>(values: &[T], indices: [usize; 2], buffer: &mut Vec<T>) -> Option<[T; 2]> {
+    let count = values.len();
+    if count < MANY {
+        return None;
+    }
+    sample(values, Of::Values, buffer);
+    let ranges = [bounds(buffer, indices[0], count)?, bounds(buffer, indices[1], count)?];
+    let mut kept = [Vec::new(), Vec::new()];
+    let mut below = [0; 2];
+    for piece in values.chunks(PIECE) {
+        let [first, second] = between::two(piece, ranges, &mut kept);
+        below = [below[0] + first, below[1] + second];
+        // Many equal values at a bound are as well copied at once.
+        if kept.iter().any(|kept| kept.len() > count / RARELY) {
+            return None;
+        }
+    }
+    let [first, second] = &mut kept;
+    let value = |kept: &mut Vec<T>, index: usize, below: usize| {
+        let place = index.checked_sub(below).filter(|place| *place < kept.len())?;
+        Some(select(kept, place, false).0)
+    };
+    Some([value(first, indices[0], below[0])?, value(second, indices[1], below[1])?])
+}
+
 /// As [`at`], for many values; `None` if the sample misled.
 fn near_sample<T: Real>(
     values: &[T],
@@ -69,19 +136,8 @@ fn near_sample<T: Real>(
     buffer: &mut Vec<T>,
 ) -> Option<(T, Option<T>)> {
     let count = values.len();
-    // An odd distance meets all columns of a matrix whose rows are a power of two long.
-    let distance = (count / SAMPLE.min(count / RARELY)) | 1;
-    buffer.clear();
-    buffer.extend(values.iter().step_by(distance).map(|value| match of {
-        Of::Values => *value,
-        Of::Magnitudes => value.abs(),
-    }));
-    buffer.sort_unstable_by(order);
-    let share = (index as f64 + 0.5) / count as f64;
-    let expected = share * buffer.len() as f64;
-    let reach = DEVIATIONS * (expected * (1.0 - share)).sqrt() + DEVIATIONS;
-    let low = if expected < reach { T::neg_infinity() } else { *buffer.get((expected - reach) as usize)? };
-    let high = buffer.get((expected + reach) as usize).copied().unwrap_or(T::infinity());
+    sample(values, of, buffer);
+    let [low, high] = bounds(buffer, index, count)?;
 
     buffer.clear();
     let mut below = 0;
@@ -124,6 +180,14 @@ mod tests {
             }
             assert_eq!(at(values, of, n, false, &mut buffer), None);
         }
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        let n = values.len();
+        for indices in [[n / 1000, n - n / 1000 - 1], [0, n - 1], [n - 1, n / 2], [n / 3, n / 3]] {
+            let found = two(values, indices, &mut buffer);
+            assert_eq!(found, Some(indices.map(|index| sorted[index])), "{indices:?} of {n}");
+        }
+        assert_eq!(two(values, [0, n], &mut buffer), None);
     }
 
     #[test]

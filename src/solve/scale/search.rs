@@ -1,26 +1,25 @@
-//! The search itself: bounds of the scale, the scan of the table for minima, and their evaluation on the values.
+//! The search itself: what is cheap to try, then the minima of a scan, then their exact bottoms.
 
-use super::table::{Table, Window};
+use super::scan::{self, Bottom, Scan};
 use super::{BestGrid, GridFamily, Points, Sums, ZeroRule, sweep};
 use crate::element::Real;
 
-/// A minimum of the scan: its scale, the scales on either side, and the grid around it.
-#[derive(Debug, Clone, Copy)]
-struct Minimum {
-    bracket: [f64; 3],
-    error: f64,
-    phase: f64,
-    below: usize,
-}
-
-/// How many minima of the table's error are looked at on the values.
-const MINIMA: usize = 12;
+/// How many minima of the scan are looked at again.
+const MINIMA: usize = 16;
 
 /// The same where an evaluation is cheap.
-const FEW_MINIMA: usize = 32;
+pub(super) const FEW_MINIMA: usize = 32;
 
 /// Up to so many values are swept around the deepest minima.
 const SWEPT: usize = 1 << 17;
+
+/// What part less deep than the deepest a minimum of the scan may be to be looked at, and with it what the scan was found
+/// wrong by so many times.
+const LESS_DEEP: f64 = 0.003;
+const WRONG_TIMES: f64 = 8.0;
+
+/// How many of the deepest minima are improved.
+const IMPROVED: usize = 3;
 
 /// With more codes than these the minima are too many to visit, and too shallow to be worth it: what counts is
 /// where the ends are.
@@ -53,123 +52,62 @@ impl<T: Real> Search<'_, T> {
         if self.few && self.sweep_all(&mut best) {
             return best;
         }
-        let levels = (q_max - q_min + 1.0).max(1.0) as usize;
-        let Points { low, high, .. } = *self.points;
-        let (centre, window, fold, phases) = match self.family.zero {
-            ZeroRule::Fixed(zero) => {
-                let code = zero.round_ties_even().clamp(q_min, q_max);
-                let phase = (code - zero).clamp(-0.5, 0.5);
-                let (mut above, mut below) = ((q_max - code) as usize, (code - q_min) as usize);
-                // A grid that is its own mirror image needs only magnitudes.
-                let fold = above as f64 + phase == below as f64 - phase;
-                if fold {
-                    (above, below) = (if phase == 0.0 { above } else { levels / 2 - 1 }, 0);
-                }
-                let phase = if fold { phase.abs() } else { phase };
-                (0.0, Window::Fixed { above, below }, fold, vec![phase])
-            }
-            ZeroRule::Integer => (0.0, Window::Free { others: levels - 1 }, false, vec![0.0]),
-            ZeroRule::Real => {
-                let phases = (0..8).map(|i| f64::from(i) / 8.0 - 0.5).collect();
-                (0.5 * (low + high), Window::Free { others: levels - 1 }, false, phases)
-            }
-        };
-        let n = self.points.values.len();
-        let cells =
-            if n > 1 << 14 { (levels * 64).clamp(8192, 1 << 17) } else { (levels * 16).clamp(2048, 1 << 16) };
-        let table = Table::new(self.points, centre, fold, cells);
-        let mut minima = Vec::new();
-        for phase in phases {
-            self.scan(
-                &table,
-                phase,
-                window,
-                best.map_or(f64::INFINITY, |best| best.squared_error),
-                &mut minima,
-            );
-        }
-        let minima = self.subdivide(minima, &table, window);
-        let zero_of = |minimum: &Minimum, scale: f64| match self.family.zero {
-            ZeroRule::Fixed(zero) => zero,
-            ZeroRule::Integer => q_min + minimum.below as f64,
-            ZeroRule::Real => q_min + minimum.below as f64 - minimum.phase - centre / scale,
-        };
-        let real = self.family.zero == ZeroRule::Real;
-        // The table is off by a few parts in ten thousand; deeper differences are real.
-        let least = minima.first().map_or(0.0, |minimum| minimum.error);
-        let mut ranked: Vec<(f64, f64, f64, Minimum)> = Vec::with_capacity(minima.len());
-        let plausible = |minimum: &Minimum| self.few || real || minimum.error <= least * 1.0015;
-        for minimum in minima.into_iter().filter(plausible) {
-            let scale = (self.round_scale)(minimum.bracket[1]);
-            if scale > 0.0 && scale.is_finite() {
-                let zero = zero_of(&minimum, scale);
-                let error =
-                    if self.few { minimum.error } else { self.points.error(scale, zero, self.family) };
-                ranked.push((error, scale, zero, minimum));
-            }
-        }
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for &(error, scale, zero, minimum) in ranked.iter().take(if self.few { FEW_MINIMA } else { 3 }) {
-            // What the last steps gain is less the more values there are.
-            let gain = 1.0 + 1.0 / n as f64 + 3e-4;
-            if !self.few && !real && n <= SWEPT && best.is_some_and(|best| error > best.squared_error * gain)
-            {
-                break;
-            }
-            let [low, _, high] = minimum.bracket;
-            if real {
-                self.improve(scale, zero, if n > 1 << 14 { 3 } else { 20 }, &mut best);
-            } else if n <= SWEPT {
-                let found = sweep::best_scale(self.points, self.family, zero, low, high);
-                self.improve(found.unwrap_or(scale), zero, 0, &mut best);
-            } else {
-                let (scale, zero) = self.vertex(error, scale, zero, &minimum, &zero_of);
-                self.improve(scale, zero, 1, &mut best);
-            }
+        if self.family.zero != ZeroRule::Real {
+            self.by_values(&mut best);
+        } else {
+            self.by_table(&mut best);
         }
         self.neighbours(&mut best);
         best
     }
 
-    /// The minima of the table's error at a finer step, deepest first.
-    fn subdivide(&self, mut minima: Vec<Minimum>, table: &Table, window: Window) -> Vec<Minimum> {
-        const PARTS: usize = 10;
-        minima.sort_by(|a, b| a.error.total_cmp(&b.error));
-        let least = minima.first().map_or(0.0, |minimum| minimum.error);
-        // Rounding errors are nearly independent, so between samples n of them hide a dip of about this.
-        let hidden = 1.0 + 1.0 / (self.points.values.len() as f64).sqrt() + 3e-4;
-        let mut finer: Vec<Minimum> = Vec::with_capacity(4 * MINIMA);
-        for minimum in minima
-            .iter()
-            .take(if self.few { FEW_MINIMA } else { MINIMA })
-            .filter(|minimum| minimum.error <= least * hidden)
-        {
-            let [low, _, high] = minimum.bracket;
-            let step = (high - low) / PARTS as f64;
-            let at = |i: usize| {
-                let scale = low + step * i as f64;
-                (scale, table.error(scale, minimum.phase, window))
-            };
-            let (mut a, mut b) = (at(0), at(1));
-            for i in 2..=PARTS {
-                let c = at(i);
-                if b.1.error <= a.1.error && b.1.error <= c.1.error {
-                    finer.push(Minimum {
-                        bracket: [a.0, b.0, c.0],
-                        error: b.1.error,
-                        below: b.1.below,
-                        ..*minimum
-                    });
-                }
-                (a, b) = (b, c);
+    /// The minima of the error, all of it looked at on the values.
+    fn by_values(&self, best: &mut Option<BestGrid>) {
+        let mut scan = Scan::new(self.points, self.family);
+        let coarse = self.is_coarse();
+        let round: &dyn Fn(f64) -> f64 = if coarse { self.round_scale } else { &|scale| scale };
+        let samples = scan.run(round, best.map_or(f64::INFINITY, |best| best.squared_error));
+        let (most, improved) = if self.few { (FEW_MINIMA, FEW_MINIMA) } else { (MINIMA, IMPROVED) };
+        let mut bottoms: Vec<Bottom> = Vec::with_capacity(most + 1);
+        let deepest = samples.iter().min_by(|a, b| a.error.total_cmp(&b.error));
+        bottoms.extend(deepest.copied().map(Bottom::from));
+        let mut least = deepest.map_or(f64::INFINITY, |sample| sample.error);
+        let mut less = LESS_DEEP;
+        for dip in scan::dips(&samples).iter().take(most) {
+            if !self.few && dip.error > least * (1.0 + less) {
+                break;
             }
+            let bottom = scan.bottom(dip, if self.few { f64::INFINITY } else { least });
+            least = least.min(bottom.sample.error);
+            less = less.max((WRONG_TIMES * bottom.wrong).min(0.05));
+            bottoms.push(bottom);
         }
-        for minimum in &mut finer {
-            refine(minimum, table, window);
+        if coarse {
+            // The best of few scales may be one that is not close to any minimum.
+            for Bottom { sample, .. } in &mut bottoms {
+                *sample = scan.sample(round(sample.scale), sample.zero);
+            }
+            bottoms.extend(samples.into_iter().map(Bottom::from));
         }
-        finer.sort_by(|a, b| a.error.total_cmp(&b.error));
-        finer.truncate(if self.few { FEW_MINIMA } else { MINIMA });
-        finer
+        bottoms.sort_by(|a, b| a.sample.error.total_cmp(&b.sample.error));
+        let n = self.points.values.len() as f64;
+        for Bottom { sample, wrong } in bottoms.into_iter().take(improved) {
+            // What the last step gains is less the more values there are.
+            let gain = 1.0 + 1.0 / n + 2e-5 + wrong;
+            if !self.few && best.is_some_and(|best| sample.error > best.squared_error * gain) {
+                break;
+            }
+            if self.points.values.len() > SWEPT {
+                self.improve(sample.scale, sample.zero, 1, best);
+                continue;
+            }
+            // Where the error is no cubic it may have another minimum anywhere between the samples; elsewhere it is only
+            // the last few codes that are not known.
+            let reach = scan.finest(sample.scale) * if wrong > 1e-4 { 1.0 } else { (400.0 / n).min(1.0) };
+            let (low, high) = (sample.scale * (1.0 - reach), sample.scale * (1.0 + reach));
+            let found = sweep::best_scale(self.points, self.family, sample.zero, low, high);
+            self.improve(found.unwrap_or(sample.scale), sample.zero, 0, best);
+        }
     }
 
     /// Every assignment of codes, where those are few. Whether nothing remains to be searched.
@@ -311,123 +249,5 @@ impl<T: Real> Search<'_, T> {
                 scale = sums.lx / sums.ll;
             }
         }
-    }
-
-    /// The vertex of the parabola through the errors at a minimum and close on both sides.
-    fn vertex(
-        &self,
-        error: f64,
-        scale: f64,
-        zero: f64,
-        minimum: &Minimum,
-        zero_of: &dyn Fn(&Minimum, f64) -> f64,
-    ) -> (f64, f64) {
-        let [low, _, high] = minimum.bracket;
-        let (left, right) = (0.5 * (low + scale), 0.5 * (high + scale));
-        let at = |s: f64| self.points.error(s, zero_of(minimum, s), self.family);
-        let Some(found) = parabola([left, scale, right], [at(left), error, at(right)]) else {
-            return (scale, zero);
-        };
-        let rounded = (self.round_scale)(found);
-        if at(rounded) < error { (rounded, zero_of(minimum, rounded)) } else { (scale, zero) }
-    }
-
-    /// The minima of the table's error over the scales that can be best.
-    fn scan(&self, table: &Table, phase: f64, window: Window, mut best: f64, minima: &mut Vec<Minimum>) {
-        let (start, end) = bounds(table, phase, window);
-        if start.is_nan() || start <= 0.0 {
-            return;
-        }
-        let spread = (table.squares / (self.points.weight().max(1.0))).sqrt();
-        let norm = table.squares.sqrt();
-        // A minimum is as wide as it takes the codes to change: a fraction of 1 / (typical level).
-        let finest = 0.1;
-        let step = |scale: f64, error: f64, best: f64| {
-            let quick = 2.5 * (error.sqrt() - best.sqrt()) / norm;
-            (finest * scale / spread).max(quick).clamp(1e-3, 0.04)
-        };
-        let mut samples: Vec<(f64, f64, usize)> = Vec::with_capacity(256);
-        let mut scale = start;
-        for _ in 0..1000 {
-            let estimate = table.error(scale, phase, window);
-            samples.push((scale, estimate.error, estimate.below));
-            best = best.min(estimate.error);
-            let done = match window {
-                Window::Fixed { .. } => estimate.clipped > best,
-                // Another window of the same scale may clip less, though hardly half of this.
-                Window::Free { others } if others >= 4 => estimate.clipped > 2.0 * best,
-                Window::Free { .. } => scale < 0.01 * start,
-            };
-            if done {
-                break;
-            }
-            scale *= 1.0 - step(scale, estimate.error, best);
-        }
-        samples.reverse();
-        scale = start;
-        let mut error = samples.last().map_or(best, |sample| sample.1);
-        for _ in 0..1000 {
-            scale *= 1.0 + step(scale, error, best);
-            let estimate = table.error(scale, phase, window);
-            samples.push((scale, estimate.error, estimate.below));
-            error = estimate.error;
-            best = best.min(error);
-            if scale > end {
-                break;
-            }
-        }
-        for three in samples.windows(3) {
-            let &[a, b, c] = three else { continue };
-            if b.1 <= a.1 && b.1 <= c.1 {
-                minima.push(Minimum { bracket: [a.0, b.0, c.0], error: b.1, phase, below: b.2 });
-            }
-        }
-    }
-}
-
-/// Where the parabola through three points has its minimum, if it has one between them.
-fn parabola(x: [f64; 3], y: [f64; 3]) -> Option<f64> {
-    let (left, right) = (x[1] - x[0], x[2] - x[1]);
-    let (fall, rise) = ((y[1] - y[0]) / left, (y[2] - y[1]) / right);
-    let bend = rise - fall;
-    let vertex = x[1] - (fall * right + rise * left) / (2.0 * bend);
-    (bend > 0.0 && vertex > x[0] && vertex < x[2]).then_some(vertex)
-}
-
-/// The scale at which no value is clipped, and the largest scale that can be best.
-fn bounds(table: &Table, phase: f64, window: Window) -> (f64, f64) {
-    let (up, down) = (table.up.max, table.down.max);
-    let largest = up.max(down);
-    match window {
-        Window::Fixed { above, below } => {
-            let side = |max: f64, levels: f64| if levels > 0.0 { max / levels } else { 0.0 };
-            let fit = side(up, above as f64 + phase).max(side(down, below as f64 - phase));
-            let half = |max: f64, levels: usize| max / ((levels / 2) as f64 + 0.5);
-            let end = if phase == 0.0 { half(up, above).max(half(down, below)) } else { 4.0 * fit };
-            (fit, end.min(2.0 * largest))
-        }
-        Window::Free { others } => {
-            let half = (others / 2) as f64;
-            let end = if half > 1.0 { (up + down) / (half - 1.0) } else { 2.0 * largest };
-            ((up + down) / others.max(1) as f64, end.min(2.0 * largest))
-        }
-    }
-}
-
-/// Two steps of parabolic interpolation in the table.
-fn refine(minimum: &mut Minimum, table: &Table, window: Window) {
-    let [low, scale, high] = minimum.bracket;
-    let mut x = [0.5 * (low + scale), scale, 0.5 * (scale + high)];
-    for _ in 0..2 {
-        let at = |s: f64| table.error(s, minimum.phase, window);
-        let Some(found) = parabola(x, [at(x[0]).error, minimum.error, at(x[2]).error]) else { return };
-        let estimate = at(found);
-        if estimate.error >= minimum.error {
-            return;
-        }
-        minimum.bracket[1] = found;
-        (minimum.error, minimum.below) = (estimate.error, estimate.below);
-        let reach = 0.25 * (x[2] - x[0]);
-        x = [found - reach, found, found + reach];
     }
 }

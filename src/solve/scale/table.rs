@@ -96,15 +96,6 @@ impl Side {
     }
 }
 
-/// Which levels a grid has around its level nearest zero, `scale * phase`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Window {
-    /// So many above and below.
-    Fixed { above: usize, below: usize },
-    /// So many in all, placed at best.
-    Free { others: usize },
-}
-
 /// The squared error of a grid by the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Estimate {
@@ -126,12 +117,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table of `points - centre`, with every value on the upper side if `fold`.
-    pub(super) fn new<T: Real>(points: &Points<'_, T>, centre: f64, fold: bool, cells: usize) -> Self {
-        let (mut low, mut high) = (points.low - centre, points.high - centre);
-        if fold {
-            (low, high) = (0.0, high.max(-low));
-        }
+    /// The table of `points - centre`.
+    pub(super) fn new<T: Real>(points: &Points<'_, T>, centre: f64, cells: usize) -> Self {
+        let (low, high) = (points.low - centre, points.high - centre);
         let max = high.max(-low);
         let width = max / cells as f64;
         if width.is_nan() || width <= 0.0 {
@@ -145,13 +133,13 @@ impl Table {
             let magnitude = x.abs();
             let shifted = (magnitude * per_cell - 0.5).max(0.0) + MAGIC;
             let index = ((shifted.to_bits() & 0xffff_ffff) as usize).min(cells - 1);
-            let side = if x < 0.0 && !fold { cells } else { 0 };
+            let side = if x < 0.0 { cells } else { 0 };
             if let Some(cell) = sides.get_mut(side + index) {
                 cell[0] += weight;
                 cell[1] += weight * magnitude;
             }
             total += weight;
-            sum += weight * if fold { magnitude } else { x };
+            sum += weight * x;
             squares += weight * (x * x);
         };
         match points.weights {
@@ -165,46 +153,36 @@ impl Table {
         Self { up, down, total, sum, squares }
     }
 
-    /// The error of the grid with levels `scale * (phase + j)`; `phase` in [-1/2, 1/2].
-    pub(super) fn error(&self, scale: f64, phase: f64, window: Window) -> Estimate {
+    /// The error of the grid with levels `scale * (phase + j)`, so many besides the one nearest zero and placed at best;
+    /// `phase` in [-1/2, 1/2].
+    pub(super) fn error(&self, scale: f64, phase: f64, others: usize) -> Estimate {
         let (first_up, first_down) = (0.5 + phase, 0.5 - phase);
         let up = |k: usize| self.up.excess(scale * (first_up + k as f64));
         let down = |k: usize| self.down.excess(scale * (first_down + k as f64));
         let mut excess = 0.0;
-        let (above, below) = match window {
-            Window::Fixed { above, below } => {
-                (0..self.up.boundaries(scale, first_up, above)).for_each(|k| excess += up(k));
-                (0..self.down.boundaries(scale, first_down, below)).for_each(|k| excess += down(k));
-                (above, below)
-            }
-            Window::Free { others } => {
-                // Both sides' excesses fall with every boundary, so taking the larger is taking the best.
-                let most = [
-                    self.up.boundaries(scale, first_up, others),
-                    self.down.boundaries(scale, first_down, others),
-                ];
-                let (mut a, mut b) = (0, 0);
-                if most[0] + most[1] <= others {
-                    (0..most[0]).for_each(|k| excess += up(k));
-                    (0..most[1]).for_each(|k| excess += down(k));
-                    b = most[1];
+        // Both sides' excesses fall with every boundary, so taking the larger is taking the best.
+        let most =
+            [self.up.boundaries(scale, first_up, others), self.down.boundaries(scale, first_down, others)];
+        let (mut a, mut b) = (0, 0);
+        if most[0] + most[1] <= others {
+            (0..most[0]).for_each(|k| excess += up(k));
+            (0..most[1]).for_each(|k| excess += down(k));
+            b = most[1];
+        } else {
+            let (mut next_up, mut next_down) = (up(0), down(0));
+            while a + b < others {
+                if next_up >= next_down {
+                    excess += next_up;
+                    a += 1;
+                    next_up = up(a);
                 } else {
-                    let (mut next_up, mut next_down) = (up(0), down(0));
-                    while a + b < others {
-                        if next_up >= next_down {
-                            excess += next_up;
-                            a += 1;
-                            next_up = up(a);
-                        } else {
-                            excess += next_down;
-                            b += 1;
-                            next_down = down(b);
-                        }
-                    }
+                    excess += next_down;
+                    b += 1;
+                    next_down = down(b);
                 }
-                (others - b, b)
             }
-        };
+        }
+        let (above, below) = (others - b, b);
         let base = scale * phase;
         let error = self.squares - 2.0 * base * self.sum + base * base * self.total - 2.0 * scale * excess;
         let clipped = self.up.clipped(scale * (phase + above as f64).max(0.0))

@@ -150,6 +150,43 @@ fn as_good_as_an_exhaustive_search() {
     }
 }
 
+/// Regions of thousands of values are scanned in steps that follow their trend; a search in much finer steps finds
+/// nothing better.
+#[test]
+fn as_good_as_a_fine_search_of_many_values() {
+    let mut random = SplitMix64(11);
+    for (name, draw) in &DRAWS[..4] {
+        let values: Vec<f32> = (0..4096).map(|_| draw(&mut random) as f32).collect();
+        let (low, high) = extremes(&values);
+        let points = Points { values: &values, weights: None, low, high };
+        for family in [symmetric(4), symmetric(8)] {
+            let best = best_grid(&values, &family, &same).unwrap();
+            let fit = high.max(-low) / f64::from(family.q_max);
+            let error = |i: u32| points.error(fit * (0.5 + f64::from(i) / 1000.0), 0.0, &family);
+            let least = (0..600).map(error).fold(f64::INFINITY, f64::min);
+            assert!(best.squared_error <= least * (1.0 + 1e-5), "{name} {family:?}: {best:?}, {least}");
+        }
+    }
+}
+
+/// Multiples of something, not quite exact ones, have their least error at its scale, however far that is from where
+/// other values would have it.
+#[test]
+fn dips_far_from_the_trend_are_found() {
+    let mut random = SplitMix64(12);
+    for n in [1500, 4096, 20_000] {
+        let mut draw = || (random.uniform() * 101.0).floor() - 50.0 + 0.02 * random.normal();
+        let values: Vec<f32> = (0..n).map(|_| draw() as f32).collect();
+        let (low, high) = extremes(&values);
+        let points = Points { values: &values, weights: None, low, high };
+        for (family, zero) in [(symmetric(8), 0.0), (unsigned(8, ZeroRule::Integer), 128.0)] {
+            let best = best_grid(&values, &family, &same).unwrap();
+            let least = points.sums(0.5, zero, &family).error;
+            assert!(best.squared_error <= least, "{n} {family:?}: {best:?}, {least}");
+        }
+    }
+}
+
 #[test]
 fn half_of_the_levels_may_be_enough() {
     let best = best_grid(&[1.0_f32, 0.5], &family(-3, 3, ZeroRule::Fixed(0.0)), &same).unwrap();
