@@ -101,6 +101,8 @@ pub struct AwqScaling {
     pub exponent: f64,
     /// The mean squared output error without scaling (α = 0) and with it.
     pub losses: (f64, f64),
+    /// As [`losses`](Self::losses), on inputs that were held out, if there were any: see [`Awq::scale_held_out`].
+    pub held_out: Option<(f64, f64)>,
     /// α and loss of every candidate, in order of α.
     pub tried: Vec<(f64, f64)>,
 }
@@ -166,19 +168,47 @@ impl Awq {
     /// are not finite; the errors of [`Recipe::quantize`]. Nothing is changed then.
     pub fn scale<A: Element>(
         &self,
+        layer: LayerMut<'_, A>,
+        recipe: &Recipe,
+        magnitudes: &[f64],
+        inputs: &InputStatistics<'_>,
+    ) -> Result<AwqScaling> {
+        self.search(layer, recipe, magnitudes, inputs, None)
+    }
+
+    /// As [`scale`](Self::scale), and says what the factors are worth on other inputs, by which they are not chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`scale`](Self::scale), for both statistics.
+    pub fn scale_held_out<A: Element>(
+        &self,
+        layer: LayerMut<'_, A>,
+        recipe: &Recipe,
+        magnitudes: &[f64],
+        inputs: &InputStatistics<'_>,
+        held_out: &InputStatistics<'_>,
+    ) -> Result<AwqScaling> {
+        self.search(layer, recipe, magnitudes, inputs, Some(held_out))
+    }
+
+    fn search<A: Element>(
+        &self,
         mut layer: LayerMut<'_, A>,
         recipe: &Recipe,
         magnitudes: &[f64],
         inputs: &InputStatistics<'_>,
+        held_out: Option<&InputStatistics<'_>>,
     ) -> Result<AwqScaling> {
         check_length(magnitudes.len(), layer.inputs)?;
         check_magnitudes(magnitudes)?;
         let per_output = layer.weights.len() / layer.outputs.max(1);
         inputs.check(per_output)?;
+        held_out.map_or(Ok(()), |held_out| held_out.check(per_output))?;
         let original = layer.weights.to_owned();
         check_finite(&original.view())?;
         let channel_of = |index: &[usize]| layer.channels.inputs.of(original.shape(), index);
-        let mut best: Option<(f64, AwqScaling)> = None;
+        let mut best: Option<AwqScaling> = None;
         let mut tried = Vec::with_capacity(self.steps);
         for step in 0..self.steps {
             let exponent = step as f64 / self.steps as f64;
@@ -201,12 +231,22 @@ impl Awq {
             let loss = inputs.loss(&rows);
             tried.push((exponent, loss));
             // Better by more than sums are rounded, so that without need nothing is scaled.
-            if best.as_ref().is_none_or(|(least, _)| loss < least * (1.0 - 1e-9)) {
-                let losses = (tried.first().map_or(loss, |first| first.1), loss);
-                best = Some((loss, AwqScaling { factors, exponent, losses, tried: Vec::new() }));
+            if best.as_ref().is_none_or(|best| loss < best.losses.1 * (1.0 - 1e-9)) {
+                // The first candidate is that without scaling.
+                let own = held_out.map(|held_out| held_out.loss(&rows));
+                let first = best.as_ref().map(|best| (best.losses.0, best.held_out.map(|losses| losses.0)));
+                let (before, held_out_before) = first.unwrap_or((loss, own));
+                let held_out = held_out_before.zip(own);
+                best = Some(AwqScaling {
+                    factors,
+                    exponent,
+                    losses: (before, loss),
+                    held_out,
+                    tried: Vec::new(),
+                });
             }
         }
-        let Some((_, mut scaling)) = best else {
+        let Some(mut scaling) = best else {
             return Err(ConfigError::TooSmall { what: "steps of the exponent", value: 0, min: 1 }.into());
         };
         super::equalization::multiply_inputs(&mut layer, &scaling.factors);
@@ -293,6 +333,29 @@ mod tests {
             assert!((found / expected - 1.0).abs() < 1e-10);
         }
         assert!(scaling.exponent > 0.0 && scaling.losses.1 < 0.8 * scaling.losses.0, "{scaling:?}");
+        // What that is worth on other inputs, by which the factors are not chosen.
+        assert_eq!(scaling.held_out, None);
+        let mut random = SplitMix64(32);
+        let other = x.mapv(|x| x + 0.5 * random.normal());
+        let mut again = w.clone();
+        let judged = Awq::default()
+            .scale_held_out(
+                LayerMut::new(&mut again, LayerChannels::DEFAULT).unwrap(),
+                &recipe(),
+                &magnitudes,
+                &InputStatistics::Samples(x.view()),
+                &InputStatistics::Samples(other.view()),
+            )
+            .unwrap();
+        assert_eq!((&again, &judged.factors, judged.losses), (&scaled, &scaling.factors, scaling.losses));
+        let (before, after) = judged.held_out.unwrap();
+        let loss = |q: &Array2<f64>| (other.dot(&(q - &w).t())).mapv(|e| e * e).mean().unwrap();
+        for (found, expected) in
+            [(before, loss(&restored(&w))), (after, loss(&(restored(&scaled) / &factors)))]
+        {
+            assert!((found / expected - 1.0).abs() < 1e-10);
+        }
+        assert!(after < 0.9 * before);
         // The same function before quantization.
         assert!((&scaled / &factors - &w).iter().all(|e| e.abs() < 1e-14));
     }
