@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::operations::Run;
 use crate::rooflines::Roofline;
 use crate::threads::Threads;
-
-/// Something that can be repeated.
-pub(crate) type Run<'a> = Box<dyn FnMut() -> lowbit::Result<()> + Send + 'a>;
 
 /// What a repetition should take at least: short operations are run many times in each.
 const LONG_ENOUGH: Duration = Duration::from_millis(1);

@@ -1,4 +1,6 @@
 //! What is measured: operations of the library's public interface, into buffers that are reused.
+//!
+//! The bench `operations` times the same ones.
 
 use std::sync::Arc;
 
@@ -7,8 +9,22 @@ use lowbit::prelude::*;
 use lowbit::{Element, FloatType, Granularity, NonFinite};
 use ndarray::{Array2, s};
 
-use crate::measure::Run;
-use crate::rooflines::Bytes;
+/// Something that can be repeated.
+pub(crate) type Run<'a> = Box<dyn FnMut() -> lowbit::Result<()> + Send + 'a>;
+
+/// The bytes that an operation moves for each element, in units of a quarter of a bit: what it reads and what it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes {
+    pub(crate) read: usize,
+    pub(crate) written: usize,
+}
+
+impl Bytes {
+    /// Of `elements` elements.
+    pub(crate) fn of(self, elements: usize) -> f64 {
+        (self.read + self.written) as f64 / 32.0 * elements as f64
+    }
+}
 
 /// The tensor that operations read, and the one that they restore.
 pub(crate) struct Tensors<A> {

@@ -2,22 +2,11 @@
 
 use anyhow::{Result, ensure};
 
+use crate::operations::Bytes;
 use crate::threads::Threads;
 use crate::traffic::{self, Line, Way};
 
-/// The bytes that an operation moves for each element, in units of a quarter of a bit: what it reads and what it writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bytes {
-    pub(crate) read: usize,
-    pub(crate) written: usize,
-}
-
 impl Bytes {
-    /// Of `elements` elements.
-    pub(crate) fn of(self, elements: usize) -> f64 {
-        (self.read + self.written) as f64 / 32.0 * elements as f64
-    }
-
     /// Cache lines read and written in the shortest pattern with this ratio.
     fn lines(self) -> (usize, usize) {
         let divisor = gcd(self.read, self.written).max(1);

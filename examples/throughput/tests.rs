@@ -3,9 +3,9 @@
 use clap::Parser;
 
 use crate::measure::median;
-use crate::operations::Operation;
+use crate::operations::{Bytes, Operation};
 use crate::options::Options;
-use crate::rooflines::{Bytes, Memory, Roofline};
+use crate::rooflines::{Memory, Roofline};
 use crate::traffic::{Line, Way, pass};
 
 #[test]

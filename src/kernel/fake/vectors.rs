@@ -161,6 +161,9 @@ impl Task<'_> {
     fn by_runs(&self, x: &[f32], (width, phase): (usize, usize), stream: bool, out: &mut [f32]) -> __m256 {
         let (params, values) = (&self.params, &self.values);
         let mut nan = _mm256_setzero_ps();
+        let long = self.divide && width >= LONG;
+        let first = params.scale.first().filter(|_| long);
+        let mut next = first.and_then(|&scale| one_correction(scale));
         for (j, from, to) in runs(x.len().min(out.len()), width, phase) {
             let (Some(&scale), Some(&low), Some(&high), Some(&step)) =
                 (params.scale.get(j), params.low.get(j), params.high.get(j), values.scale.get(j))
@@ -169,10 +172,12 @@ impl Task<'_> {
             };
             let zero_before = params.zero_before.get(j).copied();
             let zero = values.zero.get(j).copied().unwrap_or_default();
-            let cheaper = if to - from < LONG { None } else { one_correction(scale) };
+            // Which loop serves the next run is worked out in time: nothing tells the processor beforehand.
+            let cheaper = next;
+            next = if long { params.scale.get(j + 1).and_then(|&scale| one_correction(scale)) } else { None };
             let run = Run {
                 scale: _mm256_set1_ps(scale),
-                inverse: _mm256_set1_ps(if cheaper.is_some() { 1.0 / scale } else { 0.0 }),
+                inverse: _mm256_set1_ps(if long { 1.0 / scale } else { 0.0 }),
                 most: _mm256_set1_ps((high + 1.0) * scale),
                 low: _mm256_set1_ps(low),
                 high: _mm256_set1_ps(high),
