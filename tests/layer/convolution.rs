@@ -87,7 +87,7 @@ fn products_of_the_samples_with_the_weights_are_the_convolution() {
         for (group, (samples, statistics)) in samples.iter().zip(&statistics).enumerate() {
             let inputs = samples.inputs().mapv(f64::from);
             let rows = group * per_group..(group + 1) * per_group;
-            let found = inputs.dot(&matrix.slice(s![rows.clone(), ..]).t()) + &bias.slice(s![rows.clone()]);
+            let found = inputs.dot(&matrix.slice(s![rows.clone(), ..]).t()) + bias.slice(s![rows.clone()]);
             let expected = outputs.slice(s![.., rows, .., ..]).permuted_axes([0, 2, 3, 1]);
             let expected = expected.to_shape(found.raw_dim()).unwrap();
             assert!((&found - &expected).iter().all(|difference| difference.abs() < 1e-12));
