@@ -370,6 +370,36 @@ pub(crate) fn encode<T: Real, C: Code>(
     }
 }
 
+/// As [`encode`] of elements that have a scale each and all else in common: the first of each other parameter, but for
+/// those added before rounding, of which there are none. `None` where this machine has no loop for that.
+pub(crate) fn encode_common<T: Real, C: Code>(
+    x: &[T],
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    codes: &mut [C],
+) -> Option<bool> {
+    #[cfg(target_arch = "x86_64")]
+    if mode.rounding == Rounding::NearestEven
+        && mode.arithmetic != Arithmetic::Span
+        && params.zero_before.is_empty()
+        && x.len() == codes.len()
+        && x.len() <= params.scale.len()
+    {
+        let params = EncodeParams {
+            scale: same::<T, f32>(params.scale)?,
+            offset: &[],
+            zero_before: &[],
+            low: same(params.low)?,
+            high: same(params.high)?,
+            zero_after: params.zero_after,
+        };
+        let divide = mode.arithmetic == Arithmetic::Divide;
+        return super::narrow::encode_columns(same(x)?, &params, divide, mode.mask, C::bytes_mut(codes)?);
+    }
+    let _ = (x, params, mode, codes);
+    None
+}
+
 /// As [`encode`], by the loops for bytes where this machine has them.
 #[cfg(target_arch = "x86_64")]
 fn narrow<T: Real>(

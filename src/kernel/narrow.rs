@@ -75,10 +75,32 @@ pub(super) fn encode(
         } else if width > 1 {
             by_runs(x, (width, phase), params, divide, mask, stream, codes)
         } else if divide {
-            Some(columns::<QUOTIENT>(x, params, mask, codes))
+            Some(columns::<QUOTIENT, false>(x, params, mask, codes))
         } else {
-            Some(columns::<PRODUCT>(x, params, mask, codes))
+            Some(columns::<PRODUCT, false>(x, params, mask, codes))
         }
+    }
+}
+
+/// As [`affine::encode_common`](super::affine::encode_common) within equal lengths; `None` where these loops cannot
+/// serve.
+pub(super) fn encode_columns(
+    x: &[f32],
+    params: &EncodeParams<'_, f32>,
+    divide: bool,
+    mask: u16,
+    codes: &mut [u8],
+) -> Option<bool> {
+    if super::level() < Level::Avx2 || x.len() < 8 {
+        return None;
+    }
+    // SAFETY: the level says that the machine has AVX2 and FMA.
+    unsafe {
+        Some(if divide {
+            columns::<QUOTIENT, true>(x, params, mask, codes)
+        } else {
+            columns::<PRODUCT, true>(x, params, mask, codes)
+        })
     }
 }
 
@@ -306,15 +328,21 @@ fn in_order(bytes: __m256i) -> __m256i {
     _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
 }
 
-/// Values that have a parameter each, and as many codes.
+/// Values that have a parameter each, or a scale each and all else in common, and as many codes.
 #[target_feature(enable = "avx2,fma")]
-fn columns<const SCALING: u8>(
+fn columns<const SCALING: u8, const COMMON: bool>(
     x: &[f32],
     params: &EncodeParams<'_, f32>,
     mask: u16,
     codes: &mut [u8],
 ) -> bool {
-    let len = x.len().min(codes.len()).min(params.scale.len()).min(params.low.len()).min(params.high.len());
+    let mut len = x.len().min(codes.len()).min(params.scale.len());
+    if !COMMON {
+        len = len.min(params.low.len()).min(params.high.len());
+    }
+    let common = [params.low, params.high].map(|all| all.first().copied().unwrap_or_default());
+    let [common_low, common_high] = common.map(|bound| _mm256_set1_ps(bound));
+    let common_after = _mm256_set1_epi32(params.zero_after.first().copied().unwrap_or_default());
     let before = (params.zero_before.len() >= len).then_some(params.zero_before.as_ptr());
     let after = (params.zero_after.len() >= len).then_some(params.zero_after.as_ptr());
     let mask = _mm256_set1_epi32((mask & 0xFF).into());
@@ -326,14 +354,21 @@ fn columns<const SCALING: u8>(
             let part = |array: *const f32| _mm256_loadu_ps(array.add(at));
             let (x, scale) = (part(x.as_ptr()), part(params.scale.as_ptr()));
             let mut v = if SCALING == PRODUCT { _mm256_mul_ps(x, scale) } else { _mm256_div_ps(x, scale) };
-            if let Some(before) = before {
+            if let (false, Some(before)) = (COMMON, before) {
                 v = _mm256_add_ps(v, part(before));
             }
             nan = _mm256_or_ps(nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
             // The second operand where the first is NaN.
-            let v = _mm256_min_ps(_mm256_max_ps(v, part(params.low.as_ptr())), part(params.high.as_ptr()));
+            let (low, high) = if COMMON {
+                (common_low, common_high)
+            } else {
+                (part(params.low.as_ptr()), part(params.high.as_ptr()))
+            };
+            let v = _mm256_min_ps(_mm256_max_ps(v, low), high);
             let mut q = _mm256_cvtps_epi32(v);
-            if let Some(after) = after {
+            if COMMON {
+                q = _mm256_add_epi32(q, common_after);
+            } else if let Some(after) = after {
                 q = _mm256_add_epi32(q, _mm256_loadu_si256(after.add(at).cast()));
             }
             _mm256_and_si256(q, mask)

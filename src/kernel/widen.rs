@@ -60,7 +60,9 @@ fn whole_blocks(
     for (piece, (codes, out)) in pieces.enumerate() {
         let scale = scale.get(piece * per_stage..).unwrap_or_default();
         let zero = zero.get(piece * per_stage..).unwrap_or_default();
-        let decode = |to: &mut [f32]| match (sign_bit > 0, zero.is_empty()) {
+        let zero = zero.get(..per_stage).unwrap_or(zero);
+        let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
+        let decode = |to: &mut [f32]| match (sign_bit > 0, none) {
             (false, true) => blocks::<false, false>(codes, sign_bit, width, scale, zero, to),
             (false, false) => blocks::<false, true>(codes, sign_bit, width, scale, zero, to),
             (true, true) => blocks::<true, false>(codes, sign_bit, width, scale, zero, to),

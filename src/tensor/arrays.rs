@@ -9,8 +9,29 @@ use crate::kernel::convert;
 
 use super::code_range::CodeRange;
 
+/// `Clone` of an enum whose variants hold one thing each: `clone_from` keeps the allocation where the variant stays.
+macro_rules! clone_in_place {
+    ($name:ident { $($variant:ident),* }) => {
+        impl Clone for $name {
+            fn clone(&self) -> Self {
+                match self {
+                    $(Self::$variant(inner) => Self::$variant(inner.clone()),)*
+                }
+            }
+
+            fn clone_from(&mut self, source: &Self) {
+                match (self, source) {
+                    $((Self::$variant(to), Self::$variant(from)) => to.clone_from(from),)*
+                    (to, from) => *to = from.clone(),
+                }
+            }
+        }
+    };
+}
+pub(super) use clone_in_place;
+
 /// An array of real parameters in their storage type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum FloatArray {
@@ -23,6 +44,8 @@ pub enum FloatArray {
     /// bfloat16.
     Bf16(Vec<bf16>),
 }
+
+clone_in_place!(FloatArray { F64, F32, F16, Bf16 });
 
 /// Runs `$body` with `$values` bound to the vector of whichever variant `$array` is.
 macro_rules! each_float {
@@ -117,7 +140,7 @@ impl FloatArray {
 }
 
 /// An array of integer zero points in the type of their codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum IntegerArray {
@@ -130,6 +153,8 @@ pub enum IntegerArray {
     /// For unsigned codes of 9 to 16 bits.
     U16(Vec<u16>),
 }
+
+clone_in_place!(IntegerArray { I8, U8, I16, U16 });
 
 /// Runs `$body` with `$values` bound to the vector of whichever variant `$array` is.
 macro_rules! each_integer {

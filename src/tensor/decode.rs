@@ -69,11 +69,7 @@ impl<T: Real> Params<T> {
         match grids {
             Grids::Affine(grids) => {
                 grids.scales().extend_into(first, stride, count, &mut self.scale);
-                match grids.zero_points() {
-                    // No zero points are zeros.
-                    ZeroPoints::Fixed(0.0) => self.zero.clear(),
-                    _ => fill_zeros(grids, segment, &mut self.zero),
-                }
+                fill_zeros(grids, segment, &mut self.zero);
             }
             Grids::Levels(grids) => {
                 grids.scales().extend_into(first, stride, count, &mut self.scale);

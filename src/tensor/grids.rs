@@ -5,6 +5,7 @@ use std::collections::TryReserveError;
 use crate::error::{ConfigError, DataError, Result};
 
 use super::affine::{AffineGrid, AffineGrids};
+use super::arrays::clone_in_place;
 use super::binary_code::{BinaryCodeGrid, BinaryCodeGrids};
 use super::codebook::{CodebookGrid, CodebookGrids};
 use super::levels::{LevelGrid, LevelGrids};
@@ -66,13 +67,15 @@ macro_rules! representations {
         })*
 
         /// The grids of all regions, in the representation of their scheme and the order of the tiling.
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, PartialEq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
         #[non_exhaustive]
         pub enum Grids {
             $($(#[$doc])* $name($grids),)*
         }
+
+        clone_in_place!(Grids { $($name),* });
 
         $(impl From<$grids> for Grids {
             fn from(grids: $grids) -> Self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ndarray::{Array, Array1, ArrayD, ArrayRef, ArrayViewMutD, Dimension, IxDyn};
 
-use crate::element::{AnyViewMut, Element, FloatType};
+use crate::element::{AnyViewMut, Element, FloatType, Real};
 use crate::error::{Error, Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::kernel::{self, gather};
@@ -344,17 +344,24 @@ impl QuantizedTensor {
 
     /// Decodes everything to a slice of `len` places.
     fn decode_slice<A: Element>(&self, out: &mut [A]) {
+        if decodes_in_f64(&self.scheme, A::TYPE) {
+            self.decode_slice_in::<f64, A>(out);
+        } else {
+            self.decode_slice_in::<f32, A>(out);
+        }
+    }
+
+    /// As [`decode_slice`](Self::decode_slice), computed in `T`.
+    fn decode_slice_in<T: Real, A: Element>(&self, out: &mut [A]) {
         let len = self.len();
-        // Large enough that a thread's buffers are made rarely, small enough to share evenly.
+        // Large enough that there is little to do for a piece itself, small enough to share evenly.
         let piece = 16 * CHUNK;
         let stream = kernel::streams(self.codes.as_bytes().len().saturating_add(size_of_val(out)));
-        parallel::map_chunks(
-            out,
-            piece,
-            len,
-            || (),
-            |(), index, out| self.decode_piece(index * piece..index * piece + out.len(), stream, out),
-        );
+        let grids = (&self.scheme, &self.grids);
+        parallel::map_chunks(out, piece, len, DecodeScratch::<T>::default, |scratch, index, out| {
+            let range = index * piece..index * piece + out.len();
+            decode_range(&self.codes, &self.tiling, grids, range, scratch, stream, out);
+        });
     }
 
     /// Decodes the elements `range` to `out`, which has as many places, past the caches if `stream`.

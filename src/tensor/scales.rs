@@ -290,7 +290,7 @@ impl From<ScaleStorage> for String {
 }
 
 /// The scales of all regions, as stored.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -314,6 +314,25 @@ pub enum ScaleArray {
     },
     /// Codes under outer scales.
     TwoLevel(TwoLevelScales),
+}
+
+impl Clone for ScaleArray {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Float(values) => Self::Float(values.clone()),
+            Self::Power { base, exponents } => Self::Power { base: *base, exponents: exponents.clone() },
+            Self::Minifloat { format, codes } => Self::Minifloat { format: *format, codes: codes.clone() },
+            Self::TwoLevel(scales) => Self::TwoLevel(scales.clone()),
+        }
+    }
+
+    /// Keeps the allocation where the kind stays.
+    fn clone_from(&mut self, source: &Self) {
+        match (self, source) {
+            (Self::Float(to), Self::Float(from)) => to.clone_from(from),
+            (to, from) => *to = from.clone(),
+        }
+    }
 }
 
 impl ScaleArray {

@@ -381,3 +381,53 @@ fn lengths_that_differ_process_the_common_prefix() {
     }
     assert!(!encode(&[f32::NAN], 1, 0, &EncodeParams { scale: &[], ..params }, &mode, &mut codes));
 }
+
+#[test]
+fn columns_in_common_are_columns() {
+    let scale: Vec<f32> = (0..300).map(|j| 0.01 + (j * 37 % 300) as f32 * 1e-3).collect();
+    let mut x: Vec<f32> = (0..300).map(|i| ((i * 101 % 300) as f32 - 150.0) * 0.03).collect();
+    for (low, high, zero) in [(-127.0, 127.0, 0), (-8.0, 7.0, 8)] {
+        for arithmetic in [Arithmetic::Divide, Arithmetic::Multiply] {
+            for bad in [0.5, f32::NAN, f32::INFINITY] {
+                x[41] = bad;
+                let mode = EncodeMode {
+                    arithmetic,
+                    steps: 1.0,
+                    rounding: Rounding::NearestEven,
+                    mask: if zero > 0 { 15 } else { 255 },
+                    stream: false,
+                };
+                for len in [0usize, 7, 8, 9, 31, 32, 40, 41, 42, 300] {
+                    let (low, high, zero) =
+                        (vec![low; len.max(1)], vec![high; len.max(1)], vec![zero; len.max(1)]);
+                    let params = EncodeParams {
+                        scale: &scale[..len],
+                        offset: &[],
+                        zero_before: &[],
+                        low: &low,
+                        high: &high,
+                        zero_after: &zero,
+                    };
+                    let mut expected = vec![0u8; len];
+                    let all = EncodeParams {
+                        low: &low[..len],
+                        high: &high[..len],
+                        zero_after: &zero[..len],
+                        ..params
+                    };
+                    let nan = encode(&x[..len], 1, 0, &all, &mode, &mut expected);
+                    for level in super::super::forced::available() {
+                        super::super::forced::with(level, || {
+                            let mut codes = vec![0u8; len];
+                            if let Some(found) = encode_common(&x[..len], &params, &mode, &mut codes) {
+                                assert_eq!((found, codes), (nan, expected.clone()), "{level:?} {len}");
+                            } else {
+                                assert!(level == crate::simd::Level::Baseline || len < 8);
+                            }
+                        });
+                    }
+                }
+            }
+        }
+    }
+}

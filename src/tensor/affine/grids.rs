@@ -3,7 +3,7 @@
 use std::collections::TryReserveError;
 
 use crate::error::{ConfigError, DataError};
-use crate::tensor::arrays::{FloatArray, IntegerArray};
+use crate::tensor::arrays::{FloatArray, IntegerArray, clone_in_place};
 use crate::tensor::grids::GridArrays;
 use crate::tensor::places::{GridPlaces, ScalePlaces, ZeroPlaces};
 use crate::tensor::scales::ScaleArray;
@@ -12,7 +12,7 @@ use crate::tensor::scheme::ClippingRange;
 use super::{AffineGrid, AffineScheme, BlockGrids, ZeroPointRule};
 
 /// The zero points of an affine tensor.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
@@ -25,12 +25,25 @@ pub enum ZeroPoints {
     Real(FloatArray),
 }
 
+clone_in_place!(ZeroPoints { Fixed, Integer, Real });
+
 /// Scales and zero points of an affine tensor, one per region, in the order of the tiling.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AffineGrids {
     scales: ScaleArray,
     zero_points: ZeroPoints,
+}
+
+impl Clone for AffineGrids {
+    fn clone(&self) -> Self {
+        Self { scales: self.scales.clone(), zero_points: self.zero_points.clone() }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.scales.clone_from(&source.scales);
+        self.zero_points.clone_from(&source.zero_points);
+    }
 }
 
 impl AffineGrids {

@@ -70,7 +70,12 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
             Some(uniforms) => {
                 affine::encode_stochastic(x, width, phase, &params.view(), &mode, uniforms, codes)
             }
-            None => affine::encode(x, width, phase, &params.view(), &mode, codes),
+            None => {
+                let columns = params.common && width == 1;
+                let found =
+                    if columns { affine::encode_common(x, &params.view(), &mode, codes) } else { None };
+                found.unwrap_or_else(|| affine::encode(x, width, phase, &params.view(), &mode, codes))
+            }
         }
     }
 
@@ -150,6 +155,8 @@ pub(super) struct Params<T> {
     low: Vec<T>,
     high: Vec<T>,
     zero_after: Vec<i32>,
+    /// Whether bounds and zero points are the same for all blocks.
+    common: bool,
     /// The regions that all this is of: first, stride and number.
     regions: Option<(usize, usize, usize)>,
 }
@@ -164,6 +171,7 @@ impl<T> Default for Params<T> {
             low: Vec::new(),
             high: Vec::new(),
             zero_after: Vec::new(),
+            common: false,
             regions: None,
         }
     }
@@ -188,6 +196,7 @@ impl<T: Real> Params<T> {
             ZeroPoints::Integer(_) => true,
             ZeroPoints::Real(_) => false,
         };
+        self.common = matches!(grids.zero_points(), ZeroPoints::Fixed(_));
         self.complete(scheme, encoding, integer);
     }
 

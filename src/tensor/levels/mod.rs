@@ -281,11 +281,22 @@ pub struct LevelGrid {
 }
 
 /// The scales of a tensor's regions, in the order of the tiling, and its levels if they were found in it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LevelGrids {
     levels: Option<FloatArray>,
     scales: ScaleArray,
+}
+
+impl Clone for LevelGrids {
+    fn clone(&self) -> Self {
+        Self { levels: self.levels.clone(), scales: self.scales.clone() }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.levels.clone_from(&source.levels);
+        self.scales.clone_from(&source.scales);
+    }
 }
 
 impl LevelGrids {
