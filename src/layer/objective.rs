@@ -42,8 +42,18 @@ pub(super) fn row_losses(
     if !problem.given_samples().iter().any(Samples::is_special) {
         return statistics_losses(problem, problem.groups(), tensor, correction);
     }
+    sample_losses(problem, problem.given_samples(), tensor, correction)
+}
+
+/// The mean squared error of each output over samples, one for each group.
+pub(super) fn sample_losses(
+    problem: &Problem<'_>,
+    groups: &[Samples],
+    tensor: &QuantizedTensor,
+    correction: Option<ArrayView1<'_, f64>>,
+) -> Result<Vec<f64>> {
     each_bundle(problem, tensor, |group, rows, errors| {
-        let Some(samples) = problem.given_samples().get(group) else { return vec![0.0; rows.len()] };
+        let Some(samples) = groups.get(group) else { return vec![0.0; rows.len()] };
         let against = Against::new(problem, samples, group, rows.clone());
         let correction = correction.as_ref().map(|all| all.slice(s![rows]));
         against.losses(samples, errors, correction)
@@ -209,10 +219,8 @@ pub(super) fn judge(problem: &Problem<'_>, proposal: Proposal, course: &Course) 
         tensor = problem.on_their_grids().with_fields(&codes, grids)?;
     }
     let outputs = problem.outputs().max(1) as f64;
-    let held_out = match problem.held_out_loss_with(&tensor, correction.as_ref())? {
-        Some(after) => problem.held_out_loss(nearest)?.map(|before| (before, after)),
-        None => None,
-    };
+    let held_out = problem.held_out_sample_loss(nearest, None)?;
+    let held_out = held_out.zip(problem.held_out_sample_loss(&tensor, correction.as_ref())?);
     let report = Report {
         held_out,
         after: after.iter().sum::<f64>() / outputs,

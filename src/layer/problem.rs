@@ -59,6 +59,7 @@ pub struct Problem<'a> {
     data: Data<'a>,
     held_out: Option<Data<'a>>,
     samples: &'a [Samples],
+    held_out_samples: &'a [Samples],
     /// Measured when a method first needs it.
     baseline: OnceLock<Baseline>,
 }
@@ -133,7 +134,14 @@ impl<'a> Problem<'a> {
 
     fn new(weights: Weights<'a>, data: Data<'a>) -> Result<Self> {
         check_data(&data, weights.values().shape(), weights.outputs(), weights.inputs())?;
-        Ok(Self { weights, data, held_out: None, samples: &[], baseline: OnceLock::new() })
+        Ok(Self {
+            weights,
+            data,
+            held_out: None,
+            samples: &[],
+            held_out_samples: &[],
+            baseline: OnceLock::new(),
+        })
     }
 
     /// The same problem with statistics of other samples, one for each group, on which the solution is judged but not
@@ -159,7 +167,24 @@ impl<'a> Problem<'a> {
     /// # Errors
     ///
     /// [`ShapeError`] unless they are of the form of the problem; [`ConfigError::Conflict`] for an embedding.
-    pub fn samples(mut self, groups: &'a [Samples]) -> Result<Self> {
+    pub fn samples(self, groups: &'a [Samples]) -> Result<Self> {
+        self.check_samples(groups)?;
+        Ok(Self { samples: groups, ..self })
+    }
+
+    /// The same problem with other samples, one for each group of outputs, on which methods that learn by batches are judged:
+    /// with targets or an activation, statistics that are [held out](Self::held_out) are of another error than these
+    /// methods make small.
+    ///
+    /// # Errors
+    ///
+    /// As [`samples`](Self::samples).
+    pub fn held_out_samples(self, groups: &'a [Samples]) -> Result<Self> {
+        self.check_samples(groups)?;
+        Ok(Self { held_out_samples: groups, ..self })
+    }
+
+    fn check_samples(&self, groups: &[Samples]) -> Result<()> {
         if matches!(self.data, Data::Uses(_)) {
             return Err(ConfigError::Conflict { setting: "samples of inputs", to: "an embedding" }.into());
         }
@@ -167,9 +192,7 @@ impl<'a> Problem<'a> {
             return Err(ShapeError::Length { found: groups.len(), expected: self.groups().len() }.into());
         }
         let outputs = self.outputs_per_group();
-        groups.iter().try_for_each(|samples| samples.check(self.inputs(), outputs))?;
-        self.samples = groups;
-        Ok(self)
+        Ok(groups.iter().try_for_each(|samples| samples.check(self.inputs(), outputs))?)
     }
 
     /// The samples of each group of outputs, if there are any.
@@ -192,6 +215,25 @@ impl<'a> Problem<'a> {
         }
         let rows = objective::row_losses(self, tensor, correction)?;
         Ok(mean(rows.iter().sum(), self.outputs() as f64))
+    }
+
+    /// As [`sample_loss`](Self::sample_loss), on the samples that were held out, or by the statistics that were; `None` if
+    /// there are neither.
+    ///
+    /// # Errors
+    ///
+    /// As [`sample_loss`](Self::sample_loss).
+    pub fn held_out_sample_loss(
+        &self,
+        tensor: &QuantizedTensor,
+        correction: Option<&Array1<f64>>,
+    ) -> Result<Option<f64>> {
+        if self.held_out_samples.is_empty() {
+            return self.held_out_loss_with(tensor, correction);
+        }
+        let correction = objective::correction(self, correction)?;
+        let rows = objective::sample_losses(self, self.held_out_samples, tensor, correction)?;
+        Ok(Some(mean(rows.iter().sum(), self.outputs() as f64)))
     }
 
     /// The weights.

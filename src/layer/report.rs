@@ -57,7 +57,9 @@ pub struct Report {
     pub before: f64,
     /// The loss of the chosen codes: never larger.
     pub after: f64,
-    /// The loss of the nearest and of the chosen codes on samples that were held out, if there were any.
+    /// The loss of the nearest and of the chosen codes on samples that were held out, if there were any
+    /// ([`Problem::held_out`](super::Problem::held_out), and for methods that learn from samples with targets or an
+    /// activation [`Problem::held_out_samples`](super::Problem::held_out_samples)).
     pub held_out: Option<(f64, f64)>,
     /// Steps of the method: outputs that had their turn, passes, or updates.
     pub iterations: usize,

@@ -312,6 +312,13 @@ fn errors_against_targets_and_through_activations_are_what_is_made_small() {
                 if with_targets { samples.targets(&targets[group]).unwrap() } else { samples }
             })
             .collect();
+        let some: Vec<Samples> = (0..groups)
+            .map(|group| {
+                let few = Samples::new(&x[group].slice(s![..40, ..])).unwrap().activation(activation);
+                let few = few.bias(&bias.slice(s![rows(group)])).unwrap();
+                few.targets(&targets[group].slice(s![..40, ..])).unwrap()
+            })
+            .collect();
         let problem =
             Problem::grouped(&weights, &all_statistics, &recipe).unwrap().samples(&samples).unwrap();
         let measured = |tensor: &QuantizedTensor, shift: Option<&Array1<f64>>| {
@@ -328,6 +335,24 @@ fn errors_against_targets_and_through_activations_are_what_is_made_small() {
             // Targets are held in f32.
             super::assert_close(report.before, measured(problem.nearest(), None), 1e-5);
             super::assert_close(report.after, found, 1e-5);
+            assert_eq!(report.held_out, None);
+            // The same samples held out are worth the same, and others what they are worth by themselves.
+            let same = method.solve(&problem.clone().held_out_samples(&samples).unwrap()).unwrap().report;
+            let (before, after) = same.held_out.unwrap();
+            super::assert_close(before, report.before, 1e-12);
+            super::assert_close(after, report.after, 1e-12);
+            let judged = problem.clone().held_out_samples(&some).unwrap();
+            let few = judged.held_out_sample_loss(&tensor, bias_correction.as_ref()).unwrap().unwrap();
+            let restored = tensor.dequantize::<f64, Ix2>().unwrap();
+            let of_group = |group: usize| {
+                let found = outputs_of(&restored, &x[group], group, bias_correction.as_ref());
+                error_of(
+                    activation,
+                    &found.slice(s![..40, ..]).to_owned(),
+                    &targets[group].slice(s![..40, ..]).to_owned(),
+                )
+            };
+            super::assert_close(few, (0..groups).map(of_group).sum::<f64>() / groups as f64, 1e-5);
             let loss = problem.sample_loss(&tensor, bias_correction.as_ref()).unwrap();
             super::assert_close(report.after, loss, 1e-9);
             assert!(found < 0.8 * report.before, "{method}: {report}");
@@ -382,6 +407,7 @@ fn samples_of_another_form_are_errors() {
     for (index, other) in others.iter().enumerate() {
         let error = problem.clone().samples(other).unwrap_err();
         assert!(matches!(error, Error::Shape(_)), "{index}: {error}");
+        assert!(problem.clone().held_out_samples(other).is_err(), "{index}");
     }
     assert!(plain.clone().targets(&Array2::<f64>::zeros((29, 4))).is_err());
     assert!(plain.clone().targets(&Array2::from_elem((30, 4), f64::NAN)).is_err());
