@@ -4,9 +4,9 @@
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
-/// Bytes of a cache line.
+/// Bytes that are stored together.
 #[cfg(target_arch = "x86_64")]
-const LINE: usize = 64;
+const PART: usize = 16;
 
 /// Copies the common prefix, past the caches where this machine has a loop for that. [`finish`] has to follow before other
 /// threads may see it.
@@ -30,22 +30,50 @@ pub(crate) fn finish() {
     }
 }
 
-/// Copies the common prefix; whole cache lines of `to` go past the caches. An `sfence` has to follow before other
-/// threads may see it.
+/// Whether `store` past the caches may be used from the beginning of `to` on, for whole vectors.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_aligned<T>(to: &[T]) -> bool {
+    to.as_ptr().addr().is_multiple_of(PART)
+}
+
+/// Stores a vector, past the caches if `STREAM`: in two parts, as memory that is not aligned for whole vectors is often
+/// aligned for these.
+///
+/// # Safety
+///
+/// There is room for eight values at `to`, which is a multiple of 16 if `STREAM`.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn store<const STREAM: bool>(to: *mut f32, values: __m256) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if STREAM {
+            _mm_stream_ps(to, _mm256_castps256_ps128(values));
+            _mm_stream_ps(to.add(4), _mm256_extractf128_ps::<1>(values));
+        } else {
+            _mm256_storeu_ps(to, values);
+        }
+    }
+}
+
+/// Copies the common prefix past the caches, but for an end that fills no part of a line. Parts are short so that copies
+/// which follow each other fill whole lines: a line that is half in the caches is read before it is written. An `sfence`
+/// has to follow before other threads may see it.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 pub(super) fn past_caches<T: Copy>(from: &[T], to: &mut [T]) {
     let len = from.len().min(to.len());
     let (from, to) = (&from[..len], &mut to[..len]);
-    let head = to.as_ptr().align_offset(LINE).min(len);
-    let per_line = LINE / size_of::<T>().max(1);
-    let lines = (len - head).checked_div(per_line).unwrap_or(0);
-    let rest = head + lines * per_line;
+    let head = to.as_ptr().align_offset(PART).min(len);
+    let per_part = PART / size_of::<T>().max(1);
+    let parts = (len - head).checked_div(per_part).unwrap_or(0);
+    let rest = head + parts * per_part;
     to[..head].copy_from_slice(&from[..head]);
-    let (start, place) = (from[head..].as_ptr().cast::<__m256i>(), to[head..].as_mut_ptr().cast::<__m256i>());
-    for half in 0..lines * 2 {
-        // SAFETY: a line has two halves, and `lines` of them lie in both slices; those of `to` are aligned.
-        unsafe { _mm256_stream_si256(place.add(half), _mm256_loadu_si256(start.add(half))) };
+    let (start, place) = (from[head..].as_ptr().cast::<__m128i>(), to[head..].as_mut_ptr().cast::<__m128i>());
+    for part in 0..parts {
+        // SAFETY: `parts` of them lie in both slices; those of `to` are aligned.
+        unsafe { _mm_stream_si128(place.add(part), _mm_loadu_si128(start.add(part))) };
     }
     to[rest..].copy_from_slice(&from[rest..]);
 }

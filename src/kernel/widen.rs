@@ -32,8 +32,11 @@ pub(super) fn decode(
     let sign_bit = sign_bit as u8;
     // SAFETY: the level says that the machine has AVX2.
     unsafe {
-        if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) {
-            whole_blocks(codes, sign_bit, width, scale, zero, stream, out);
+        if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && !stream {
+            whole_blocks::<false>(codes, sign_bit, width, scale, zero, out);
+        } else if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && stream::is_aligned(out) {
+            whole_blocks::<true>(codes, sign_bit, width, scale, zero, out);
+            _mm_sfence();
         } else if stream && width < STAGE {
             staged(codes, sign_bit, (width, phase), scale, zero, out);
         } else {
@@ -43,47 +46,29 @@ pub(super) fn decode(
     true
 }
 
-/// Short runs of whole vectors, the first from its beginning on.
+/// Short runs of whole vectors, the first from its beginning on. Past the caches, into memory that is aligned for that, if
+/// `STREAM`: by what is read and written in turns, both go on at once.
 #[target_feature(enable = "avx2")]
-fn whole_blocks(
+fn whole_blocks<const STREAM: bool>(
     codes: &[u8],
     sign_bit: u8,
     width: usize,
     scale: &[f32],
     zero: &[f32],
-    stream: bool,
     out: &mut [f32],
 ) {
-    let per_stage = STAGE / width;
-    let mut stage = [0.0; STAGE];
-    let pieces = codes.chunks(per_stage * width).zip(out.chunks_mut(per_stage * width));
-    for (piece, (codes, out)) in pieces.enumerate() {
-        let scale = scale.get(piece * per_stage..).unwrap_or_default();
-        let zero = zero.get(piece * per_stage..).unwrap_or_default();
-        let zero = zero.get(..per_stage).unwrap_or(zero);
-        let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
-        let decode = |to: &mut [f32]| match (sign_bit > 0, none) {
-            (false, true) => blocks::<false, false>(codes, sign_bit, width, scale, zero, to),
-            (false, false) => blocks::<false, true>(codes, sign_bit, width, scale, zero, to),
-            (true, true) => blocks::<true, false>(codes, sign_bit, width, scale, zero, to),
-            (true, false) => blocks::<true, true>(codes, sign_bit, width, scale, zero, to),
-        };
-        if stream {
-            let stage = &mut stage[..codes.len()];
-            decode(stage);
-            stream::past_caches(stage, out);
-        } else {
-            decode(out);
-        }
-    }
-    if stream {
-        _mm_sfence();
+    let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
+    match (sign_bit > 0, none) {
+        (false, true) => blocks::<false, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (false, false) => blocks::<false, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (true, true) => blocks::<true, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (true, false) => blocks::<true, true, STREAM>(codes, sign_bit, width, scale, zero, out),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn blocks<const SIGNED: bool, const ZERO: bool>(
+fn blocks<const SIGNED: bool, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     sign_bit: u8,
     width: usize,
@@ -103,8 +88,9 @@ fn blocks<const SIGNED: bool, const ZERO: bool>(
     for (j, (steps, places)) in steps.chunks(vectors_of).zip(places.chunks_mut(vectors_of)).enumerate() {
         let run = run(j);
         for (codes, place) in steps.iter().zip(places) {
-            // SAFETY: as many codes and places as a vector has.
-            unsafe { store(place.as_mut_ptr(), vectors::<SIGNED, ZERO>(codes.as_ptr(), run)) };
+            // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
+            // which is aligned if `STREAM`.
+            unsafe { store::<STREAM>(place.as_mut_ptr(), vectors::<SIGNED, ZERO>(codes.as_ptr(), run)) };
         }
     }
     if !rest.is_empty() {
@@ -202,7 +188,7 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
         // SAFETY: both arrays have the length of a vector of codes.
         unsafe {
             let v = vectors::<SIGNED, ZERO>(bytes.as_ptr(), run);
-            store(values.as_mut_ptr(), v);
+            store::<false>(values.as_mut_ptr(), v);
         }
         out[..len].copy_from_slice(&values[..len]);
         return;
@@ -214,7 +200,7 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
         if stream && to.addr().is_multiple_of(size_of::<f32>()) {
             let head = head(out).min(len);
             if head > 0 {
-                store(to, vectors::<SIGNED, ZERO>(from, run));
+                store::<false>(to, vectors::<SIGNED, ZERO>(from, run));
             }
             at = head;
             while at + VECTOR <= len {
@@ -226,26 +212,26 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
             }
         } else {
             while at + VECTOR <= len {
-                store(to.add(at), vectors::<SIGNED, ZERO>(from.add(at), run));
+                store::<false>(to.add(at), vectors::<SIGNED, ZERO>(from.add(at), run));
                 at += VECTOR;
             }
         }
         if at < len {
             let place = len - VECTOR;
-            store(to.add(place), vectors::<SIGNED, ZERO>(from.add(place), run));
+            store::<false>(to.add(place), vectors::<SIGNED, ZERO>(from.add(place), run));
         }
     }
 }
 
 /// # Safety
 ///
-/// There is room for 32 values at `to`.
+/// There is room for 32 values at `to`, which is a multiple of 16 if `STREAM`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store(to: *mut f32, values: [__m256; 4]) {
+unsafe fn store<const STREAM: bool>(to: *mut f32, values: [__m256; 4]) {
     for (i, values) in values.into_iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_ps(to.add(8 * i), values) };
+        unsafe { stream::store::<STREAM>(to.add(8 * i), values) };
     }
 }
 

@@ -9,7 +9,7 @@
 
 use core::arch::x86_64::*;
 
-use super::super::runs;
+use super::super::{runs, stream};
 
 /// The most levels.
 pub(super) const LEVELS: usize = 16;
@@ -333,13 +333,23 @@ impl Planes {
         ])
     }
 
-    /// Writes the values of 32 codes times a scale.
+    /// Writes the values of 32 codes times a scale, past the caches if `STREAM`.
+    ///
+    /// # Safety
+    ///
+    /// `out` begins at a multiple of 16 if `STREAM`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn write(&self, bytes: &[u8; PACKED / 2], scales: __m256, out: &mut [f32; PACKED]) {
+    unsafe fn write<const STREAM: bool>(
+        &self,
+        bytes: &[u8; PACKED / 2],
+        scales: __m256,
+        out: &mut [f32; PACKED],
+    ) {
         for (i, v) in self.of(bytes).into_iter().enumerate() {
-            // SAFETY: there is room for four vectors.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(LANES * i), _mm256_mul_ps(v, scales)) };
+            let v = _mm256_mul_ps(v, scales);
+            // SAFETY: there is room for four vectors, aligned as the caller promises.
+            unsafe { stream::store::<STREAM>(out.as_mut_ptr().add(LANES * i), v) };
         }
     }
 
@@ -391,10 +401,14 @@ pub(super) fn decode(
     debug_assert!(super::has_avx2() && skip < 2);
     // SAFETY: the caller has asked whether there is AVX2.
     unsafe {
-        if stream {
+        let whole = skip == 0 && phase == 0 && width.is_multiple_of(PACKED);
+        if stream && whole && stream::is_aligned(out) {
+            decode_nibbles::<true>(bytes, skip, tables, scale, (width, phase), out);
+            _mm_sfence();
+        } else if stream {
             decode_staged(bytes, skip, tables, scale, (width, phase), out);
         } else {
-            decode_nibbles(bytes, skip, tables, scale, (width, phase), out);
+            decode_nibbles::<false>(bytes, skip, tables, scale, (width, phase), out);
         }
     }
 }
@@ -426,15 +440,22 @@ fn decode_staged(
         }
         let place = skip + at;
         let (bytes, stage) = (bytes.get(place / 2..).unwrap_or_default(), &mut stage[..to - at]);
-        decode_nibbles(bytes, place % 2, tables, left, (width, (phase + at) % width), stage);
-        super::super::stream::past_caches(stage, &mut out[at..to]);
+        // SAFETY: not past the caches.
+        unsafe {
+            decode_nibbles::<false>(bytes, place % 2, tables, left, (width, (phase + at) % width), stage)
+        };
+        stream::past_caches(stage, &mut out[at..to]);
         at = to;
     }
     _mm_sfence();
 }
 
+/// # Safety
+///
+/// If `STREAM`, `out` begins at a multiple of 16, and so do whole vectors of codes: blocks are of whole ones, the first from
+/// its beginning on.
 #[target_feature(enable = "avx2")]
-fn decode_nibbles(
+unsafe fn decode_nibbles<const STREAM: bool>(
     bytes: &[u8],
     skip: usize,
     tables: &[[f32; LEVELS]],
@@ -453,7 +474,8 @@ fn decode_nibbles(
             let (scales, (vectors, _)) = (_mm256_set1_ps(scale), bytes.as_chunks::<{ PACKED / 2 }>());
             let (steps, _) = out.as_chunks_mut::<PACKED>();
             for (bytes, out) in vectors.iter().zip(steps) {
-                planes.write(bytes, scales, out);
+                // SAFETY: the caller's promise, a multiple of 128 bytes further on.
+                unsafe { planes.write::<STREAM>(bytes, scales, out) };
             }
             blocks += 1;
         }
@@ -493,7 +515,8 @@ fn decode_nibbles(
             let (steps, rest) = body.as_chunks_mut::<PACKED>();
             begin += steps.len() * PACKED;
             for (bytes, out) in vectors.iter().zip(steps) {
-                planes.write(bytes, scales, out);
+                // SAFETY: the caller's promise, a multiple of 128 bytes further on.
+                unsafe { planes.write::<STREAM>(bytes, scales, out) };
             }
             body = rest;
         }

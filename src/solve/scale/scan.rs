@@ -42,7 +42,7 @@ impl Dip {
         let root = (square * square - 3.0 * cube * start).sqrt();
         let t = -start / (square + root);
         // Also false for NaN.
-        (t > 0.0 && t < 1.0).then(|| Self {
+        (t > 0.0 && t < 1.0).then_some(Self {
             ends: [a, b],
             scale: a.scale + t * width,
             error: a.error + t * (start + t * (square + t * cube)),
