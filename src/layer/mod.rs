@@ -25,7 +25,8 @@
 //! # What is promised
 //!
 //! No output (row of the weights) has a larger squared error on the calibration data than with the nearest codes: where a
-//! method loses, the row keeps its nearest codes, and the report counts such rows.
+//! method loses, the row keeps its nearest codes, and the report counts such rows. For a block the same holds of the error of
+//! its outputs, and of all rows together.
 
 mod ada_quant;
 mod ada_round;
