@@ -9,9 +9,9 @@
 //! | file | |
 //! |---|---|
 //! | `network.rs` | the network without batch normalizations, layer by layer |
-//! | `inputs.rs` | statistics of the inputs of a layer |
+//! | `inputs.rs` | statistics and samples of the inputs of a layer, and blocks of layers |
 //! | `methods.rs` | the list of methods |
-//! | `layers.rs`, `equalization.rs` | what each method does with a layer |
+//! | `layers.rs`, `equalization.rs` | what each method does with a layer or a block |
 //! | `pipeline.rs` | all layers, in order |
 //! | `mixed.rs` | a width for each layer |
 //! | `compare.rs` | all methods at all widths |
