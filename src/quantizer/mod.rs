@@ -115,7 +115,7 @@ pub use block_search::BlockSearch;
 pub use calibrated::{fit_all_calibrated, fit_calibrated};
 pub use ecsq::Ecsq;
 pub use floating_point::FloatingPoint;
-pub use hqq::Hqq;
+pub use hqq::{Hqq, HqqReport};
 pub use inq::Inq;
 pub use kmeans::KMeans;
 pub use lloyd_max::LloydMax;

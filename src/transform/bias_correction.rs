@@ -114,12 +114,19 @@ impl Activation {
 ///     BiasCorrection::from_mean_input(&weights, &restored, LayerChannels::DEFAULT, &mean_input)?;
 /// correction.apply(&mut bias)?;
 /// println!("mean squared output error falls by {}", correction.mean_square());
+/// // On outputs, the errors themselves are known.
+/// let x = Array2::from_shape_fn((64, 32), |(i, j)| ((i + 5 * j) as f32).cos());
+/// let measured = BiasCorrection::from_outputs(&x.dot(&weights.t()), &x.dot(&restored.t()), Axis(1))?;
+/// let (before, after) = measured.errors().unwrap_or_default();
+/// assert!(after <= before);
 /// # assert!(correction.mean_square() > 0.0);
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct BiasCorrection {
     shifts: Vec<f64>,
+    /// The mean squared output error that is not a shift, where it is known.
+    spread: Option<f64>,
 }
 
 impl BiasCorrection {
@@ -139,6 +146,18 @@ impl BiasCorrection {
         restored: &ArrayRef<B, D>,
         channels: LayerChannels,
         mean_input: &[f64],
+    ) -> Result<Self> {
+        Self::from_moments(original, restored, channels, mean_input, None)
+    }
+
+    /// As [`from_mean_input`](Self::from_mean_input); with variances of independent inputs, one for each channel, what is
+    /// left of the error is known too.
+    fn from_moments<A: Element, B: Element, D: Dimension>(
+        original: &ArrayRef<A, D>,
+        restored: &ArrayRef<B, D>,
+        channels: LayerChannels,
+        mean_input: &[f64],
+        variances: Option<&[f64]>,
     ) -> Result<Self> {
         let shape = original.shape();
         same_shape(restored.shape(), shape)?;
@@ -161,17 +180,22 @@ impl BiasCorrection {
                 *shift = errors.zip(mean_input).map(|(error, mean)| error * mean).sum();
             }
         }
+        let mut spread = 0.0;
         if by_channel {
             // Everything in row-major order, whatever the layout.
             for ((index, w), restored) in original.indexed_iter().zip(&restored) {
                 let index = ndarray::Dimension::slice(&index);
-                let mean = mean_input.get(channels.inputs.of(shape, index)).copied().unwrap_or_default();
+                let error = restored.to_f64() - w.to_f64();
+                let input = channels.inputs.of(shape, index);
                 if let Some(shift) = shifts.get_mut(channels.outputs.of(shape, index)) {
-                    *shift += (restored.to_f64() - w.to_f64()) * mean;
+                    *shift += error * mean_input.get(input).copied().unwrap_or_default();
+                }
+                if let Some(variance) = variances.and_then(|variances| variances.get(input)) {
+                    spread += error * error * variance;
                 }
             }
         }
-        Ok(Self { shifts })
+        Ok(Self { shifts, spread: variances.map(|_| spread / outputs as f64) })
     }
 
     /// The correction without data: the inputs come through `activation` from channels that batch normalization made
@@ -188,10 +212,10 @@ impl BiasCorrection {
         activation: Activation,
     ) -> Result<Self> {
         check_length(inputs.mean().len(), channels.inputs.count(original.shape())?)?;
-        let moments = inputs.mean().iter().zip(inputs.deviation());
-        let means: Vec<f64> =
-            moments.map(|(&mean, &deviation)| activation.moments(mean, deviation).0).collect();
-        Self::from_mean_input(original, restored, channels, &means)
+        let (means, variances): (Vec<f64>, Vec<f64>) = (inputs.mean().iter().zip(inputs.deviation()))
+            .map(|(&mean, &deviation)| activation.moments(mean, deviation))
+            .unzip();
+        Self::from_moments(original, restored, channels, &means, Some(&variances))
     }
 
     /// The correction from the outputs themselves: `original` and `quantized` are what the float and the quantized
@@ -215,11 +239,15 @@ impl BiasCorrection {
         check_finite(&original)?;
         check_finite(&quantized)?;
         let values = (original.len() / count.max(1)) as f64;
-        let mean = |(y, quantized): (ndarray::ArrayViewD<'_, A>, ndarray::ArrayViewD<'_, B>)| {
-            y.iter().zip(&quantized).map(|(y, quantized)| quantized.to_f64() - y.to_f64()).sum::<f64>()
-                / values
+        let mut spread = 0.0;
+        let shift = |(y, quantized): (ndarray::ArrayViewD<'_, A>, ndarray::ArrayViewD<'_, B>)| {
+            let errors = || y.iter().zip(&quantized).map(|(y, quantized)| quantized.to_f64() - y.to_f64());
+            let shift = errors().sum::<f64>() / values;
+            spread += errors().map(|error| (error - shift).powi(2)).sum::<f64>();
+            shift
         };
-        Ok(Self { shifts: original.axis_iter(axis).zip(quantized.axis_iter(axis)).map(mean).collect() })
+        let shifts = original.axis_iter(axis).zip(quantized.axis_iter(axis)).map(shift).collect();
+        Ok(Self { shifts, spread: Some(spread / original.len() as f64) })
     }
 
     /// What each output is too large by, on average.
@@ -231,6 +259,15 @@ impl BiasCorrection {
     /// are right.
     pub fn mean_square(&self) -> f64 {
         self.shifts.iter().map(|shift| shift * shift).sum::<f64>() / self.shifts.len() as f64
+    }
+
+    /// The mean squared error of the outputs before and after the correction: measured
+    /// ([`from_outputs`](Self::from_outputs)), or expected if all inputs of an output are independent of each other
+    /// ([`analytic`](Self::analytic)). `None` where only the mean inputs are known, which do not say how far inputs are
+    /// from them: there
+    /// [`Problem::loss`](crate::layer::Problem::loss) of the same data is the error before.
+    pub fn errors(&self) -> Option<(f64, f64)> {
+        self.spread.map(|spread| (spread + self.mean_square(), spread))
     }
 
     /// Subtracts the shifts from `bias`, rounding once.
@@ -344,7 +381,26 @@ mod tests {
         let means = inputs.mean();
         let direct =
             BiasCorrection::from_mean_input(&weights, &restored, LayerChannels::DEFAULT, means).unwrap();
-        assert_eq!(analytic(Activation::Identity), direct);
+        assert_eq!(analytic(Activation::Identity).shifts(), direct.shifts());
+        assert_eq!(direct.errors(), None);
+
+        // The expected errors against those of drawn inputs: within four standard deviations of their means.
+        let samples = 50_000;
+        let mut random = SplitMix64(77);
+        let x = Array2::from_shape_fn((samples, 4), |(_, j)| {
+            (inputs.mean()[j] + inputs.deviation()[j] * random.normal()).max(0.0)
+        });
+        let correction = analytic(Activation::Relu);
+        let mut bias = Array1::<f64>::zeros(3);
+        correction.apply(&mut bias).unwrap();
+        let errors = x.dot(&(&restored - &weights).t());
+        let (before, after) = correction.errors().unwrap();
+        for (expected, errors) in [(before, errors.clone()), (after, errors + &bias)] {
+            let squares = errors.mapv(|e| e * e).mean_axis(Axis(1)).unwrap();
+            let off = squares.mean().unwrap() - expected;
+            assert!(off.abs() < 4.0 * squares.std(1.0) / (samples as f64).sqrt(), "{off} of {expected}");
+        }
+        assert!(after < before);
     }
 
     /// A layer of reference 10, of which round-to-nearest at 4 bits has the mean squared error 0.00965336578254 and
@@ -399,6 +455,8 @@ mod tests {
         for (a, b) in by_outputs.shifts().iter().zip(correction.shifts()) {
             assert!((a - b).abs() < 1e-13);
         }
+        let (before, after) = by_outputs.errors().unwrap();
+        assert!((before / mse(&quantized) - 1.0).abs() < 1e-12 && (after / corrected - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -13,9 +13,11 @@ use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn};
 
 use crate::element::{Element, FloatType};
 use crate::error::{ConfigError, Result, ShapeError};
+use crate::metrics;
 use crate::recipe::Recipe;
 use crate::tensor::{FloatArray, QuantizedTensor};
 
+use super::bias_correction::same_shape;
 use super::channels::{check_finite, check_length};
 
 /// Some elements of a tensor, kept exactly.
@@ -158,6 +160,8 @@ pub fn split_outliers<A: Element, D: Dimension>(
 /// let restored = q.dequantize::<f32, Ix2>()?;
 /// assert_eq!(restored[[5, 7]], 40.0);
 /// assert!(sqnr(&weights, &restored)? > 28.0);
+/// let (whole, split) = q.errors(&weights, &recipe)?;
+/// assert!(split < 0.01 * whole);
 /// // Two outliers of 2048: 64 bits each.
 /// assert_eq!(q.bits_per_element(), q.dense().bits_per_element() + 2.0 * 64.0 / 2048.0);
 /// # Ok::<(), lowbit::Error>(())
@@ -210,6 +214,26 @@ impl DenseAndSparse {
     ) -> Result<Self> {
         let (dense, outliers) = split_outliers(tensor, share)?;
         Ok(Self { dense: recipe.quantize(&dense)?, outliers })
+    }
+
+    /// The mean squared error of `tensor` quantized by `recipe` as a whole, and split as it is here. NaN for a tensor
+    /// without elements. Time that of one more quantization.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Recipe::quantize`]; [`ShapeError::Mismatch`] for a tensor of another shape.
+    pub fn errors<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        recipe: &Recipe,
+    ) -> Result<(f64, f64)> {
+        let tensor = tensor.view().into_dyn();
+        same_shape(self.shape(), tensor.shape())?;
+        if tensor.is_empty() {
+            return Ok((f64::NAN, f64::NAN));
+        }
+        let whole = recipe.quantize(&tensor)?.dequantize::<f64, IxDyn>()?;
+        Ok((metrics::mse(&tensor, &whole)?, metrics::mse(&tensor, &self.dequantize::<f64, IxDyn>()?)?))
     }
 
     /// The quantized part.
@@ -293,6 +317,11 @@ mod tests {
             assert!(exact.into_iter().all(|(w, restored)| w == restored));
             let plain = recipe.quantize(&view).unwrap().dequantize::<f64, Ix2>().unwrap();
             assert!(sqnr(&view, &restored).unwrap() > sqnr(&view, &plain).unwrap() + 2.5);
+            let squares = |restored: &Array2<f64>| (&view - restored).mapv(|e| e * e).mean().unwrap();
+            let (whole, split) = q.errors(&view, &recipe).unwrap();
+            assert!((whole / squares(&plain) - 1.0).abs() < 1e-12, "{whole}");
+            assert!((split / squares(&restored) - 1.0).abs() < 1e-12, "{split}");
+            assert!(q.errors(&view.slice(ndarray::s![1.., ..]), &recipe).is_err());
         }
     }
 
@@ -310,6 +339,7 @@ mod tests {
         assert_eq!(all.dequantize::<f32, Ix1>().unwrap(), w);
         let none = DenseAndSparse::quantize(&Array1::<f32>::zeros(0), &recipe, 0.5).unwrap();
         assert!(none.outliers().is_empty() && none.bits_per_element().is_nan());
+        assert!(none.errors(&Array1::<f32>::zeros(0), &recipe).unwrap().0.is_nan());
     }
 
     #[cfg(feature = "serde")]

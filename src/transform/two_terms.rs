@@ -37,6 +37,8 @@ use super::bias_correction::same_shape;
 /// assert_eq!(two.bits_per_element(), 2.0 * (3.0 + 32.0 / 64.0));
 /// let gain = sqnr(&weights, &two.dequantize::<f32, Ix2>()?)? - sqnr(&weights, &one)?;
 /// assert!(gain > 10.0);
+/// let (before, after) = two.errors(&weights, &omse)?;
+/// assert!(after < 0.1 * before);
 /// # Ok::<(), lowbit::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +108,26 @@ impl TwoTerms {
             (best, least) = (next, error);
         }
         Ok(best)
+    }
+
+    /// The mean squared error of `tensor` quantized by `recipe` alone, and as the sum of both terms. NaN for a tensor
+    /// without elements. Time that of one more quantization.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Recipe::quantize`]; [`ShapeError::Mismatch`] for a tensor of another shape.
+    pub fn errors<A: Element, D: Dimension>(
+        &self,
+        tensor: &ArrayRef<A, D>,
+        recipe: &Recipe,
+    ) -> Result<(f64, f64)> {
+        let tensor = tensor.view().into_dyn();
+        same_shape(self.shape(), tensor.shape())?;
+        if tensor.is_empty() {
+            return Ok((f64::NAN, f64::NAN));
+        }
+        let one = recipe.quantize(&tensor)?.dequantize::<f64, IxDyn>()?;
+        Ok((metrics::mse(&tensor, &one)?, self.squared_error(&tensor)?))
     }
 
     fn squared_error<A: Element>(&self, tensor: &ndarray::ArrayViewD<'_, A>) -> Result<f64> {
@@ -191,6 +213,10 @@ mod tests {
             };
             let one = omse(first).quantize(&w).unwrap().dequantize::<f32, Ix2>().unwrap();
             let (without, with) = (error(0), error(10));
+            let two = TwoTerms::quantize(&w, &omse(first), &omse(second), 0).unwrap();
+            let (alone, both) = two.errors(&w, &omse(first)).unwrap();
+            assert!((alone / crate::metrics::mse(&w, &one).unwrap() - 1.0).abs() < 1e-5);
+            assert!((both / without - 1.0).abs() < 1e-5, "f32 rounds the restored values");
             assert!(with <= without * (1.0 + 1e-6), "{first} {second}: {with} {without}");
             assert!(4.0 * without < crate::metrics::mse(&w, &one).unwrap());
         }
