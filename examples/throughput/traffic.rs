@@ -23,6 +23,8 @@ pub(crate) enum Way {
     Streaming,
     /// Nothing is written, and both halves are read at once, which some memories answer faster.
     TwoStreams,
+    /// The same with four quarters.
+    FourStreams,
     /// The copy of the standard library.
     Library,
 }
@@ -60,16 +62,22 @@ pub(crate) fn pass(lines: (usize, usize), way: Way, from: &[Line], to: &mut [Lin
     }
     let best = simd::available().last().copied().unwrap_or(Level::Baseline);
     if lines.1 == 0 {
-        let half = if way == Way::TwoStreams { from.len() / 2 } else { from.len() };
-        let (front, back) = from.split_at(half);
+        let quarter = from.len() / 4;
+        let parts = match way {
+            Way::FourStreams => [quarter, 2 * quarter, 3 * quarter],
+            Way::TwoStreams => [2 * quarter, from.len(), from.len()],
+            _ => [from.len(); 3],
+        };
+        let parts =
+            [&from[..parts[0]], &from[parts[0]..parts[1]], &from[parts[1]..parts[2]], &from[parts[2]..]];
         black_box(match best {
             // SAFETY: the level is one that this machine has.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::read(front, back) },
+            Level::Avx512 => unsafe { avx512::read(parts) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2::read(front, back) },
-            _ => plain::read(front, back),
+            Level::Avx2 => unsafe { avx2::read(parts) },
+            _ => plain::read(parts),
         });
         return true;
     }
@@ -114,8 +122,8 @@ macro_rules! loops {
             }
 
             #[target_feature(enable = $feature)]
-            pub(super) fn read(front: &[Line], back: &[Line]) -> u64 {
-                const LINES: usize = 4;
+            pub(super) fn read(parts: [&[Line]; 4]) -> u64 {
+                const LINES: usize = 2;
                 let mut sums = [$zero(); LINES * VECTORS];
                 let mut add = |lines: &[Line; LINES]| {
                     for (i, line) in lines.iter().enumerate() {
@@ -125,14 +133,22 @@ macro_rules! loops {
                         }
                     }
                 };
-                let (front, back) = (front.as_chunks().0, back.as_chunks().0);
-                let shared = front.len().min(back.len());
-                for (front, back) in front.iter().zip(back) {
-                    add(front);
-                    add(back);
+                let [a, b, c, d] = parts.map(|part| part.as_chunks().0);
+                // Parts that there are begin together; what is left of longer ones follows.
+                let all = c.len().min(d.len());
+                for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                    add(a);
+                    add(b);
+                    add(c);
+                    add(d);
                 }
-                front[shared..].iter().for_each(&mut add);
-                back[shared..].iter().for_each(&mut add);
+                let both = a[all..].iter().zip(&b[all..]);
+                let shared = all + both.len();
+                for (a, b) in both {
+                    add(a);
+                    add(b);
+                }
+                a[shared..].iter().chain(&b[shared..]).chain(&c[all..]).chain(&d[all..]).for_each(&mut add);
                 let sum = sums.into_iter().fold($zero(), |a, b| $xor(a, b));
                 let mut line = Line([0; 8]);
                 // SAFETY: a line holds at least one vector and is aligned.
@@ -222,11 +238,14 @@ mod plain {
         Line(words)
     }
 
-    pub(super) fn read(front: &[Line], back: &[Line]) -> u64 {
-        let shared = front.len().min(back.len());
-        let both = front.iter().zip(back).fold(Line([0; 8]), |sum, (a, b)| xor(xor(sum, a), b));
-        let rest = front[shared..].iter().chain(&back[shared..]);
-        rest.fold(both, xor).0.iter().fold(0, |a, b| a ^ b)
+    pub(super) fn read([a, b, c, d]: [&[Line]; 4]) -> u64 {
+        let mut sum = Line([0; 8]);
+        for at in 0..a.len().max(b.len()).max(d.len()) {
+            for line in [a, b, c, d].iter().filter_map(|part| part.get(at)) {
+                sum = xor(sum, line);
+            }
+        }
+        sum.0.iter().fold(0, |a, b| a ^ b)
     }
 
     pub(super) fn copy<const READ: usize, const WRITE: usize>(from: &[Line], to: &mut [Line]) {

@@ -135,10 +135,10 @@ fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     None
 }
 
-/// Adds short blocks to their ranges, where this machine has a loop for them: how many from the first on, and whether all
-/// their elements are finite.
+/// Adds whole blocks to their ranges several at a time, where this machine has a loop for them: how many from the first on,
+/// and whether all their elements are finite.
 #[inline(always)]
-fn short_blocks<T: Real>(x: &[T], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
+fn whole_blocks<T: Real>(x: &[T], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
     #[cfg(target_arch = "x86_64")]
     if let (Some(x), Some(mins), Some(maxs)) =
         (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
@@ -192,14 +192,16 @@ pub(crate) fn min_max<A: Element, T: Real>(
     let width = width.max(1);
     let (mut at, mut finite) = (0, true);
     while at < x.len() {
-        let part = stage(&x[at..], &mut buffer);
         let position = phase % width + at;
+        // What is left of a block that began before is for itself, so that whole blocks follow.
+        let left = if position.is_multiple_of(width) { x.len() } else { width - position % width };
+        let part = stage(&x[at..x.len().min(at.saturating_add(left))], &mut buffer);
         let (Some(mins), Some(maxs)) = (mins.get_mut(position / width..), maxs.get_mut(position / width..))
         else {
             break;
         };
         let phase = position % width;
-        let (done, numbers) = if phase == 0 { short_blocks(part, width, mins, maxs) } else { (0, true) };
+        let (done, numbers) = if phase == 0 { whole_blocks(part, width, mins, maxs) } else { (0, true) };
         finite &= numbers;
         if let (Some(rest), Some(mins), Some(maxs)) =
             (part.get(done * width..), mins.get_mut(done..), maxs.get_mut(done..))

@@ -24,6 +24,10 @@ use super::levels::LevelBlocks;
 /// Elements whose grids are found before they are encoded, where regions are not longer.
 const STEP: usize = 1024;
 
+/// Regions longer than that are served so many at a time, whose memory answers at once, if they stay in the second-level
+/// cache.
+const TOGETHER: usize = 4;
+
 /// The longest regions: still in the second-level cache when they are read again.
 const LONGEST: usize = 1 << 15;
 
@@ -115,7 +119,8 @@ impl<'a, 't> Blocks<'a, 't> {
             && encoding.rounding.seed().is_none()
             && bits.get() <= 8;
         let width = tiling.consecutive_blocks().filter(|&width| plain && width <= LONGEST)?;
-        let per_step = (STEP / width).max(1);
+        let together = if width > STEP && TOGETHER * width <= LONGEST { TOGETHER } else { 1 };
+        let per_step = (STEP / width).max(together);
         // Eight of any width are whole bytes.
         let whole = (width * bits.get() as usize).is_multiple_of(8);
         let per_step = if whole { per_step } else { per_step.next_multiple_of(8) };
