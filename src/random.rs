@@ -1,12 +1,20 @@
 //! Random numbers by counter: every number is a function of (seed, index) and nothing else.
 //!
-//! Salmon, Moraes, Dror and Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*: Philox4x32-10. A block of
-//! four 32-bit words is a keyed bijection of a 128-bit counter, so any number can be computed alone, in any order,
-//! on any thread.
+//! Salmon, Moraes, Dror and Shaw 2011, *Parallel random numbers: as easy as 1, 2, 3*: a block of four 32-bit words is a
+//! keyed bijection of a 128-bit counter, so any number can be computed alone, in any order, on any thread.
+//!
+//! [`Philox`] is a generator of the `rand` crate, for everything that draws one number after the other. [`Ars`] has the
+//! numbers of elements, of which there are millions: processors have instructions for it.
+
+mod ars;
 
 use core::convert::Infallible;
 
 use rand::{SeedableRng, TryRng};
+
+pub use ars::Ars;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use ars::ROUNDS;
 
 /// The generator Philox4x32-10 with a 64-bit seed.
 ///
@@ -43,16 +51,12 @@ impl Philox {
     }
 }
 
-/// What the first and the third word are multiplied by: constants of the paper's table 2.
-pub(crate) const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
-
 /// Ten rounds of the bijection; constants of the paper's table 2.
-#[inline(always)]
-pub(crate) const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mut round = 0;
     while round < 10 {
-        let left = counter[0] as u64 * MULTIPLIERS[0];
-        let right = counter[2] as u64 * MULTIPLIERS[1];
+        let left = counter[0] as u64 * 0xD251_1F53;
+        let right = counter[2] as u64 * 0xCD9E_8D57;
         counter = [
             (right >> 32) as u32 ^ counter[1] ^ key[0],
             right as u32,
@@ -63,48 +67,6 @@ pub(crate) const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32
         round += 1;
     }
     counter
-}
-
-/// The keys of the rounds, one in each word.
-#[inline(always)]
-pub(crate) fn philox_keys(mut key: [u32; 2]) -> [[u64; 2]; 10] {
-    let mut keys = [[0; 2]; 10];
-    for round in &mut keys {
-        *round = key.map(u64::from);
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
-    }
-    keys
-}
-
-/// The blocks of `N` counters from `first` on, as [`philox4x32`] gives them: words 0 and 1 in one word, 2 and 3 in another.
-///
-/// Written so that it becomes vectors: each word lies in the lower half of a lane, and what is above it makes no
-/// difference, as a product is that of the lower halves.
-#[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "a loop over lanes is what becomes a vector")]
-pub(crate) fn philox4x32_lanes<const N: usize>(first: u64, keys: &[[u64; 2]; 10]) -> [[u64; 2]; N] {
-    const LOW: u64 = 0xFFFF_FFFF;
-    let mut words = [[0; N]; 4];
-    for lane in 0..N {
-        let block = first.wrapping_add(lane as u64);
-        (words[0][lane], words[1][lane]) = (block & LOW, block >> 32);
-    }
-    for &[left_key, right_key] in keys {
-        for lane in 0..N {
-            let left = (words[0][lane] & LOW) * MULTIPLIERS[0];
-            let right = (words[2][lane] & LOW) * MULTIPLIERS[1];
-            words[0][lane] = (right >> 32) ^ words[1][lane] ^ left_key;
-            words[1][lane] = right;
-            words[2][lane] = (left >> 32) ^ words[3][lane] ^ right_key;
-            words[3][lane] = left;
-        }
-    }
-    let mut out = [[0; 2]; N];
-    for lane in 0..N {
-        out[lane] =
-            [words[0][lane] & LOW | words[1][lane] << 32, words[2][lane] & LOW | words[3][lane] << 32];
-    }
-    out
 }
 
 impl SeedableRng for Philox {

@@ -354,7 +354,7 @@ fn the_numbers_of_elements_do_not_depend_on_where_a_tensor_begins_or_how_it_is_c
         let frozen = recipe.freeze_from(&x).unwrap();
         let q = frozen.quantize(&x).unwrap();
         // Element by element, by the published rule.
-        let words = lowbit::random::Philox::new(11);
+        let words = lowbit::random::Ars::new(11);
         let uniform = |index: usize| {
             let word = words.block(index as u64 / 8)[index % 8 / 2];
             let half = if index.is_multiple_of(2) { word & 0xFFFF } else { word >> 16 };

@@ -492,11 +492,11 @@ dispatch! {
                     let v = if v > entry.low { v } else { entry.low };
                     let v = if v < entry.high { v } else { entry.high };
                     let (near, integer) = nearest_even(v);
-                    // Exact, as is the sum: the nearest integer is at most half away.
+                    // Exact: the nearest integer is at most half away. One more would not be.
                     let share = v - near;
                     let over = share < T::zero();
-                    let share = if over { share + T::one() } else { share };
-                    *q = integer - i32::from(over) + i32::from(uniform < share);
+                    let up = if over { -share < T::one() - uniform } else { uniform < share };
+                    *q = integer - i32::from(over) + i32::from(up);
                 }
                 nan |= step_nan;
                 for (code, q) in codes.iter_mut().zip(integers) {

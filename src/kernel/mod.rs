@@ -16,6 +16,7 @@
 //! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
 
 pub(crate) mod adam;
+pub(crate) mod aes;
 pub(crate) mod affine;
 pub(crate) mod between;
 pub(crate) mod bins;

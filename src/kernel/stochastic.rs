@@ -3,14 +3,8 @@
 //! The bits are those of [`uniform::fill`](super::uniform::fill) and
 //! [`affine::encode_stochastic`](super::affine::encode_stochastic), which are its reference.
 //!
-//! **Cost.** A block of Philox4x32-10 has 20 products of 32 by 32 bits and serves eight values, so 2.5 products and, with
-//! the shifts and exclusive ors between them, about ten operations for each value, of which a vector does four blocks at
-//! once; rounding adds as many as rounding to nearest takes. That is about 4.5 vector operations for a value in all,
-//! where memory allows the time of about one in the caches and of four out of them: the generator bounds this loop, and
-//! not the memory.
-//!
-//! What is known of the first rounds is not computed for each block: the upper words of the counter are zero, and those
-//! of consecutive blocks have the second word in common.
+//! **Cost.** Two blocks of ARS4x32-7 are seven instructions of a processor that has AES for vectors of 256 bits, and serve
+//! sixteen values; rounding adds about as many operations as rounding to nearest takes.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;

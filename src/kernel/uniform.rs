@@ -1,56 +1,37 @@
-//! Uniform random numbers by element: 16 bits of Philox4x32-10 for each.
-#![allow(unsafe_code)] // words seen as half-words
+//! Uniform random numbers by element: 16 bits of ARS4x32-7 for each.
 
-use super::dispatch;
+use super::{aes, dispatch};
 use crate::element::Real;
-use crate::random::{philox_keys, philox4x32, philox4x32_lanes};
+use crate::random::Ars;
 
 /// Numbers of one block.
 const BLOCK: usize = 8;
 
-/// Blocks that are computed at once: enough that no product waits for the one before.
-const GROUP: usize = 8;
+/// Blocks that are computed at once.
+const GROUP: usize = 32;
 
-dispatch! {
-    /// Writes the numbers of the elements from `first` on: `(k + ½) / 65536`, where `k` is half-word `i mod 8` of block
-    /// `i / 8` for element `i`, the low half of each word first.
-    pub(crate) fn fill[T: Real](seed: u64, first: u64, out: &mut [T]) {
-        let key = [seed as u32, (seed >> 32) as u32];
-        let skip = (first % BLOCK as u64) as usize;
-        let head = if skip == 0 { 0 } else { (BLOCK - skip).min(out.len()) };
-        let (start, out) = out.split_at_mut(head);
-        single::<T>(key, first, start);
-        let keys = philox_keys(key);
-        let mut at = first.wrapping_add(head as u64);
-        let (groups, rest) = out.as_chunks_mut::<{ BLOCK * GROUP }>();
-        for out in groups {
-            let words = philox4x32_lanes::<GROUP>(at / BLOCK as u64, &keys).map(|pair| pair.map(u64::to_le));
-            // SAFETY: as many bytes, and any bits are a u16.
-            let halves: [u16; BLOCK * GROUP] = unsafe { core::mem::transmute(words) };
-            for (out, half) in out.iter_mut().zip(halves) {
-                *out = number(u16::from_le(half));
-            }
-            at = at.wrapping_add((BLOCK * GROUP) as u64);
-        }
-        single::<T>(key, at, rest);
-    }
-}
-
-/// Block by block.
-#[inline(always)]
-fn single<T: Real>(key: [u32; 2], first: u64, out: &mut [T]) {
+/// Writes the numbers of the elements from `first` on: `(k + ½) / 65536`, where `k` is half-word `i mod 8` of block
+/// `i / 8` for element `i`, the low half of each word first.
+pub(crate) fn fill<T: Real>(seed: u64, first: u64, out: &mut [T]) {
+    let generator = Ars::new(seed);
+    let mut halves = [[0; BLOCK]; GROUP];
     let (mut at, mut left) = (first, out);
     while !left.is_empty() {
         let skip = (at % BLOCK as u64) as usize;
-        let (here, rest) = left.split_at_mut(left.len().min(BLOCK - skip));
-        let block = at / BLOCK as u64;
-        let words = philox4x32([block as u32, (block >> 32) as u32, 0, 0], key);
-        for (i, out) in here.iter_mut().enumerate() {
-            let index = skip + i;
-            *out = number((words[index / 2 % 4] >> (index % 2 * 16)) as u16);
-        }
+        let (here, rest) = left.split_at_mut(left.len().min(BLOCK * GROUP - skip));
+        let halves = &mut halves[..(skip + here.len()).div_ceil(BLOCK)];
+        aes::blocks(&generator, at / BLOCK as u64, halves);
+        numbers(&halves.as_flattened()[skip..], here);
         at = at.wrapping_add(here.len() as u64);
         left = rest;
+    }
+}
+
+dispatch! {
+    fn numbers[T: Real](halves: &[u16], out: &mut [T]) {
+        for (out, half) in out.iter_mut().zip(halves) {
+            *out = number(*half);
+        }
     }
 }
 
@@ -64,7 +45,6 @@ fn number<T: Real>(half: u16) -> T {
 mod tests {
     use super::super::forced::agreed;
     use super::*;
-    use crate::random::Philox;
 
     #[test]
     fn numbers_are_a_function_of_seed_and_index() {
@@ -79,7 +59,7 @@ mod tests {
             fill(7, first as u64, &mut part);
             assert!(part.iter().zip(&all[first..]).all(|(&a, &b)| a == f64::from(b)));
         }
-        let words = Philox::new(7).block(5);
+        let words = Ars::new(7).block(5);
         let halves = words.iter().flat_map(|word| [word & 0xFFFF, word >> 16]);
         let expected: Vec<f32> = halves.map(|half| (half as f32 + 0.5) / 65536.0).collect();
         assert_eq!(all[40..48], expected);

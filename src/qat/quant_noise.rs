@@ -32,7 +32,7 @@ pub enum NoiseKind {
 /// Quantizes a random part of a tensor: a new tensor of real numbers.
 ///
 /// A block is one element unless [`blocks`](Self::blocks) says otherwise. Block j is in the random part if its number
-/// lies below the rate; the number is 16 bits of [`Philox`](crate::random::Philox) of the seed, as that of element j in
+/// lies below the rate; the number is 16 bits of [`Ars`](crate::random::Ars) of the seed, as that of element j in
 /// [`Rounding::Stochastic`](crate::Rounding::Stochastic), so the result is a function of (seed, j), whatever the layout
 /// and the threads, and the rate is met to 2^-17. The paper uses rates of 0.05 to 0.2 for product quantization and 0.5
 /// to 1 for 8 bits.

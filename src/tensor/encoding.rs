@@ -27,13 +27,13 @@ pub enum Rounding {
     /// To one of the two neighbouring grid values at random, the nearer the likelier, so that the mean is the value
     /// itself (Gupta et al. 2015, *Deep learning with limited numerical precision*).
     ///
-    /// The number of an element is 16 bits of the generator [`Philox`](crate::random::Philox) of this seed: element i
+    /// The number of an element is 16 bits of the generator [`Ars`](crate::random::Ars) of this seed: element i
     /// takes half-word i mod 8 of block ⌊i/8⌋, low half first, and `u = (k + ½)/65536`; it goes up if u lies below the
     /// distance from the lower neighbour, as a share of the distance between both. So the result is a function of
     /// (seed, index), whatever the threads and the layout, and the bias is at most 2^-17 of a step.
     ///
-    /// On affine grids numbers and codes come from one loop over vectors, which the generator bounds rather than memory:
-    /// ten rounds for eight elements take about as many operations as the rounding itself.
+    /// On affine grids numbers and codes come from one loop over vectors, in which a processor with instructions for AES
+    /// spends less on the numbers than on the rounding.
     Stochastic {
         /// The seed of the generator.
         seed: u64,

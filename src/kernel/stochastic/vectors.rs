@@ -5,28 +5,35 @@ use core::arch::x86_64::*;
 
 use super::super::affine::EncodeParams;
 use super::super::narrow::one_correction;
-use super::super::{level, prefetch, runs, stream};
+use super::super::{aes, level, prefetch, runs, stream};
 use super::Place;
-use crate::random::{MULTIPLIERS, philox_keys};
+use crate::random::Ars;
 use crate::simd::Level;
 
-/// Values of four blocks, which lie in a vector each word.
+/// Values whose codes fill a vector.
 const GROUP: usize = 32;
 
-/// Groups that are computed at once, so that no product waits for the one before.
-const GROUPS: usize = 2;
-
-/// Codes that are put together before they go past the caches.
+/// Values whose random numbers are computed at once, and whose codes are put together before they go past the caches.
 const STAGE: usize = 1024;
+
+/// Numbers of a block.
+const BLOCK: usize = 8;
 
 /// Bytes ahead that are asked for.
 const AHEAD: usize = 2048;
 
-/// How values are scaled.
+/// What values are multiplied by, beside their scale: one more bit than random numbers have.
+const STEPS: f32 = 131_072.0;
+
+/// How values are scaled: then multiplied by the steps, or with the steps in the scale.
 const PRODUCT: u8 = 0;
 const QUOTIENT: u8 = 1;
-const CORRECTED_ONCE: u8 = 2;
-const CORRECTED_TWICE: u8 = 3;
+const PRODUCT_OF_STEPS: u8 = 2;
+const CORRECTED_ONCE: u8 = 3;
+const CORRECTED_TWICE: u8 = 4;
+
+/// Scales that can be multiplied and divided by the steps without loss.
+const SCALES_OF_STEPS: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
 
 /// As [`super::encode`] within equal lengths.
 #[allow(clippy::too_many_arguments)]
@@ -43,8 +50,8 @@ pub(super) fn encode(
     if level() < Level::Avx2 || width < GROUP || x.len() != codes.len() {
         return None;
     }
-    // Bounds that are integers of 16 bits, with one to spare.
-    const BOUND: f32 = 32_000.0;
+    // Bounds whose product with the steps is an integer of 32 bits, with one to spare.
+    const BOUND: f32 = 16_000.0;
     let bounds = params.low.iter().chain(params.high);
     if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
         return None;
@@ -65,7 +72,7 @@ fn by_runs(
     stream: bool,
     codes: &mut [u8],
 ) -> bool {
-    let mut numbers = Numbers::new(place.seed);
+    let generator = Ars::new(place.seed).complemented();
     let mut nan = _mm256_setzero_ps();
     for (j, from, to) in runs(x.len().min(codes.len()), width, phase) {
         let (Some(&scale), Some(&low), Some(&high)) =
@@ -74,28 +81,36 @@ fn by_runs(
             break;
         };
         let zero_before = params.zero_before.get(j).copied();
+        let (product, steps) = (!divide, SCALES_OF_STEPS.contains(&scale));
+        let corrected = if divide && zero_before.is_none() { one_correction(scale) } else { None };
         let run = Run {
-            scale: _mm256_set1_ps(scale),
-            inverse: _mm256_set1_ps(1.0 / scale),
+            scale: _mm256_set1_ps(match (product && steps, corrected.is_some()) {
+                (true, _) => scale * STEPS,
+                (_, true) => scale / STEPS,
+                _ => scale,
+            }),
+            inverse: _mm256_set1_ps(STEPS / scale),
             most: _mm256_set1_ps((high + 1.0) * scale),
-            zero_before: _mm256_set1_ps(zero_before.unwrap_or_default()),
-            high: _mm256_set1_ps(high),
+            zero_before: _mm256_set1_ps(zero_before.unwrap_or_default() * STEPS),
+            high: _mm256_set1_ps(high * STEPS),
             low_integer: _mm256_set1_epi16(low as i16),
             high_integer: _mm256_set1_epi16(high as i16),
             zero_after: _mm256_set1_epi16(params.zero_after.get(j).copied().unwrap_or_default() as i16),
             mask: _mm256_set1_epi16((mask & 0xFF) as i16),
         };
         let (x, codes) = (&x[from..to], &mut codes[from..to]);
-        let (first, numbers) = (place.first.wrapping_add(from as u64), &mut numbers);
-        let found = match (divide, zero_before) {
-            (false, None) => lines::<PRODUCT, false>(x, run, first, numbers, stream, codes),
-            (false, Some(_)) => lines::<PRODUCT, true>(x, run, first, numbers, stream, codes),
-            (true, None) => match one_correction(scale) {
-                Some(true) => lines::<CORRECTED_ONCE, false>(x, run, first, numbers, stream, codes),
-                Some(false) => lines::<CORRECTED_TWICE, false>(x, run, first, numbers, stream, codes),
-                None => lines::<QUOTIENT, false>(x, run, first, numbers, stream, codes),
-            },
-            (true, Some(_)) => lines::<QUOTIENT, true>(x, run, first, numbers, stream, codes),
+        let first = place.first.wrapping_add(from as u64);
+        let found = match (corrected, product, steps, zero_before) {
+            (Some(true), ..) => lines::<CORRECTED_ONCE, false>(x, run, first, &generator, stream, codes),
+            (Some(false), ..) => lines::<CORRECTED_TWICE, false>(x, run, first, &generator, stream, codes),
+            (_, true, true, None) => {
+                lines::<PRODUCT_OF_STEPS, false>(x, run, first, &generator, stream, codes)
+            }
+            (_, true, true, Some(_)) => {
+                lines::<PRODUCT_OF_STEPS, true>(x, run, first, &generator, stream, codes)
+            }
+            (_, true, false, _) => lines::<PRODUCT, true>(x, run, first, &generator, stream, codes),
+            (_, false, ..) => lines::<QUOTIENT, true>(x, run, first, &generator, stream, codes),
         };
         nan = _mm256_or_ps(nan, found);
     }
@@ -111,9 +126,10 @@ fn by_runs(
 struct Run {
     /// The divisor, or the factor.
     scale: __m256,
-    /// The reciprocal of the divisor, and a value just beyond the upper bound.
+    /// The steps over the divisor, and a value just beyond the upper bound.
     inverse: __m256,
     most: __m256,
+    /// Times the steps.
     zero_before: __m256,
     high: __m256,
     low_integer: __m256i,
@@ -129,84 +145,57 @@ fn lines<const SCALING: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
     first: u64,
-    numbers: &mut Numbers,
+    generator: &Ars,
     stream: bool,
     codes: &mut [u8],
 ) -> __m256 {
     let mut nan = _mm256_setzero_ps();
-    // Up to where a group begins, then by whole groups.
-    let head = ((first.wrapping_neg() % GROUP as u64) as usize).min(x.len());
-    let (x_head, x) = x.split_at(head);
-    let (codes_head, codes) = codes.split_at_mut(head);
-    part::<SCALING, ZERO>(x_head, run, first, numbers, &mut nan, codes_head);
-    let first = first.wrapping_add(head as u64);
-    if !stream {
-        groups::<SCALING, ZERO>(x, run, first, numbers, &mut nan, codes);
-        return nan;
-    }
-    let mut stage = [0; STAGE];
+    let (mut numbers, mut stage) = ([[0; BLOCK]; (STAGE + BLOCK + GROUP) / BLOCK], [0; STAGE]);
     let places = (0..).step_by(STAGE).map(|at| first.wrapping_add(at));
     for ((x, codes), first) in x.chunks(STAGE).zip(codes.chunks_mut(STAGE)).zip(places) {
-        let stage = &mut stage[..codes.len()];
-        groups::<SCALING, ZERO>(x, run, first, numbers, &mut nan, stage);
-        stream::past_caches(stage, codes);
+        let skip = (first % BLOCK as u64) as usize;
+        aes::blocks(generator, first / BLOCK as u64, &mut numbers[..(skip + x.len()).div_ceil(BLOCK)]);
+        let numbers = &numbers.as_flattened()[skip..];
+        if stream {
+            let stage = &mut stage[..codes.len()];
+            groups::<SCALING, ZERO>(x, run, numbers, &mut nan, stage);
+            stream::past_caches(stage, codes);
+        } else {
+            groups::<SCALING, ZERO>(x, run, numbers, &mut nan, codes);
+        }
     }
     nan
 }
 
-/// Whole groups and the beginning of one.
+/// Whole groups and the beginning of one; there are numbers for whole groups.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn groups<const SCALING: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
-    first: u64,
-    numbers: &mut Numbers,
+    numbers: &[u16],
     nan: &mut __m256,
     codes: &mut [u8],
 ) {
-    let (several, rest) = x.as_chunks::<{ GROUP * GROUPS }>();
-    let (code_several, code_rest) = codes.as_chunks_mut::<{ GROUP * GROUPS }>();
-    let mut at = first;
-    for (x, codes) in several.iter().zip(code_several) {
+    let (wholes, rest) = x.as_chunks::<GROUP>();
+    let (code_wholes, code_rest) = codes.as_chunks_mut::<GROUP>();
+    let (numbers, _) = numbers.as_chunks::<GROUP>();
+    for ((x, codes), numbers) in wholes.iter().zip(code_wholes).zip(numbers) {
         prefetch(x, AHEAD);
-        let random = numbers.groups::<GROUPS>(at);
-        let (x_groups, _) = x.as_chunks::<GROUP>();
-        let (code_groups, _) = codes.as_chunks_mut::<GROUP>();
-        for ((x, codes), random) in x_groups.iter().zip(code_groups).zip(random) {
-            let found = group::<SCALING, ZERO>(x, run, random, nan);
-            // SAFETY: as many places as the vector has.
-            unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), found) };
-        }
-        at = at.wrapping_add((GROUP * GROUPS) as u64);
+        let found = group::<SCALING, ZERO>(x, run, numbers, nan);
+        // SAFETY: as many places as the vector has.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), found) };
     }
-    for (x, codes) in rest.chunks(GROUP).zip(code_rest.chunks_mut(GROUP)) {
-        part::<SCALING, ZERO>(x, run, at, numbers, nan, codes);
-        at = at.wrapping_add(x.len() as u64);
+    if let (false, Some(numbers)) = (rest.is_empty(), numbers.get(wholes.len())) {
+        let (mut values, mut bytes) = ([0.0f32; GROUP], [0u8; GROUP]);
+        // Zeros are no NaN, and their codes are not kept.
+        values[..rest.len()].copy_from_slice(rest);
+        let found = group::<SCALING, ZERO>(&values, run, numbers, nan);
+        // SAFETY: as many places as the vector has.
+        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), found) };
+        let shared = code_rest.len().min(rest.len());
+        code_rest[..shared].copy_from_slice(&bytes[..shared]);
     }
-}
-
-/// A part of a group, the first of which is element `first`.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn part<const SCALING: u8, const ZERO: bool>(
-    x: &[f32],
-    run: Run,
-    first: u64,
-    numbers: &mut Numbers,
-    nan: &mut __m256,
-    codes: &mut [u8],
-) {
-    let skip = (first % GROUP as u64) as usize;
-    let place = skip..(skip + x.len()).min(GROUP);
-    let (mut values, mut bytes) = ([0.0f32; GROUP], [0u8; GROUP]);
-    // Zeros are no NaN, and their codes are not kept.
-    values[place.clone()].copy_from_slice(&x[..place.len()]);
-    let [random] = numbers.groups::<1>(first.wrapping_sub(skip as u64));
-    let found = group::<SCALING, ZERO>(&values, run, random, nan);
-    // SAFETY: as many places as the vector has.
-    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), found) };
-    codes[..place.len()].copy_from_slice(&bytes[place]);
 }
 
 /// The codes of 32 values.
@@ -215,14 +204,27 @@ fn part<const SCALING: u8, const ZERO: bool>(
 fn group<const SCALING: u8, const ZERO: bool>(
     x: &[f32; GROUP],
     run: Run,
-    random: [__m256i; 2],
+    numbers: &[u16; GROUP],
     nan: &mut __m256,
 ) -> __m256i {
-    let (front, back) = x.split_at(GROUP / 2);
-    let front = bounded(integers::<SCALING, ZERO>(front, run, random[0], nan), run);
-    let back = bounded(integers::<SCALING, ZERO>(back, run, random[1], nan), run);
+    // SAFETY: eight values each.
+    let x = unsafe { [0, 8, 16, 24].map(|at| _mm256_loadu_ps(x.as_ptr().add(at))) };
+    let v = x.map(|x| scaled::<SCALING, ZERO>(x, run));
+    let seen = if SCALING >= CORRECTED_ONCE { x } else { v };
+    for pair in [[seen[0], seen[1]], [seen[2], seen[3]]] {
+        *nan = _mm256_or_ps(*nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(pair[0], pair[1]));
+    }
+    let mut integers = [_mm256_setzero_si256(); 4];
+    for (i, (integers, v)) in integers.iter_mut().zip(v).enumerate() {
+        // SAFETY: eight numbers each.
+        let numbers = unsafe { _mm_loadu_si128(numbers.as_ptr().add(8 * i).cast()) };
+        *integers = chosen::<SCALING>(v, _mm256_cvtepu16_epi32(numbers), run.high);
+    }
+    let [a, b, c, d] = integers;
+    let front = bounded(_mm256_packs_epi32(a, b), run);
+    let back = bounded(_mm256_packs_epi32(c, d), run);
     // Packing works in halves.
-    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(front, back))
+    _mm256_permutevar8x32_epi32(_mm256_packus_epi16(front, back), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
 }
 
 /// Integers within the bounds of their codes, as codes.
@@ -233,51 +235,23 @@ fn bounded(words: __m256i, run: Run) -> __m256i {
     _mm256_and_si256(_mm256_add_epi16(words, run.zero_after), run.mask)
 }
 
-/// The integers of 16 values in order; `random` has their half-words in order.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn integers<const SCALING: u8, const ZERO: bool>(
-    x: &[f32],
-    run: Run,
-    random: __m256i,
-    nan: &mut __m256,
-) -> __m256i {
-    // Half-words are unpacked in halves, so values are loaded as these will come: 0 to 3 and 8 to 11, 4 to 7 and 12 to 15.
-    let (fours, _) = x.as_chunks::<4>();
-    let &[a, b, c, d] = fours else { return _mm256_setzero_si256() };
-    let x = [load(&a, &c), load(&b, &d)];
-    let v = [scaled::<SCALING, ZERO>(x[0], run), scaled::<SCALING, ZERO>(x[1], run)];
-    let seen = if SCALING >= CORRECTED_ONCE { x } else { v };
-    *nan = _mm256_or_ps(*nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(seen[0], seen[1]));
-    // Half-words below 0x4300 are the last bits of 128 + k/65536.
-    let exponent = _mm256_set1_epi16(0x4300);
-    let k = [_mm256_unpacklo_epi16(random, exponent), _mm256_unpackhi_epi16(random, exponent)];
-    _mm256_packs_epi32(chosen::<SCALING>(v[0], k[0], run.high), chosen::<SCALING>(v[1], k[1], run.high))
-}
-
-/// The integer below or above each value.
+/// The integer below or above each value, which comes with the steps: the upper one where `(k + ½)/65536` lies below the
+/// value's distance from the lower one, `k` the complement of its number.
+///
+/// With 2¹⁷ steps to an integer that is where `2k + 1` is below the step of the value, and so below that step rounded up,
+/// `⌈2¹⁷v⌉`: adding `2¹⁷ − 2 − 2k` to it carries exactly then. All of it is even but for the last bit of the step, which
+/// carries nothing.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn chosen<const SCALING: u8>(v: __m256, k: __m256i, high: __m256) -> __m256i {
+fn chosen<const SCALING: u8>(v: __m256, complement: __m256i, high: __m256) -> __m256i {
     // The second operand where one is NaN.
     let v = if SCALING >= CORRECTED_ONCE { v } else { _mm256_min_ps(high, v) };
-    let floor = _mm256_floor_ps(v);
-    // Exact: 17 bits.
-    let uniform = _mm256_sub_ps(_mm256_castsi256_ps(k), _mm256_set1_ps(128.0 - 0.5 / 65536.0));
-    let up = _mm256_cmp_ps::<_CMP_LT_OQ>(uniform, _mm256_sub_ps(v, floor));
-    // What does not fit, NaN among it, becomes the most negative integer. A comparison that holds is −1.
-    _mm256_sub_epi32(_mm256_cvtps_epi32(floor), _mm256_castps_si256(up))
+    // What does not fit, NaN among it, becomes the most negative integer.
+    let steps = _mm256_cvtps_epi32(_mm256_ceil_ps(v));
+    _mm256_srai_epi32::<16>(_mm256_add_epi32(_mm256_srai_epi32::<1>(steps), complement))
 }
 
-/// Two times four values.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load(low: &[f32; 4], high: &[f32; 4]) -> __m256 {
-    // SAFETY: four values each.
-    unsafe { _mm256_set_m128(_mm_loadu_ps(high.as_ptr()), _mm_loadu_ps(low.as_ptr())) }
-}
-
-/// Eight values in the scale of their codes.
+/// Eight values in the scale of their codes, times the steps.
 ///
 /// A corrected quotient (see `narrow`) has the bits of a division from 2⁻¹⁸ on, where the last bits of remainders are
 /// still numbers; nearer to zero no number is small enough to choose another integer than zero.
@@ -285,8 +259,9 @@ fn load(low: &[f32; 4], high: &[f32; 4]) -> __m256 {
 #[target_feature(enable = "avx2,fma")]
 fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
     let v = match SCALING {
-        PRODUCT => _mm256_mul_ps(x, run.scale),
-        QUOTIENT => _mm256_div_ps(x, run.scale),
+        PRODUCT => _mm256_mul_ps(_mm256_mul_ps(x, run.scale), _mm256_set1_ps(STEPS)),
+        QUOTIENT => _mm256_mul_ps(_mm256_div_ps(x, run.scale), _mm256_set1_ps(STEPS)),
+        PRODUCT_OF_STEPS => _mm256_mul_ps(x, run.scale),
         _ => {
             // The second operand where one is NaN.
             let x = _mm256_min_ps(run.most, x);
@@ -299,123 +274,4 @@ fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
         }
     };
     if ZERO { _mm256_add_ps(v, run.zero_before) } else { v }
-}
-
-/// The half-words of Philox4x32-10 blocks of one seed.
-struct Numbers {
-    /// The keys of the rounds in every word.
-    keys: [[__m256i; 2]; 10],
-    key: [[u64; 2]; 10],
-    /// The upper word of the index of blocks, and what follows from it.
-    upper: u64,
-    known: Known,
-}
-
-/// What the first rounds make of the words that blocks have in common.
-#[derive(Clone, Copy)]
-struct Known {
-    /// Added to the third word by the second round.
-    second: __m256i,
-    /// Added to the third word by the third round.
-    third: __m256i,
-}
-
-impl Numbers {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn new(seed: u64) -> Self {
-        let key = philox_keys([seed as u32, (seed >> 32) as u32]);
-        let keys = key.map(|pair| pair.map(|key| _mm256_set1_epi64x(key as i64)));
-        Self { keys, key, upper: 0, known: Known::new(0, &key) }
-    }
-
-    /// The half-words of `N` groups from element `first` on, with which a group begins: of each group 16 and 16, in order.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn groups<const N: usize>(&mut self, first: u64) -> [[__m256i; 2]; N] {
-        let block = first / 8;
-        // Blocks of a group, and of two that begin with an even one, have the upper word in common.
-        if N > 2 || block >> 32 != self.upper || (block + 4 * (N as u64 - 1)) >> 32 != self.upper {
-            let mut out = [[_mm256_setzero_si256(); 2]; N];
-            for (group, out) in out.iter_mut().enumerate() {
-                let block = block.wrapping_add(4 * group as u64);
-                self.upper = block >> 32;
-                self.known = Known::new(self.upper, &self.key);
-                let [found] = self.with_known::<1>(block);
-                *out = found;
-            }
-            return out;
-        }
-        self.with_known(block)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn with_known<const N: usize>(&self, block: u64) -> [[__m256i; 2]; N] {
-        let [left, right] = MULTIPLIERS.map(|multiplier| _mm256_set1_epi64x(multiplier as i64));
-        let Known { second, third } = self.known;
-        let keys = &self.keys;
-        // In this order unpacking in halves leaves the blocks in theirs.
-        let lanes = _mm256_setr_epi64x(0, 2, 1, 3);
-        let mut words = [[_mm256_setzero_si256(); 4]; N];
-        for (group, words) in words.iter_mut().enumerate() {
-            let block = (block as u32).wrapping_add(4 * group as u32);
-            let blocks = _mm256_add_epi64(_mm256_set1_epi64x(i64::from(block)), lanes);
-            // The first round, then the second: products of known words are known.
-            let product = _mm256_mul_epu32(blocks, left);
-            let word = _mm256_xor_si256(_mm256_srli_epi64::<32>(product), keys[0][1]);
-            let other = _mm256_mul_epu32(word, right);
-            words[0] = _mm256_xor_si256(_mm256_srli_epi64::<32>(other), keys[1][0]);
-            words[1] = other;
-            words[2] = _mm256_xor_si256(product, second);
-        }
-        for words in &mut words {
-            let (a, b) = (_mm256_mul_epu32(words[0], left), _mm256_mul_epu32(words[2], right));
-            words[0] = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64::<32>(b), words[1]), keys[2][0]);
-            words[1] = b;
-            words[2] = _mm256_xor_si256(_mm256_srli_epi64::<32>(a), third);
-            words[3] = a;
-        }
-        for key in &keys[3..9] {
-            for words in &mut words {
-                let (a, b) = (_mm256_mul_epu32(words[0], left), _mm256_mul_epu32(words[2], right));
-                let upper = [_mm256_srli_epi64::<32>(b), _mm256_srli_epi64::<32>(a)];
-                words[0] = _mm256_xor_si256(_mm256_xor_si256(upper[0], words[1]), key[0]);
-                words[1] = b;
-                words[2] = _mm256_xor_si256(_mm256_xor_si256(upper[1], words[3]), key[1]);
-                words[3] = a;
-            }
-        }
-        let mut out = [[_mm256_setzero_si256(); 2]; N];
-        for (words, out) in words.iter().zip(&mut out) {
-            let (a, b) = (_mm256_mul_epu32(words[0], left), _mm256_mul_epu32(words[2], right));
-            let (front, back) = (joined(b, words[1], keys[9][0]), joined(a, words[3], keys[9][1]));
-            *out = [_mm256_unpacklo_epi64(front, back), _mm256_unpackhi_epi64(front, back)];
-        }
-        out
-    }
-}
-
-/// Two words of the last round in each lane: the upper half of a product, with another word and the key, and behind it
-/// the lower half.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn joined(product: __m256i, word: __m256i, key: __m256i) -> __m256i {
-    let word = _mm256_and_si256(word, _mm256_set1_epi64x(0xFFFF_FFFF));
-    _mm256_xor_si256(_mm256_shuffle_epi32::<0b10_11_00_01>(product), _mm256_xor_si256(word, key))
-}
-
-impl Known {
-    /// Of blocks whose index has the upper word `upper`.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn new(upper: u64, key: &[[u64; 2]; 10]) -> Self {
-        let [left, _] = MULTIPLIERS;
-        // The first word after the first round, and its product.
-        let product = ((upper ^ key[0][0]) & 0xFFFF_FFFF) * left;
-        Self {
-            second: _mm256_set1_epi64x(((product >> 32) ^ key[1][1]) as i64),
-            third: _mm256_set1_epi64x(((product & 0xFFFF_FFFF) ^ key[2][1]) as i64),
-        }
-    }
 }
