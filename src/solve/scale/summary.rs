@@ -55,7 +55,7 @@ pub(super) fn different<T: Real>(points: &Points<'_, T>, most: usize) -> Option<
         // The upper bits of a product with an odd number depend on all bits.
         let mut at = (x.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize;
         loop {
-            let Some(place) = places.get_mut(at & mask) else { return None };
+            let place = places.get_mut(at & mask)?;
             match place {
                 Some((value, sum)) if *value == x => {
                     *sum += weight;
