@@ -22,6 +22,8 @@ pub(crate) mod bins;
 pub(crate) mod blocks;
 pub(crate) mod convert;
 #[cfg(target_arch = "x86_64")]
+mod division;
+#[cfg(target_arch = "x86_64")]
 mod extremes;
 pub(crate) mod fake;
 pub(crate) mod gather;

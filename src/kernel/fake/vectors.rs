@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::super::convert::{convert, same, same_mut};
-use super::super::narrow::one_correction;
+use super::super::division::one_correction;
 use super::super::{prefetch, runs, stream};
 use super::{EncodeParams, Values};
 use crate::element::{Element, FloatType};
