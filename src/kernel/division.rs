@@ -88,6 +88,32 @@ fn reciprocal(divisor: f32) -> (f32, f32, bool) {
     (near, rest, within & below_one & from_one & (first <= power(-24)))
 }
 
+/// Whether both terms give the nearest integers to all quotients that a division gives, where these are at most `most`
+/// and a half in magnitude: for functions that are compiled with fused operations, and for many numbers by one divisor.
+///
+/// What rounds to which integer changes at few places, and both ways of dividing are monotone, so they agree everywhere
+/// if they do beside those. Quotients change from one integer to the next within half a unit in the last place of the
+/// half between them, `at` is its multiple of the divisor up to as much, and a number has at least half as many units as
+/// its neighbours: all of that is within three units of `at`.
+#[inline(always)]
+pub(super) fn same_integers(divisor: f32, (near, rest): (f32, f32), most: u32) -> bool {
+    /// Added to a number and taken off again, this leaves the nearest integer.
+    const MAGIC: f32 = 12_582_912.0;
+    if !DIVISORS.contains(&divisor) {
+        return false;
+    }
+    let mut same = true;
+    for below in 0..=most.min(1 << 15) {
+        let at = ((below as f32 + 0.5) * divisor).to_bits();
+        for off in 0..7 {
+            let x = f32::from_bits(at + off - 3);
+            let (quotient, other) = (x / divisor, x.mul_add(near, x * rest));
+            same &= quotient + MAGIC == other + MAGIC;
+        }
+    }
+    same
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +167,31 @@ mod tests {
             }
         }
         assert!(exact > DIVISORS * 3 / 4, "{exact} of {DIVISORS}");
+    }
+
+    #[test]
+    fn integers_are_those_of_a_division_where_they_are_beside_the_halves() {
+        let mut served = 0;
+        for (round, significand) in (0..1u32 << 23).step_by(80_021).enumerate() {
+            let exponent = [44, 100, 127, 128, 200][round % 5];
+            let divisor = f32::from_bits(exponent << 23 | significand);
+            let by = reciprocal(divisor);
+            if by.2 || !same_integers(divisor, (by.0, by.1), 127) {
+                // A worse reciprocal is found out.
+                assert!(!same_integers(divisor, (by.0.next_up(), 0.0), 127), "{divisor:e}");
+                continue;
+            }
+            served += 1;
+            for i in 0..20_000u32 {
+                let x = f32::from_bits((exponent + 5) << 23 | i.wrapping_mul(0x9E37_79B9) >> 9);
+                for x in [x, -x, x * 0.1, x * 2.0] {
+                    let (found, expected) = (quotient(x, by), x / divisor);
+                    assert_eq!(found.round_ties_even(), expected.round_ties_even(), "{x:e} by {divisor:e}");
+                }
+            }
+        }
+        assert!(served > 10, "{served}");
+        assert!(!same_integers(0.0, (f32::INFINITY, 0.0), 127));
     }
 
     #[test]

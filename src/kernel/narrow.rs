@@ -1,4 +1,4 @@
-//! From f32 to codes of one byte, to the nearest integer, in vectors of 256 bits.
+//! From f32, f16 and bf16 to codes of one byte, to the nearest integer, in vectors of 256 bits.
 //!
 //! Thirty-two values become one vector of codes. The processor converts to the nearest integer (ties to even); what does
 //! not fit, NaN among it, becomes the most negative one. Narrowing to 16 bits and then to 8 saturates, and the bounds are
@@ -14,7 +14,8 @@
 use core::arch::x86_64::*;
 
 use super::affine::EncodeParams;
-use super::division::{GROUP, Reciprocals};
+use super::convert::{Eight, convert, same};
+use super::division::{GROUP, Reciprocals, same_integers};
 use super::{runs, stream};
 use crate::simd::Level;
 
@@ -30,19 +31,29 @@ const LINE: usize = 64;
 /// Codes of a long run that are looked at once they are written: a multiple of a line, whose values are in the caches.
 const PIECE: usize = 4096;
 
+/// Values of a run from which on it pays to look at all boundaries between codes.
+const LONG: usize = 1 << 14;
+
 /// How values are scaled.
 const PRODUCT: u8 = 0;
 const QUOTIENT: u8 = 1;
 const TWO_TERMS: u8 = 2;
 
-/// How zero points are added: not at all, to the scaled values, or to the integers.
-const NONE: u8 = 0;
-const BEFORE: u8 = 1;
-const AFTER: u8 = 2;
+/// What codes there are: signed integers themselves, up to the largest byte; unsigned bytes, all of them, to which a zero
+/// point was added; any within a byte; and those to which a zero point was added before they were rounded.
+const SIGNED: u8 = 0;
+const UNSIGNED: u8 = 1;
+const ANY: u8 = 2;
+const MOVED: u8 = 3;
+
+/// Whether these loops serve runs of `width` values that share parameters.
+pub(super) fn serves(width: usize) -> bool {
+    super::level() >= Level::Avx2 && width >= VECTOR
+}
 
 /// As [`affine::encode`](super::affine::encode) within equal lengths; `None` where these loops cannot serve.
-pub(super) fn encode(
-    x: &[f32],
+pub(super) fn encode<A: Eight>(
+    x: &[A],
     (width, phase): (usize, usize),
     params: &EncodeParams<'_, f32>,
     divide: bool,
@@ -54,16 +65,20 @@ pub(super) fn encode(
     if super::level() < Level::Avx2 || x.len() < least || (width > 1 && width < VECTOR) {
         return None;
     }
-    // SAFETY: the level says that the machine has AVX2 and FMA.
+    // SAFETY: the level says that the machine has AVX2, FMA and F16C.
     unsafe {
         if width > 1 && width < STAGE && stream {
             staged(x, (width, phase), params, divide, mask, codes)
         } else if width > 1 {
             by_runs(x, (width, phase), params, divide, mask, stream, codes)
-        } else if divide {
-            Some(columns::<QUOTIENT, false>(x, params, mask, codes))
+        } else if let Some(x) = same::<A, f32>(x) {
+            Some(if divide {
+                columns::<QUOTIENT, false>(x, params, mask, codes)
+            } else {
+                columns::<PRODUCT, false>(x, params, mask, codes)
+            })
         } else {
-            Some(columns::<PRODUCT, false>(x, params, mask, codes))
+            None
         }
     }
 }
@@ -80,7 +95,7 @@ pub(super) fn encode_columns(
     if super::level() < Level::Avx2 || x.len() < 8 {
         return None;
     }
-    // SAFETY: the level says that the machine has AVX2 and FMA.
+    // SAFETY: the level says that the machine has AVX2, FMA and F16C.
     unsafe {
         Some(if divide {
             columns::<QUOTIENT, true>(x, params, mask, codes)
@@ -91,9 +106,9 @@ pub(super) fn encode_columns(
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so codes are put together first.
-#[target_feature(enable = "avx2,fma")]
-fn staged(
-    x: &[f32],
+#[target_feature(enable = "avx2,fma,f16c")]
+fn staged<A: Eight>(
+    x: &[A],
     (width, phase): (usize, usize),
     params: &EncodeParams<'_, f32>,
     divide: bool,
@@ -132,6 +147,7 @@ struct Integers {
 /// How integers become codes, in every lane.
 #[derive(Clone, Copy)]
 struct Codes {
+    zero: __m256i,
     /// Added to integers, and what the codes are held between then, as signed bytes.
     shift: __m256i,
     low: __m256i,
@@ -153,6 +169,7 @@ impl Codes {
             return None;
         }
         Some(Self {
+            zero: _mm256_set1_epi16(integers.zero),
             shift: _mm256_set1_epi16((zero - flip) as i16),
             low: _mm256_set1_epi8((low - flip) as i8),
             high: _mm256_set1_epi8((high - flip) as i8),
@@ -184,9 +201,9 @@ struct Entry {
 }
 
 /// `None` if the parameters of an entry are beyond what these loops can do.
-#[target_feature(enable = "avx2,fma")]
-fn by_runs(
-    x: &[f32],
+#[target_feature(enable = "avx2,fma,f16c")]
+fn by_runs<A: Eight>(
+    x: &[A],
     (width, phase): (usize, usize),
     params: &EncodeParams<'_, f32>,
     divide: bool,
@@ -200,15 +217,15 @@ fn by_runs(
     if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
         return None;
     }
-    let plain = params.low.iter().fold(true, |plain, &low| plain & (low < 0.0))
-        && params.zero_after.iter().fold(true, |plain, &zero| plain & (zero == 0));
-    let serve = match (divide, params.zero_before.is_empty(), plain) {
-        (false, true, true) => each_run::<false, NONE>,
-        (false, true, false) => each_run::<false, AFTER>,
-        (false, false, _) => each_run::<false, BEFORE>,
-        (true, true, true) => each_run::<true, NONE>,
-        (true, true, false) => each_run::<true, AFTER>,
-        (true, false, _) => each_run::<true, BEFORE>,
+    let serve = match (divide, kind_of(params, mask as u8)) {
+        (false, SIGNED) => each_run::<A, false, SIGNED>,
+        (false, UNSIGNED) => each_run::<A, false, UNSIGNED>,
+        (false, ANY) => each_run::<A, false, ANY>,
+        (false, _) => each_run::<A, false, MOVED>,
+        (true, SIGNED) => each_run::<A, true, SIGNED>,
+        (true, UNSIGNED) => each_run::<A, true, UNSIGNED>,
+        (true, ANY) => each_run::<A, true, ANY>,
+        (true, _) => each_run::<A, true, MOVED>,
     };
     let nan = serve(x, (width, phase), params, mask as u8, stream, codes);
     if stream {
@@ -216,6 +233,31 @@ fn by_runs(
         _mm_sfence();
     }
     Some(nan)
+}
+
+/// The kind of codes that serves all entries.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn kind_of(params: &EncodeParams<'_, f32>, mask: u8) -> u8 {
+    if !params.zero_before.is_empty() {
+        return MOVED;
+    }
+    let (low, high, zero) = (params.low, params.high, params.zero_after);
+    let all = |bounds: &[f32], bound: f32| bounds.iter().fold(true, |all, &one| all & (one == bound));
+    let signed =
+        all(high, 127.0) && low.iter().fold(true, |signed, &low| signed & (-128.0..0.0).contains(&low));
+    if mask != u8::MAX {
+        ANY
+    } else if signed && zero.iter().fold(true, |none, &zero| none & (zero == 0)) {
+        SIGNED
+    } else if zero.len() == low.len() && zero.len() == high.len() {
+        let ends = low.iter().zip(high).zip(zero);
+        let whole = |low: f32, high: f32, zero: i32| (low == -(zero as f32)) & (high == 255.0 - zero as f32);
+        let unsigned = ends.fold(true, |all, ((&low, &high), &zero)| all & whole(low, high, zero));
+        if unsigned { UNSIGNED } else { ANY }
+    } else {
+        ANY
+    }
 }
 
 /// Whether all entries are the same.
@@ -226,9 +268,9 @@ fn alike<T: Copy + PartialEq>(all: &[T]) -> bool {
 }
 
 /// Whether any value is NaN.
-#[target_feature(enable = "avx2,fma")]
-fn each_run<const DIVIDE: bool, const ZERO: u8>(
-    x: &[f32],
+#[target_feature(enable = "avx2,fma,f16c")]
+fn each_run<A: Eight, const DIVIDE: bool, const CODES: u8>(
+    x: &[A],
     (width, phase): (usize, usize),
     params: &EncodeParams<'_, f32>,
     mask: u8,
@@ -248,18 +290,22 @@ fn each_run<const DIVIDE: bool, const ZERO: u8>(
     let mut nan = false;
     for (j, from, to) in runs(x.len(), width, phase) {
         let Some(&scale) = params.scale.get(j) else { break };
-        if DIVIDE && ZERO != BEFORE && j % GROUP == 0 {
-            // Ahead of time: nothing else tells the processor which loop serves a run.
-            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
-        }
         if !common && j > 0 {
             integers = integers_of(j);
             codes_of = Codes::of(integers, mask);
         }
+        if DIVIDE && CODES != MOVED && j % GROUP == 0 {
+            // Ahead of time: nothing else tells the processor which loop serves a run.
+            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
+        }
+        if DIVIDE && CODES != MOVED && !by.exact[j % GROUP] && to - from >= LONG {
+            let most = integers.low.abs().max(integers.high.abs()) as u32;
+            by.exact[j % GROUP] = same_integers(scale, (by.near[j % GROUP], by.rest[j % GROUP]), most);
+        }
         let zero_before =
-            if ZERO == BEFORE { params.zero_before.get(j).copied().unwrap_or_default() } else { 0.0 };
+            if CODES == MOVED { params.zero_before.get(j).copied().unwrap_or_default() } else { 0.0 };
         let (x, codes) = (&x[from..to], &mut codes[from..to]);
-        let careful = |x: &[f32], codes: &mut [u8]| {
+        let careful = |x: &[A], codes: &mut [u8]| {
             careful(x, Entry { scale, divide: DIVIDE, zero_before, integers, mask }, codes)
         };
         let Some(codes_of) = codes_of else {
@@ -273,9 +319,9 @@ fn each_run<const DIVIDE: bool, const ZERO: u8>(
             codes: codes_of,
         };
         nan |= match (DIVIDE, by.exact[j % GROUP]) {
-            (false, _) => pieces::<PRODUCT, ZERO>(x, run, careful, stream, codes),
-            (true, true) => pieces::<TWO_TERMS, ZERO>(x, run, careful, stream, codes),
-            (true, false) => pieces::<QUOTIENT, ZERO>(x, run, careful, stream, codes),
+            (false, _) => pieces::<A, PRODUCT, CODES>(x, run, careful, stream, codes),
+            (true, true) => pieces::<A, TWO_TERMS, CODES>(x, run, careful, stream, codes),
+            (true, false) => pieces::<A, QUOTIENT, CODES>(x, run, careful, stream, codes),
         };
     }
     nan
@@ -283,16 +329,16 @@ fn each_run<const DIVIDE: bool, const ZERO: u8>(
 
 /// A run of values, piece by piece, again by `careful` where that is needed. Whether any is NaN.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-fn pieces<const SCALING: u8, const ZERO: u8>(
-    mut x: &[f32],
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pieces<A: Eight, const SCALING: u8, const CODES: u8>(
+    mut x: &[A],
     run: Run,
-    careful: impl Fn(&[f32], &mut [u8]) -> bool,
+    careful: impl Fn(&[A], &mut [u8]) -> bool,
     stream: bool,
     mut codes: &mut [u8],
 ) -> bool {
     if !stream && codes.len() <= PIECE {
-        return !lines::<SCALING, ZERO>(x, run, false, codes) && careful(x, codes);
+        return !lines::<A, SCALING, CODES>(x, run, false, codes) && careful(x, codes);
     }
     let mut nan = false;
     // What goes past the caches does so by whole lines.
@@ -300,7 +346,7 @@ fn pieces<const SCALING: u8, const ZERO: u8>(
     while !codes.is_empty() {
         len = if len == 0 { PIECE } else { len }.min(codes.len());
         let ((x_here, x_after), (here, after)) = (x.split_at(len), codes.split_at_mut(len));
-        if !lines::<SCALING, ZERO>(x_here, run, stream, here) {
+        if !lines::<A, SCALING, CODES>(x_here, run, stream, here) {
             nan |= careful(x_here, here);
         }
         (x, codes, len) = (x_after, after, 0);
@@ -311,17 +357,22 @@ fn pieces<const SCALING: u8, const ZERO: u8>(
 /// A piece of a run, past the caches where it fills whole lines and begins one, if `stream`. `false` where a value shows
 /// that is NaN or too large, and codes do not count.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-fn lines<const SCALING: u8, const ZERO: u8>(x: &[f32], run: Run, stream: bool, codes: &mut [u8]) -> bool {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn lines<A: Eight, const SCALING: u8, const CODES: u8>(
+    x: &[A],
+    run: Run,
+    stream: bool,
+    codes: &mut [u8],
+) -> bool {
     let len = x.len().min(codes.len());
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
     let mut least = _mm256_setzero_si256();
     if len < VECTOR {
-        let (mut values, mut bytes) = ([0.0f32; VECTOR], [0u8; VECTOR]);
+        let (mut values, mut bytes) = ([A::default(); VECTOR], [0u8; VECTOR]);
         values[..len].copy_from_slice(&x[..len]);
         // SAFETY: both arrays have the length of a vector of codes. (The codes of zeros are not kept.)
         unsafe {
-            let block = vector::<SCALING, ZERO>(values.as_ptr(), run, &mut least);
+            let block = vector::<A, SCALING, CODES>(values.as_ptr(), run, &mut least);
             _mm256_storeu_si256(bytes.as_mut_ptr().cast(), block);
         }
         codes[..len].copy_from_slice(&bytes[..len]);
@@ -333,22 +384,22 @@ fn lines<const SCALING: u8, const ZERO: u8>(x: &[f32], run: Run, stream: bool, c
     unsafe {
         if stream && to.addr().is_multiple_of(LINE) {
             while at + LINE <= len {
-                let first = vector::<SCALING, ZERO>(from.add(at), run, &mut least);
-                let second = vector::<SCALING, ZERO>(from.add(at + VECTOR), run, &mut least);
+                let first = vector::<A, SCALING, CODES>(from.add(at), run, &mut least);
+                let second = vector::<A, SCALING, CODES>(from.add(at + VECTOR), run, &mut least);
                 _mm256_stream_si256(to.add(at).cast(), first);
                 _mm256_stream_si256(to.add(at + VECTOR).cast(), second);
                 at += LINE;
             }
         }
         while at + VECTOR <= len {
-            let block = vector::<SCALING, ZERO>(from.add(at), run, &mut least);
+            let block = vector::<A, SCALING, CODES>(from.add(at), run, &mut least);
             _mm256_storeu_si256(to.add(at).cast(), block);
             at += VECTOR;
         }
         if at < len {
             // Overlaps with what lies before it.
             let place = len - VECTOR;
-            let block = vector::<SCALING, ZERO>(from.add(place), run, &mut least);
+            let block = vector::<A, SCALING, CODES>(from.add(place), run, &mut least);
             _mm256_storeu_si256(to.add(place).cast(), block);
         }
     }
@@ -368,35 +419,47 @@ fn ordinary(least: __m256i) -> bool {
 ///
 /// There are 32 values at `x`.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn vector<const SCALING: u8, const ZERO: u8>(x: *const f32, run: Run, least: &mut __m256i) -> __m256i {
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn vector<A: Eight, const SCALING: u8, const CODES: u8>(
+    x: *const A,
+    run: Run,
+    least: &mut __m256i,
+) -> __m256i {
     let integers = |at: usize| {
         // SAFETY: the caller's promise.
-        let x = unsafe { _mm256_loadu_ps(x.add(at)) };
+        let x = unsafe { A::eight(x.add(at)) };
         let v = match SCALING {
             PRODUCT => _mm256_mul_ps(x, run.scale),
             QUOTIENT => _mm256_div_ps(x, run.scale),
             _ => _mm256_fmadd_ps(x, run.inverse[0], _mm256_mul_ps(x, run.inverse[1])),
         };
-        _mm256_cvtps_epi32(if ZERO == BEFORE { _mm256_add_ps(v, run.zero_before) } else { v })
+        _mm256_cvtps_epi32(if CODES == MOVED { _mm256_add_ps(v, run.zero_before) } else { v })
     };
     let mut words = |at: usize| {
         let words = _mm256_packs_epi32(integers(at), integers(at + 8));
         *least = _mm256_min_epi16(*least, words);
-        if ZERO == NONE { words } else { _mm256_adds_epi16(words, run.codes.shift) }
+        match CODES {
+            SIGNED => words,
+            UNSIGNED => _mm256_adds_epi16(words, run.codes.zero),
+            _ => _mm256_adds_epi16(words, run.codes.shift),
+        }
     };
-    let bytes = _mm256_packs_epi16(words(0), words(16));
-    let mut bytes = _mm256_min_epi8(_mm256_max_epi8(bytes, run.codes.low), run.codes.high);
-    if ZERO != NONE {
-        bytes = _mm256_xor_si256(bytes, run.codes.flip);
-    }
-    in_order(_mm256_and_si256(bytes, run.codes.mask))
+    let (front, back) = (words(0), words(16));
+    in_order(match CODES {
+        SIGNED => _mm256_max_epi8(_mm256_packs_epi16(front, back), run.codes.low),
+        UNSIGNED => _mm256_packus_epi16(front, back),
+        _ => {
+            let bytes = _mm256_max_epi8(_mm256_packs_epi16(front, back), run.codes.low);
+            let bytes = _mm256_min_epi8(bytes, run.codes.high);
+            _mm256_and_si256(_mm256_xor_si256(bytes, run.codes.flip), run.codes.mask)
+        }
+    })
 }
 
 /// As [`pieces`] for values and codes of any kind.
 #[cold]
-#[target_feature(enable = "avx2,fma")]
-fn careful(x: &[f32], entry: Entry, codes: &mut [u8]) -> bool {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn careful<A: Eight>(x: &[A], entry: Entry, codes: &mut [u8]) -> bool {
     let Entry { divide, integers, .. } = entry;
     let (scale, zero_before) = (_mm256_set1_ps(entry.scale), _mm256_set1_ps(entry.zero_before));
     let (low, high) = (_mm256_set1_epi16(integers.low as i16), _mm256_set1_ps(integers.high));
@@ -406,7 +469,7 @@ fn careful(x: &[f32], entry: Entry, codes: &mut [u8]) -> bool {
     for (x, codes) in x.chunks(VECTOR).zip(codes.chunks_mut(VECTOR)) {
         // Where there is no value, a one is NaN only if all are, and its code is not kept.
         let (mut values, mut bytes) = ([1.0f32; VECTOR], [0u8; VECTOR]);
-        values[..x.len()].copy_from_slice(x);
+        convert(x, &mut values);
         let mut words = |at: usize| {
             let mut integers = |at: usize| {
                 // SAFETY: there are 32 values.
@@ -436,7 +499,7 @@ fn in_order(bytes: __m256i) -> __m256i {
 }
 
 /// Values that have a parameter each, or a scale each and all else in common, and as many codes.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn columns<const SCALING: u8, const COMMON: bool>(
     x: &[f32],
     params: &EncodeParams<'_, f32>,

@@ -354,7 +354,7 @@ fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
         PRODUCT => _mm256_mul_ps(x, run.scale),
         QUOTIENT => _mm256_div_ps(x, run.scale),
         _ => {
-            // The quotient with the bits of a division, as in `narrow`. The second operand where one is NaN.
+            // The quotient with the bits of a division, as in `division`. The second operand where one is NaN.
             let x = _mm256_min_ps(run.most, x);
             let q = _mm256_mul_ps(x, run.inverse);
             let q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
