@@ -71,14 +71,14 @@ pub(super) fn encode<A: Eight>(
             staged(x, (width, phase), params, divide, mask, codes)
         } else if width > 1 {
             by_runs(x, (width, phase), params, divide, mask, stream, codes)
-        } else if let Some(x) = same::<A, f32>(x) {
-            Some(if divide {
-                columns::<QUOTIENT, false>(x, params, mask, codes)
-            } else {
-                columns::<PRODUCT, false>(x, params, mask, codes)
-            })
         } else {
-            None
+            same::<A, f32>(x).map(|x| {
+                if divide {
+                    columns::<QUOTIENT, false>(x, params, mask, codes)
+                } else {
+                    columns::<PRODUCT, false>(x, params, mask, codes)
+                }
+            })
         }
     }
 }
