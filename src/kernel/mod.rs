@@ -23,6 +23,8 @@ pub(crate) mod blocks;
 pub(crate) mod convert;
 pub(crate) mod crossings;
 #[cfg(target_arch = "x86_64")]
+mod division;
+#[cfg(target_arch = "x86_64")]
 mod extremes;
 pub(crate) mod fake;
 pub(crate) mod gather;

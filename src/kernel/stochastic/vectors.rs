@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::super::affine::EncodeParams;
-use super::super::narrow::one_correction;
+use super::super::division::one_correction;
 use super::super::{level, prefetch, runs, stream};
 use super::Place;
 use crate::random::{MULTIPLIERS, philox_keys};
