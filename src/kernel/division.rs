@@ -127,7 +127,7 @@ mod tests {
     /// `2^shift · x ≡ ± 1 (mod s)`.
     fn hardest(s: u64, shift: u32) -> [u64; 2] {
         // The inverse of 2^shift, one halving modulo `s` after the other.
-        let inverse = (0..shift).fold(1, |n: u64, _| if n % 2 == 0 { n / 2 } else { (n + s) / 2 });
+        let inverse = (0..shift).fold(1, |n: u64, _| if n.is_multiple_of(2) { n / 2 } else { (n + s) / 2 });
         [inverse, s - inverse]
     }
 
