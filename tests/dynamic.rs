@@ -96,3 +96,89 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn buffers_serve_other_recipes_shapes_and_tensors_after_errors() {
+    let wave = |shape: &[usize]| {
+        let len = shape.iter().product::<usize>();
+        let values = (0..len).map(|i| (i as f32 * 0.37).sin()).collect();
+        ndarray::ArrayD::from_shape_vec(shape.to_vec(), values).unwrap()
+    };
+    let recipes = [
+        Uniform::symmetric(BitWidth::EIGHT).granularity(PerLayer),
+        Uniform::symmetric(BitWidth::EIGHT).granularity(PerChannel::new(Axis(0))),
+        Uniform::symmetric(BitWidth::EIGHT).granularity(PerChannel::new(Axis(1))),
+    ];
+    let mut out = recipes[0].quantize(&wave(&[2, 3])).unwrap();
+    for round in 0..3 {
+        for shape in [&[4usize, 6][..], &[6, 4], &[6, 4], &[2, 3, 4], &[0, 3]] {
+            let x = wave(shape);
+            // The same one several times, and others in between.
+            for recipe in recipes.iter().chain(&recipes[..=round]) {
+                let again = recipe.clone();
+                for recipe in [recipe, &again] {
+                    recipe.quantize_into(&x, &mut out).unwrap();
+                    assert_eq!(out, recipe.quantize(&x).unwrap(), "{recipe} of {shape:?}");
+                    assert_eq!(*out.tiling(), recipe.tiling(shape).unwrap());
+                }
+                let nan = x.mapv(|_| f32::NAN);
+                assert!(recipe.quantize_into(&nan, &mut out).is_err() || x.is_empty());
+                if !x.is_empty() {
+                    recipe.freeze_from(&x).unwrap().quantize_into(&x, &mut out).unwrap();
+                    assert_eq!(out, recipe.quantize(&x).unwrap());
+                }
+            }
+        }
+        // What an error leaves is of this shape, but not of these regions.
+        assert!(recipes[1].quantize_into(&wave(&[2, 3]).mapv(|_| f32::NAN), &mut out).is_err());
+        recipes[0].quantize_into(&wave(&[0]), &mut out).unwrap();
+        assert_eq!(out, recipes[0].quantize(&wave(&[0])).unwrap());
+    }
+}
+
+#[test]
+fn numbers_of_16_bits_get_the_codes_of_the_same_numbers_of_f32() {
+    fn check<A: lowbit::Element>(nan: bool) {
+        let mut x = rows(&[9, 1024], 5).mapv(|x| A::from_f32(x));
+        if nan {
+            x[[3, 100]] = A::from_f32(f32::NAN);
+        }
+        let wide = x.mapv(|x| x.to_f32());
+        for granularity in [
+            "layer",
+            "channel(axis=0)",
+            "channel(axis=1)",
+            "subchannel(32, axis=0)",
+            "subchannel(40, axis=0)",
+        ] {
+            for method in ["symmetric", "asymmetric"] {
+                for dialect in ["onnx", "torch", "gptq", "openvino"] {
+                    for non_finite in ["error", "nan-to-zero", "nan-to-lowest"] {
+                        let text = format!(
+                            "uniform(bits=8, symmetry={method}); granularity={granularity}; dialect={dialect}; \
+                             non-finite={non_finite}"
+                        );
+                        let recipe: Recipe = text.parse().unwrap();
+                        let fit = wide.mapv(|x| if x.is_nan() { 0.0 } else { x });
+                        let frozen = recipe.freeze_from(&fit).unwrap();
+                        let (found, expected) = (frozen.quantize(&x), frozen.quantize(&wide));
+                        match (found, expected) {
+                            (Ok(found), Ok(expected)) => {
+                                assert_eq!(found.codes(), expected.codes(), "{text}")
+                            }
+                            (found, expected) => assert_eq!(
+                                found.unwrap_err().to_string(),
+                                expected.unwrap_err().to_string(),
+                                "{text}"
+                            ),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for nan in [false, true] {
+        check::<half::f16>(nan);
+        check::<half::bf16>(nan);
+    }
+}

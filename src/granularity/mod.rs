@@ -25,7 +25,7 @@ pub use tiling::{AxisGroup, Segment, Segments, Tiling};
 ///
 /// The `Display` form is the strategy's text form: a name, and arguments in parentheses where it has any.
 pub trait Granularity: fmt::Debug + fmt::Display + Send + Sync {
-    /// The tiling of a tensor of `shape`.
+    /// The tiling of a tensor of `shape`: always the same one, as it is kept with what was quantized and may serve again.
     ///
     /// # Errors
     ///

@@ -8,6 +8,7 @@ mod segments;
 
 use core::fmt;
 use core::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "serde")]
 use crate::error::Error;
@@ -27,7 +28,7 @@ pub struct AxisGroup {
 
 /// A tensor's shape, cut into regions that are numbered row-major over the groups.
 ///
-/// Last blocks may be shorter. A zero-length group that one block covers still counts as one block.
+/// Last blocks may be shorter. A zero-length group that one block covers still counts as one block. Cheap to clone.
 ///
 /// ```
 /// use lowbit::granularity::{AxisGroup, Tiling};
@@ -45,19 +46,25 @@ pub struct AxisGroup {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "TilingParts", into = "TilingParts"))]
 pub struct Tiling {
-    shape: Vec<usize>,
-    groups: Vec<AxisGroup>,
-    /// Per group: flattened length, block length (at least 1), number of blocks, region stride.
-    cuts: Vec<Cut>,
+    parts: Arc<Parts>,
     len: usize,
     regions: usize,
-    /// Outer axes in order: length, group, and what one step adds to the flattened index of the group.
-    outer: Vec<OuterAxis>,
     /// The longest suffix of axes in one group: its group and flattened length.
     inner_group: usize,
     line: usize,
     /// The width of regions that follow each other as blocks of consecutive elements.
     consecutive: Option<usize>,
+}
+
+/// What copies of a tiling share.
+#[derive(PartialEq)]
+struct Parts {
+    shape: Vec<usize>,
+    groups: Vec<AxisGroup>,
+    /// Per group: flattened length, block length (at least 1), number of blocks, region stride.
+    cuts: Vec<Cut>,
+    /// Outer axes in order: length, group, and what one step adds to the flattened index of the group.
+    outer: Vec<OuterAxis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,18 +92,25 @@ impl Tiling {
     /// [`ConfigError::TooSmall`] for a block length of zero.
     pub fn new(shape: &[usize], mut groups: Vec<AxisGroup>) -> Result<Self> {
         let rank = shape.len();
-        let mut uses = vec![0usize; rank];
-        for group in &mut groups {
+        // Of each axis its group, and what one step along it adds to the flattened index of that.
+        let mut places = vec![(usize::MAX, 1usize); rank];
+        let mut once = true;
+        for (index, group) in groups.iter_mut().enumerate() {
             if group.block == Some(0) {
                 return Err(ConfigError::TooSmall { what: "block length", value: 0, min: 1 }.into());
             }
             group.axes.sort_unstable();
             for &axis in &group.axes {
-                *uses.get_mut(axis).ok_or(ShapeError::Axis { axis, rank })? += 1;
+                let (found, _) = places.get_mut(axis).ok_or(ShapeError::Axis { axis, rank })?;
+                once &= *found == usize::MAX;
+                *found = index;
             }
         }
-        if let Some((axis, &times)) = uses.iter().enumerate().find(|&(_, &times)| times != 1) {
-            return Err(ShapeError::Tiling { axis, times, rank }.into());
+        if !once || places.iter().any(|&(group, _)| group == usize::MAX) {
+            let times =
+                |axis| groups.iter().flat_map(|group| &group.axes).filter(|&&used| used == axis).count();
+            let axis = (0..rank).find(|&axis| times(axis) != 1).unwrap_or_default();
+            return Err(ShapeError::Tiling { axis, times: times(axis), rank }.into());
         }
         let too_large = || ShapeError::TooLarge { shape: shape.to_vec() };
         // Products are checked over the non-zero lengths, so that strides fit even where a length is zero.
@@ -122,72 +136,58 @@ impl Tiling {
             regions = regions.checked_mul(cut.blocks).ok_or_else(too_large)?;
         }
 
-        let mut group_of = vec![0; rank];
-        for (group, axes) in groups.iter().enumerate() {
-            for &axis in &axes.axes {
-                group_of[axis] = group;
-            }
-        }
-        // What one step along an axis adds to the flattened index of its group.
-        let mut steps = vec![1; rank];
         let mut flattened = vec![1usize; groups.len()];
-        for axis in (0..rank).rev() {
-            let flattened = &mut flattened[group_of[axis]];
-            steps[axis] = *flattened;
-            *flattened = flattened.wrapping_mul(shape[axis]);
+        for (&len, (group, step)) in shape.iter().zip(&mut places).rev() {
+            let flattened = &mut flattened[*group];
+            *step = *flattened;
+            *flattened = flattened.wrapping_mul(len);
         }
-        let mut axes: Vec<usize> = (0..rank).filter(|&axis| shape[axis] != 1).collect();
-        let inner_group = axes.last().map_or(0, |&axis| group_of[axis]);
+        // Axes of length one are in no one's way.
+        let mut axes = shape.iter().zip(&places).filter(|&(&len, _)| len != 1);
+        let inner_group = axes.clone().next_back().map_or(0, |(_, &(group, _))| group);
         let mut line = 1;
-        while let Some(&axis) = axes.last().filter(|&&axis| group_of[axis] == inner_group) {
-            line *= shape[axis];
-            axes.pop();
+        while let Some((&len, _)) = axes.clone().next_back().filter(|(_, (group, _))| *group == inner_group) {
+            line *= len;
+            axes.next_back();
         }
-        let outer = axes
-            .iter()
-            .map(|&axis| OuterAxis { len: shape[axis], group: group_of[axis], step: steps[axis] })
-            .collect();
+        let outer = axes.map(|(&len, &(group, step))| OuterAxis { len, group, step }).collect();
         if cuts.is_empty() {
             // Rank 0 without any group: one element in one region.
             cuts.push(Cut { len: 1, block: 1, blocks: 1, stride: 1 });
         }
-        let shape = shape.to_vec();
-        let tiling = Self { shape, groups, cuts, len, regions, outer, inner_group, line, consecutive: None };
+        let parts = Arc::new(Parts { shape: shape.to_vec(), groups, cuts, outer });
+        let tiling = Self { parts, len, regions, inner_group, line, consecutive: None };
         Ok(Self { consecutive: tiling.find_consecutive(), ..tiling })
     }
 
     /// Checks that this is a tiling of tensors of `shape`.
     pub(crate) fn check_shape(&self, shape: &[usize]) -> Result<(), ShapeError> {
-        if self.shape == shape {
+        if self.parts.shape == shape {
             return Ok(());
         }
-        Err(ShapeError::Mismatch { found: self.shape.clone(), expected: shape.to_vec() })
+        Err(ShapeError::Mismatch { found: self.parts.shape.clone(), expected: shape.to_vec() })
     }
 
     /// The tiling of a tensor of shape `[0]` without regions.
     pub(crate) fn none() -> Self {
-        let cut = Cut { len: 0, block: 1, blocks: 0, stride: 1 };
-        Self {
-            shape: vec![0],
-            groups: vec![AxisGroup { axes: vec![0], block: Some(1) }],
-            cuts: vec![cut],
-            len: 0,
-            regions: 0,
-            outer: Vec::new(),
-            inner_group: 0,
-            line: 0,
-            consecutive: None,
-        }
+        static NONE: OnceLock<Tiling> = OnceLock::new();
+        let make = || {
+            let cut = Cut { len: 0, block: 1, blocks: 0, stride: 1 };
+            let groups = vec![AxisGroup { axes: vec![0], block: Some(1) }];
+            let parts = Arc::new(Parts { shape: vec![0], groups, cuts: vec![cut], outer: Vec::new() });
+            Self { parts, len: 0, regions: 0, inner_group: 0, line: 0, consecutive: None }
+        };
+        NONE.get_or_init(make).clone()
     }
 
     /// The shape of the tensor.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.parts.shape
     }
 
     /// The groups of axes.
     pub fn groups(&self) -> &[AxisGroup] {
-        &self.groups
+        &self.parts.groups
     }
 
     /// The number of elements of the tensor.
@@ -208,9 +208,10 @@ impl Tiling {
     /// The number of blocks of each group that is cut, in the order of the groups: the natural shape of an
     /// array of one parameter per region. Empty for one region over everything.
     pub fn region_shape(&self) -> Vec<usize> {
-        self.groups
+        self.parts
+            .groups
             .iter()
-            .zip(&self.cuts)
+            .zip(&self.parts.cuts)
             .filter(|(group, _)| group.block.is_some())
             .map(|(_, cut)| cut.blocks)
             .collect()
@@ -221,7 +222,8 @@ impl Tiling {
         if region >= self.regions {
             return 0;
         }
-        self.cuts
+        self.parts
+            .cuts
             .iter()
             .map(|cut| {
                 let block = region / cut.stride % cut.blocks;
@@ -258,27 +260,27 @@ impl Tiling {
 
     /// The length of a line, where all lines have the same regions: one for each of its elements, in order.
     pub(crate) fn columns(&self) -> Option<usize> {
-        let inner = self.cuts.get(self.inner_group)?;
+        let inner = self.parts.cuts.get(self.inner_group)?;
         let single = inner.block == 1 && inner.stride == 1 && inner.len == self.line;
         (single && self.regions == self.line && self.line > 0).then_some(self.line)
     }
 
     fn find_consecutive(&self) -> Option<usize> {
-        let inner = self.cuts.get(self.inner_group)?;
-        let whole = self.outer.is_empty() || self.line.is_multiple_of(inner.block);
+        let inner = self.parts.cuts.get(self.inner_group)?;
+        let whole = self.parts.outer.is_empty() || self.line.is_multiple_of(inner.block);
         let mut elements = self.line;
-        let ordered = self.outer.iter().rev().all(|axis| {
+        let ordered = self.parts.outer.iter().rev().all(|axis| {
             let regions = elements / inner.block;
             elements *= axis.len;
             let single = |cut: &&Cut| cut.block == 1 && axis.step * cut.stride == regions;
-            axis.group != self.inner_group && self.cuts.get(axis.group).filter(single).is_some()
+            axis.group != self.inner_group && self.parts.cuts.get(axis.group).filter(single).is_some()
         });
         (whole && ordered && inner.stride == 1 && inner.len == self.line).then_some(inner.block)
     }
 
     /// The number of blocks along the innermost group of axes, and the distance between their regions.
     pub(crate) fn inner_blocks(&self) -> (usize, usize) {
-        self.cuts.get(self.inner_group).map_or((1, 1), |cut| (cut.blocks, cut.stride))
+        self.parts.cuts.get(self.inner_group).map_or((1, 1), |cut| (cut.blocks, cut.stride))
     }
 
     /// The elements of `blocks` neighbouring blocks along the innermost group, the first of them being
@@ -294,8 +296,8 @@ impl Tiling {
             let blocks = if group == self.inner_group { blocks } else { 1 };
             first..first.saturating_add(cut.block.saturating_mul(blocks)).min(cut.len)
         };
-        let intervals: Vec<_> = self.cuts.iter().enumerate().map(interval).collect();
-        self.walk(&intervals, 0, 0, &mut vec![0; self.cuts.len()], &mut runs);
+        let intervals: Vec<_> = self.parts.cuts.iter().enumerate().map(interval).collect();
+        self.walk(&intervals, 0, 0, &mut vec![0; self.parts.cuts.len()], &mut runs);
         runs
     }
 
@@ -309,7 +311,7 @@ impl Tiling {
         at: &mut Vec<usize>,
         runs: &mut Vec<Range<usize>>,
     ) {
-        let Some(axis) = self.outer.get(depth) else {
+        let Some(axis) = self.parts.outer.get(depth) else {
             let base = at[self.inner_group];
             let wanted = &intervals[self.inner_group];
             let from = wanted.start.max(base) - base;
@@ -341,10 +343,11 @@ impl Tiling {
         let mut region = 0;
         // Outer axes of one group contribute to one flattened index; a group has few of them.
         let mut flat = [0usize; 8];
-        let mut spill = if self.cuts.len() > flat.len() { vec![0; self.cuts.len()] } else { Vec::new() };
+        let mut spill =
+            if self.parts.cuts.len() > flat.len() { vec![0; self.parts.cuts.len()] } else { Vec::new() };
         let at: &mut [usize] = if spill.is_empty() { &mut flat } else { &mut spill };
         // The outermost axis has no more lines than its length, and one region or one element needs no division.
-        for (depth, axis) in self.outer.iter().enumerate().rev() {
+        for (depth, axis) in self.parts.outer.iter().enumerate().rev() {
             let index = if depth == 0 { line } else { line % axis.len.max(1) };
             at[axis.group] += index * axis.step;
             if depth > 0 {
@@ -356,14 +359,14 @@ impl Tiling {
             (_, 1) => at,
             _ => at / cut.block,
         };
-        for (group, (cut, &at)) in self.cuts.iter().zip(at.iter()).enumerate() {
+        for (group, (cut, &at)) in self.parts.cuts.iter().zip(at.iter()).enumerate() {
             if group == self.inner_group {
                 inner_at = at;
             } else {
                 region += block_at(cut, at) * cut.stride;
             }
         }
-        let cut = self.cuts[self.inner_group];
+        let cut = self.parts.cuts[self.inner_group];
         let block = block_at(&cut, inner_at);
         Line {
             region: region + block * cut.stride,
@@ -401,14 +404,14 @@ impl Line {
 /// `4608 elements of [64, 72] in 64 regions ({0}:1 × {1}:whole)`
 impl fmt::Debug for Tiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} elements of {:?} in {} regions ({self})", self.len, self.shape, self.regions)
+        write!(f, "{} elements of {:?} in {} regions ({self})", self.len, self.parts.shape, self.regions)
     }
 }
 
 /// `{0}:1 × {1,2}:whole`
 impl fmt::Display for Tiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, group) in self.groups.iter().enumerate() {
+        for (i, group) in self.parts.groups.iter().enumerate() {
             if i > 0 {
                 f.write_str(" × ")?;
             }
@@ -443,7 +446,7 @@ impl TryFrom<TilingParts> for Tiling {
 #[cfg(feature = "serde")]
 impl From<Tiling> for TilingParts {
     fn from(tiling: Tiling) -> Self {
-        Self { shape: tiling.shape, groups: tiling.groups }
+        Self { shape: tiling.parts.shape.clone(), groups: tiling.parts.groups.clone() }
     }
 }
 
@@ -455,15 +458,15 @@ mod tests {
     /// Straight from the definition: flattened index of each group, cut into blocks.
     fn region_by_definition(tiling: &Tiling, flat: usize) -> usize {
         let mut rest = flat;
-        let mut index = vec![0; tiling.shape.len()];
-        for (axis, &len) in tiling.shape.iter().enumerate().rev() {
+        let mut index = vec![0; tiling.parts.shape.len()];
+        for (axis, &len) in tiling.parts.shape.iter().enumerate().rev() {
             index[axis] = rest % len;
             rest /= len;
         }
         let mut region = 0;
-        for group in &tiling.groups {
-            let len: usize = group.axes.iter().map(|&axis| tiling.shape[axis]).product();
-            let at = group.axes.iter().fold(0, |at, &axis| at * tiling.shape[axis] + index[axis]);
+        for group in &tiling.parts.groups {
+            let len: usize = group.axes.iter().map(|&axis| tiling.parts.shape[axis]).product();
+            let at = group.axes.iter().fold(0, |at, &axis| at * tiling.parts.shape[axis] + index[axis]);
             let (block, blocks) = match group.block {
                 Some(block) => (at / block, len.div_ceil(block)),
                 None => (0, 1),

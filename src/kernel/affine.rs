@@ -1,7 +1,11 @@
 //! Affine encoding and decoding of flat chunks.
 
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use super::convert::Eight;
 use super::convert::{STAGE, convert, same, same_mut};
 use super::{Code, dispatch, runs};
 use crate::element::{Element, FloatType, Real};
@@ -402,8 +406,8 @@ pub(crate) fn encode_common<T: Real, C: Code>(
 
 /// As [`encode`], by the loops for bytes where this machine has them.
 #[cfg(target_arch = "x86_64")]
-fn narrow<T: Real>(
-    x: &[f32],
+fn narrow<T: Real, A: Eight>(
+    x: &[A],
     width: usize,
     phase: usize,
     params: &EncodeParams<'_, T>,
@@ -420,6 +424,37 @@ fn narrow<T: Real>(
     };
     let divide = mode.arithmetic == Arithmetic::Divide;
     super::narrow::encode(x, (width, phase), &params, divide, mode.mask, mode.stream, codes)
+}
+
+/// Whether [`encode_halves`] serves patterns of `width`, but for unusual parameters.
+pub(crate) fn reads_halves<T: Real>(width: usize, mode: &EncodeMode<T>) -> bool {
+    let fits = mode.rounding == Rounding::NearestEven && mode.arithmetic != Arithmetic::Span;
+    #[cfg(target_arch = "x86_64")]
+    return fits && T::TYPE == FloatType::F32 && super::narrow::serves(width);
+    #[cfg(not(target_arch = "x86_64"))]
+    return fits && width == 0;
+}
+
+/// As [`encode`] of numbers of 16 bits, computed in f32, without a copy of them in that type; `None` where there is no
+/// loop for that.
+pub(crate) fn encode_halves<T: Real, A: Element, C: Code>(
+    x: &[A],
+    width: usize,
+    phase: usize,
+    params: &EncodeParams<'_, T>,
+    mode: &EncodeMode<T>,
+    codes: &mut [C],
+) -> Option<bool> {
+    #[cfg(target_arch = "x86_64")]
+    if reads_halves(width, mode) && x.len() == codes.len() {
+        let codes = C::bytes_mut(codes)?;
+        return match same::<A, f16>(x) {
+            Some(x) => narrow(x, width, phase, params, mode, codes),
+            None => narrow(same::<A, bf16>(x)?, width, phase, params, mode, codes),
+        };
+    }
+    let _ = (x, width, phase, params, mode, codes);
+    None
 }
 
 fn encode_rounded<T: Real, C: Code, S: Scaling>(
@@ -588,38 +623,68 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     debug_assert!(len == codes.len() && len == out.len(), "lengths of a decoding differ");
     let (codes, out) = (&codes[..len], &mut out[..len]);
     if let Some(out) = same_mut::<A, T>(out) {
-        #[cfg(target_arch = "x86_64")]
-        if let (Some(codes), Some(scale), Some(zero)) =
-            (C::bytes(codes), same::<T, f32>(scale), same::<T, f32>(zero))
-            && let Some(out) = same_mut::<T, f32>(out)
-            && super::widen::decode(codes, sign_bit, (width, phase), scale, zero, stream, out)
-        {
-            return;
-        }
-        return decode_real(codes, sign_bit, width, phase, scale, zero, out);
+        return decode_same(codes, sign_bit, width, phase, scale, zero, stream, out);
     }
-    let mut stage = [T::zero(); STAGE];
+    let (mut stage, mut narrow) = ([T::zero(); DECODED], [A::default(); DECODED]);
     let width = width.max(1);
-    for (block, (codes, out)) in codes.chunks(STAGE).zip(out.chunks_mut(STAGE)).enumerate() {
-        let at = phase % width + block * STAGE;
+    for (block, (codes, out)) in codes.chunks(DECODED).zip(out.chunks_mut(DECODED)).enumerate() {
+        let at = phase % width + block * DECODED;
         let stage = &mut stage[..codes.len()];
         let zero = zero.get(at / width..).unwrap_or_default();
-        decode_real(codes, sign_bit, width, at % width, &scale[at / width..], zero, stage);
+        decode_same(codes, sign_bit, width, at % width, &scale[at / width..], zero, false, stage);
         if A::TYPE == FloatType::F16 {
             // A step beyond the largest half is still within the range that was quantized.
-            let (low, high) = (T::from_element(f16::MIN), T::from_element(f16::MAX));
-            stage.iter_mut().for_each(|x| {
-                *x = if *x < low {
-                    low
-                } else if *x > high {
-                    high
-                } else {
-                    *x
-                }
-            });
+            hold_in_halves(stage);
         }
-        convert(stage, out);
+        if stream {
+            let narrow = &mut narrow[..stage.len()];
+            convert(stage, narrow);
+            super::stream::copy(narrow, out);
+        } else {
+            convert(stage, out);
+        }
     }
+    if stream {
+        super::stream::finish();
+    }
+}
+
+dispatch! {
+    /// Holds values within the range of f16.
+    fn hold_in_halves[T: Real](x: &mut [T]) {
+        let (low, high) = (T::from_element(f16::MIN), T::from_element(f16::MAX));
+        for x in x {
+            let above = if *x < low { low } else { *x };
+            *x = if above > high { high } else { above };
+        }
+    }
+}
+
+/// Values that are computed before they are rounded to another type.
+const DECODED: usize = 1024;
+
+/// As [`decode`] within equal lengths, in the type of the arithmetic.
+#[allow(clippy::too_many_arguments)]
+fn decode_same<T: Real, C: Code>(
+    codes: &[C],
+    sign_bit: u16,
+    width: usize,
+    phase: usize,
+    scale: &[T],
+    zero: &[T],
+    stream: bool,
+    out: &mut [T],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(codes), Some(scale), Some(zero)) =
+        (C::bytes(codes), same::<T, f32>(scale), same::<T, f32>(zero))
+        && let Some(out) = same_mut::<T, f32>(out)
+        && super::widen::decode(codes, sign_bit, (width, phase), scale, zero, stream, out)
+    {
+        return;
+    }
+    let _ = stream;
+    decode_real(codes, sign_bit, width, phase, scale, zero, out);
 }
 
 #[cfg(test)]

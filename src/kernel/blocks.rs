@@ -34,6 +34,21 @@ impl BlockParams<'_> {
         let shared = if self.zero.len() == 1 { self.zero.first() } else { None };
         shared.or(self.zero.get(j)).copied().unwrap_or_default()
     }
+
+    /// Whether codes are signed bytes, up to the largest, and their zero points are zero.
+    #[cfg(target_arch = "x86_64")]
+    fn are_plain(&self) -> bool {
+        self.zero == [0] && self.codes.1 == 127 && self.mask == u8::MAX
+    }
+}
+
+dispatch! {
+    /// Writes the nearest number to the reciprocal of each scale.
+    pub(crate) fn reciprocals[](scales: &[f32], out: &mut [f32]) {
+        for (out, scale) in out.iter_mut().zip(scales) {
+            *out = 1.0 / scale;
+        }
+    }
 }
 
 /// Writes the code of each value: `clamp(round(x / scale) + zero)`, to the nearest integer, ties to even. Every value is
@@ -82,16 +97,18 @@ mod vectors {
         // SAFETY: the caller has asked for the instructions.
         unsafe {
             match (params.divide, params.codes.0 < 0) {
-                (false, false) => blocks::<false, false>(x, width, params, codes),
-                (false, true) => blocks::<false, true>(x, width, params, codes),
-                (true, false) => blocks::<true, false>(x, width, params, codes),
-                (true, true) => blocks::<true, true>(x, width, params, codes),
+                (false, true) if params.are_plain() => blocks::<false, true, true>(x, width, params, codes),
+                (true, true) if params.are_plain() => blocks::<true, true, true>(x, width, params, codes),
+                (false, false) => blocks::<false, false, false>(x, width, params, codes),
+                (false, true) => blocks::<false, true, false>(x, width, params, codes),
+                (true, false) => blocks::<true, false, false>(x, width, params, codes),
+                (true, true) => blocks::<true, true, false>(x, width, params, codes),
             }
         }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    fn blocks<const DIVIDE: bool, const SIGNED: bool>(
+    fn blocks<const DIVIDE: bool, const SIGNED: bool, const PLAIN: bool>(
         x: &[f32],
         width: usize,
         params: &BlockParams<'_>,
@@ -120,7 +137,7 @@ mod vectors {
             let grids = params.scale.iter().zip(params.inverse);
             for ((x, place), (&scale, &inverse)) in vectors.zip(grids) {
                 prefetch(x, AHEAD);
-                *place = vector::<DIVIDE, SIGNED>(x, [block(scale, inverse, shared); 2], bounds);
+                *place = vector::<DIVIDE, SIGNED, PLAIN>(x, [block(scale, inverse, shared); 2], bounds);
             }
         } else {
             let (mut j, mut left) = (0, width);
@@ -128,11 +145,11 @@ mod vectors {
                 prefetch(x, AHEAD);
                 if width < STEP {
                     // Two blocks of 16 share a vector.
-                    *place = vector::<DIVIDE, SIGNED>(x, [nth(j), nth(j + 1)], bounds);
+                    *place = vector::<DIVIDE, SIGNED, PLAIN>(x, [nth(j), nth(j + 1)], bounds);
                     j += 2;
                     continue;
                 }
-                *place = vector::<DIVIDE, SIGNED>(x, [nth(j); 2], bounds);
+                *place = vector::<DIVIDE, SIGNED, PLAIN>(x, [nth(j); 2], bounds);
                 left -= STEP;
                 if left == 0 {
                     (j, left) = (j + 1, width);
@@ -144,7 +161,8 @@ mod vectors {
             let mut last = [0.0; STEP];
             last[..rest.len()].copy_from_slice(rest);
             let at = x.len() - rest.len();
-            let found = vector::<DIVIDE, SIGNED>(&last, [at, at + 16].map(|at| nth(at / width)), bounds);
+            let found =
+                vector::<DIVIDE, SIGNED, PLAIN>(&last, [at, at + 16].map(|at| nth(at / width)), bounds);
             rest_places.copy_from_slice(&found[..rest_places.len()]);
         }
     }
@@ -168,7 +186,7 @@ mod vectors {
     /// The codes of 32 values, the first half of them of one block and the second of another.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn vector<const DIVIDE: bool, const SIGNED: bool>(
+    fn vector<const DIVIDE: bool, const SIGNED: bool, const PLAIN: bool>(
         x: &[f32; STEP],
         blocks: [Block; 2],
         bounds: Bounds,
@@ -178,7 +196,7 @@ mod vectors {
             let x = unsafe { _mm256_loadu_ps(x[at..at + 8].as_ptr()) };
             let mut q = _mm256_mul_ps(x, block.inverse);
             if DIVIDE {
-                // As `narrow` explains: the bits of a division.
+                // As `division` explains: the bits of a division.
                 for _ in 0..2 {
                     q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, block.scale, x), block.inverse, q);
                 }
@@ -187,15 +205,18 @@ mod vectors {
         };
         // Narrower integers saturate, which no code in use is lost by.
         let words = |at: usize, block: Block| {
-            _mm256_adds_epi16(_mm256_packs_epi32(integers(at, block), integers(at + 8, block)), block.zero)
+            let words = _mm256_packs_epi32(integers(at, block), integers(at + 8, block));
+            if PLAIN { words } else { _mm256_adds_epi16(words, block.zero) }
         };
         let (front, back) = (words(0, blocks[0]), words(16, blocks[1]));
-        let codes = if SIGNED {
+        let codes = if PLAIN {
+            _mm256_max_epi8(_mm256_packs_epi16(front, back), bounds.low)
+        } else if SIGNED {
             _mm256_min_epi8(_mm256_max_epi8(_mm256_packs_epi16(front, back), bounds.low), bounds.high)
         } else {
             _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(front, back), bounds.low), bounds.high)
         };
-        let codes = _mm256_and_si256(codes, bounds.mask);
+        let codes = if PLAIN { codes } else { _mm256_and_si256(codes, bounds.mask) };
         let ordered = _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         let mut out = [0; STEP];
         // SAFETY: 32 bytes.

@@ -2,8 +2,11 @@
 //! arithmetic, without a copy where the types are the same.
 #![allow(unsafe_code)] // reinterpreting a slice as what its type's run-time name says it is
 
-use half::f16;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 use super::dispatch;
 use crate::element::{Element, FloatType};
@@ -58,11 +61,15 @@ pub(crate) fn convert<A: Element, T: Element>(from: &[A], to: &mut [T]) {
         to_halves(from, to);
     } else {
         #[cfg(target_arch = "x86_64")]
-        if super::level() >= crate::simd::Level::Avx2
-            && let (Some(from), Some(to)) = (same::<A, f32>(from), same_mut::<T, half::bf16>(to))
-        {
-            // SAFETY: the level says that the machine has AVX2.
-            return unsafe { to_upper_halves(from, to) };
+        if super::level() >= crate::simd::Level::Avx2 {
+            if let (Some(from), Some(to)) = (same::<A, f32>(from), same_mut::<T, bf16>(to)) {
+                // SAFETY: the level says that the machine has AVX2.
+                return unsafe { to_upper_halves(from, to) };
+            }
+            if let (Some(from), Some(to)) = (same::<A, bf16>(from), same_mut::<T, f32>(to)) {
+                // SAFETY: as above.
+                return unsafe { widen(from, to) };
+            }
         }
         each(from, to);
     }
@@ -81,7 +88,6 @@ fn to_halves(from: &[f32], to: &mut [f16]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
 fn to_halves_f16c(from: &[f32], to: &mut [f16]) {
-    use core::arch::x86_64::*;
     let (eights, rest) = from.as_chunks::<8>();
     let (to_eights, to_rest) = to.as_chunks_mut::<8>();
     for (from, to) in eights.iter().zip(to_eights) {
@@ -99,8 +105,7 @@ fn to_halves_f16c(from: &[f32], to: &mut [f16]) {
 /// Rounds the lower half of each number away.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn to_upper_halves(from: &[f32], to: &mut [half::bf16]) {
-    use core::arch::x86_64::*;
+fn to_upper_halves(from: &[f32], to: &mut [bf16]) {
     let (steps, rest) = from.as_chunks::<16>();
     let (to_steps, to_rest) = to.as_chunks_mut::<16>();
     for (from, to) in steps.iter().zip(to_steps) {
@@ -114,7 +119,7 @@ fn to_upper_halves(from: &[f32], to: &mut [half::bf16]) {
         }
     }
     for (from, to) in rest.iter().zip(to_rest) {
-        *to = half::bf16::from_f32(*from);
+        *to = bf16::from_f32(*from);
     }
 }
 
@@ -122,8 +127,7 @@ fn to_upper_halves(from: &[f32], to: &mut [half::bf16]) {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn upper_halves(x: core::arch::x86_64::__m256) -> core::arch::x86_64::__m256i {
-    use core::arch::x86_64::*;
+fn upper_halves(x: __m256) -> __m256i {
     let bits = _mm256_castps_si256(x);
     let upper = _mm256_srli_epi32::<16>(bits);
     let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
@@ -138,21 +142,67 @@ fn upper_halves(x: core::arch::x86_64::__m256) -> core::arch::x86_64::__m256i {
 fn halves(from: &[f16], to: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if super::level() >= crate::simd::Level::Avx2 {
-        // SAFETY: the level says that the machine has F16C.
-        return unsafe { halves_f16c(from, to) };
+        // SAFETY: the level says that the machine has AVX2 and F16C.
+        return unsafe { widen(from, to) };
     }
     from.convert_to_f32_slice(to);
 }
 
+/// Numbers that are read as eight of f32.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait Eight: Element {
+    /// # Safety
+    ///
+    /// There are eight numbers at `from`. Only for machines with AVX2 and F16C.
+    unsafe fn eight(from: *const Self) -> __m256;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Eight for f32 {
+    #[inline(always)]
+    unsafe fn eight(from: *const Self) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Eight for f16 {
+    #[inline(always)]
+    unsafe fn eight(from: *const Self) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Eight for bf16 {
+    #[inline(always)]
+    unsafe fn eight(from: *const Self) -> __m256 {
+        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+}
+
+/// Widens equally many numbers, and asks for those that will be wanted next: what is widened by parts waits for no
+/// memory while it is worked on.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c")]
-fn halves_f16c(from: &[f16], to: &mut [f32]) {
-    use core::arch::x86_64::*;
-    let (eights, rest) = from.as_chunks::<8>();
-    let (to_eights, to_rest) = to.as_chunks_mut::<8>();
-    for (from, to) in eights.iter().zip(to_eights) {
-        // SAFETY: eight halves, and eight places.
-        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast()))) };
+fn widen<A: Eight>(from: &[A], to: &mut [f32]) {
+    /// Numbers of a cache line, and bytes ahead.
+    const LINE: usize = 32;
+    const AHEAD: usize = 4096;
+    let (lines, rest) = from.as_chunks::<LINE>();
+    let (places, to_rest) = to.as_chunks_mut::<LINE>();
+    for (from, to) in lines.iter().zip(places) {
+        super::prefetch(from, AHEAD);
+        for at in [0, 8, 16, 24] {
+            // SAFETY: eight numbers, and eight places.
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr().add(at), A::eight(from.as_ptr().add(at))) };
+        }
     }
     for (from, to) in rest.iter().zip(to_rest) {
         *to = from.to_f32();
@@ -182,7 +232,6 @@ pub(crate) fn stage<'a, A: Element, T: Element>(x: &'a [A], buffer: &'a mut [T; 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use half::bf16;
 
     fn check<A: Element, T: Element>() {
         let values: Vec<A> = (0..700)

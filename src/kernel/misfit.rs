@@ -12,11 +12,8 @@ use crate::element::{Element, Real};
 /// Independent sums.
 const LANES: usize = 16;
 
-/// The same in f64.
-const WIDE_LANES: usize = 8;
-
-/// Values whose sums are kept in their own type.
-const BLOCK: usize = 1024;
+/// Values of a lane whose sums are kept in their own type.
+const BLOCK: usize = 64;
 
 /// A grid as seen from the values: `r` runs from `low` to `high`, and the level of `r` is `S (r − shift)`.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +37,15 @@ pub(crate) struct Misfit {
     pub products: f64,
 }
 
+impl Misfit {
+    /// The sums of l x and of l² in units of the scale, l being a value's level, from the sum of x².
+    pub(crate) fn products_of(self, squares: f64, scale: f64) -> (f64, f64) {
+        // In these units x = l + e.
+        let ll = squares / (scale * scale) - 2.0 * self.products - self.squares;
+        (scale * (ll + self.products), ll)
+    }
+}
+
 /// A ruler in the type of the values.
 #[derive(Debug, Clone, Copy)]
 struct Typed<T> {
@@ -53,6 +59,14 @@ impl<T: Real> Typed<T> {
     fn new(ruler: Ruler) -> Self {
         let t = |x: f64| <T as Element>::from_f64(x);
         Self { inverse: t(ruler.inverse), shift: t(ruler.shift), low: t(ruler.low), high: t(ruler.high) }
+    }
+
+    /// The same in f32.
+    #[cfg(target_arch = "x86_64")]
+    fn narrow(&self) -> super::sift::Grid {
+        let [inverse, shift, low, high] =
+            [self.inverse, self.shift, self.low, self.high].map(|x| Element::to_f32(x));
+        super::sift::Grid { inverse, shift, low, high }
     }
 
     /// `r` of a value.
@@ -97,10 +111,17 @@ impl Shift for Between {
     }
 }
 
-/// The sum of lanes, in f64.
+/// Adds the lanes of a block to those of all blocks.
 #[inline(always)]
-fn total<T: Real>(lanes: &[T; LANES]) -> f64 {
-    let mut lanes = lanes.map(Element::to_f64);
+fn gather<T: Real>(all: &mut [f64; LANES], lanes: &[T; LANES]) {
+    for i in 0..LANES {
+        all[i] += Element::to_f64(lanes[i]);
+    }
+}
+
+/// The sum of lanes.
+#[inline(always)]
+fn total(mut lanes: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
@@ -119,26 +140,27 @@ pub(crate) fn misfit<T: Real>(x: &[T], ruler: Ruler) -> Misfit {
 dispatch! {
     fn misfit_with[T: Real, S: Shift](x: &[T], ruler: Ruler) -> Misfit {
         let ruler = Typed::<T>::new(ruler);
-        let mut sums = Misfit::default();
-        for block in x.chunks(BLOCK) {
+        let mut sums = [[0.0; LANES]; 2];
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for block in chunks.chunks(BLOCK) {
             let (mut squares, mut products) = ([T::zero(); LANES], [T::zero(); LANES]);
-            let (chunks, rest) = block.as_chunks::<LANES>();
-            for chunk in chunks {
+            for chunk in block {
                 for i in 0..LANES {
                     let (error, level) = ruler.of::<S>(chunk[i]);
                     squares[i] += error * error;
                     products[i] += error * level;
                 }
             }
-            for (i, x) in rest.iter().enumerate() {
-                let (error, level) = ruler.of::<S>(*x);
-                squares[i] += error * error;
-                products[i] += error * level;
-            }
-            sums.squares += total(&squares);
-            sums.products += total(&products);
+            gather(&mut sums[0], &squares);
+            gather(&mut sums[1], &products);
         }
-        sums
+        for (i, x) in rest.iter().enumerate() {
+            let (error, level) = ruler.of::<S>(*x);
+            sums[0][i] += Element::to_f64(error * error);
+            sums[1][i] += Element::to_f64(error * level);
+        }
+        let [squares, products] = sums.map(total);
+        Misfit { squares, products }
     }
 }
 
@@ -188,23 +210,23 @@ impl Power for Second {
 
 dispatch! {
     fn beyond[T: Real, P: Power](x: &[T], sign: T, bound: T) -> f64 {
-        let (mut sum, zero) = (0.0, T::zero());
-        for block in x.chunks(BLOCK) {
+        let (mut sum, zero) = ([0.0; LANES], T::zero());
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for block in chunks.chunks(BLOCK) {
             let mut lanes = [zero; LANES];
-            let (chunks, rest) = block.as_chunks::<LANES>();
-            for chunk in chunks {
+            for chunk in block {
                 for i in 0..LANES {
                     let beyond = sign * chunk[i] - bound;
                     lanes[i] += P::of(if beyond > zero { beyond } else { zero });
                 }
             }
-            for (lane, x) in lanes.iter_mut().zip(rest) {
-                let beyond = sign * *x - bound;
-                *lane += P::of(if beyond > zero { beyond } else { zero });
-            }
-            sum += total(&lanes);
+            gather(&mut sum, &lanes);
         }
-        sum
+        for (sum, x) in sum.iter_mut().zip(rest) {
+            let beyond = sign * *x - bound;
+            *sum += Element::to_f64(P::of(if beyond > zero { beyond } else { zero }));
+        }
+        total(sum)
     }
 }
 
@@ -221,85 +243,60 @@ pub(crate) fn excess_squares<T: Real>(x: &[T], sign: f64, bound: f64) -> f64 {
 dispatch! {
     /// The sum of magnitudes and the sum of squares.
     pub(crate) fn sizes[T: Real](x: &[T]) -> [f64; 2] {
-        let mut sums = [0.0; 2];
-        for block in x.chunks(BLOCK) {
-            let (mut first, mut second) = ([T::zero(); LANES], [T::zero(); LANES]);
-            let (chunks, rest) = block.as_chunks::<LANES>();
-            for chunk in chunks {
-                for i in 0..LANES {
-                    first[i] += chunk[i].abs();
-                }
-                for i in 0..LANES {
-                    second[i] += chunk[i] * chunk[i];
-                }
-            }
-            for (i, x) in rest.iter().enumerate() {
-                first[i] += x.abs();
-                second[i] += *x * *x;
-            }
-            sums[0] += total(&first);
-            sums[1] += total(&second);
+        let mut sums = [[0.0; LANES]; 2];
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for block in chunks.chunks(BLOCK) {
+            gather(&mut sums[0], &sum_of(block, |x| x.abs()));
+            gather(&mut sums[1], &sum_of(block, |x| x * x));
         }
-        sums
+        for (i, x) in rest.iter().enumerate() {
+            sums[0][i] += Element::to_f64(x.abs());
+            sums[1][i] += Element::to_f64(*x * *x);
+        }
+        sums.map(total)
     }
 }
 
-/// Exact sums over all values.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Products {
-    /// Of the squared errors.
-    pub squares: f64,
-    /// Of the value times its level in units of S.
-    pub lx: f64,
-    /// Of the squared level.
-    pub ll: f64,
+/// The sums of what `term` makes of each lane.
+#[inline(always)]
+fn sum_of<T: Real>(block: &[[T; LANES]], term: impl Fn(T) -> T) -> [T; LANES] {
+    let mut lanes = [T::zero(); LANES];
+    for chunk in block {
+        for i in 0..LANES {
+            lanes[i] += term(chunk[i]);
+        }
+    }
+    lanes
 }
 
-/// The sums in f64 of the grid of a scale.
-pub(crate) fn products<T: Real>(x: &[T], scale: f64, ruler: Ruler) -> Products {
+/// The sum in f64 of the squared errors of the grid of a scale.
+pub(crate) fn squares<T: Real>(x: &[T], scale: f64, ruler: Ruler) -> f64 {
     if ruler.shift == 0.0 {
-        products_with::<T, Whole>(x, scale, ruler)
+        squares_with::<T, Whole>(x, scale, ruler)
     } else {
-        products_with::<T, Between>(x, scale, ruler)
+        squares_with::<T, Between>(x, scale, ruler)
     }
 }
 
 dispatch! {
-    fn products_with[T: Real, S: Shift](x: &[T], scale: f64, ruler: Ruler) -> Products {
-        /// Values whose levels are found before they are summed, so that every loop is a simple one.
-        const STAGE: usize = 128;
+    fn squares_with[T: Real, S: Shift](x: &[T], scale: f64, ruler: Ruler) -> f64 {
         let ruler = Typed::<f64>::new(ruler);
-        let mut sums = [[0.0; WIDE_LANES]; 3];
-        let (mut wide, mut levels) = ([0.0; STAGE], [0.0; STAGE]);
-        for x in x.chunks(STAGE) {
-            if x.len() < STAGE {
-                // Zeros that stand for no value, at level zero whether there is one or not.
-                (wide, levels) = ([0.0; STAGE], [0.0; STAGE]);
+        let mut sums = [0.0; LANES];
+        let square = |x: T| {
+            let x = Element::to_f64(x);
+            let error = x - scale * ruler.of::<S>(x).1;
+            error * error
+        };
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            for i in 0..LANES {
+                sums[i] += square(chunk[i]);
             }
-            for ((wide, level), x) in wide.iter_mut().zip(&mut levels).zip(x) {
-                *wide = Element::to_f64(*x);
-                *level = ruler.of::<S>(*wide).1;
-            }
-            add(&mut sums[0], &wide, &levels, |x, level| {
-                let error = x - scale * level;
-                error * error
-            });
-            add(&mut sums[1], &wide, &levels, |x, level| x * level);
-            add(&mut sums[2], &wide, &levels, |_, level| level * level);
         }
-        let [squares, lx, ll] = sums.map(|lanes| lanes.iter().sum());
-        Products { squares, lx, ll }
-    }
-}
-
-/// Adds what `term` makes of each pair to one of the lanes.
-#[inline(always)]
-fn add<const N: usize>(lanes: &mut [f64; N], a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) {
-    let (a, b) = (a.as_chunks::<N>().0, b.as_chunks::<N>().0);
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..N {
-            lanes[i] += term(a[i], b[i]);
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *sum += square(*x);
         }
+        total(sums)
     }
 }
 
@@ -329,10 +326,21 @@ fn filter<T: Real>(x: &[T], kept: &mut Vec<T>, keep: impl Fn(T) -> bool) {
     kept.extend(rest.iter().copied().filter(|x| keep(*x)));
 }
 
+/// Appends the values of `x` whose `r` is not the same by both rulers to `kept`, in order.
+pub(crate) fn changing<T: Real>(x: &[T], rulers: [Ruler; 2], kept: &mut Vec<T>) {
+    let rulers = rulers.map(Typed::<T>::new);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(narrow) = super::convert::same::<T, f32>(x) {
+        let grids = rulers.map(|ruler| ruler.narrow());
+        let looked_at = super::sift::changing(narrow, grids, |some| append(some, kept));
+        return changing_with(&x[looked_at..], rulers, kept);
+    }
+    changing_with(x, rulers, kept);
+}
+
 dispatch! {
-    /// Appends the values of `x` whose `r` is not the same by both rulers to `kept`, in order.
-    pub(crate) fn changing[T: Real](x: &[T], rulers: [Ruler; 2], kept: &mut Vec<T>) {
-        let [first, second] = rulers.map(Typed::<T>::new);
+    fn changing_with[T: Real](x: &[T], rulers: [Typed<T>; 2], kept: &mut Vec<T>) {
+        let [first, second] = rulers;
         filter(x, kept, |x| {
             let (a, b) = (first.place::<Between>(x), second.place::<Between>(x));
             first.round(a) != second.round(b)
@@ -340,11 +348,28 @@ dispatch! {
     }
 }
 
-dispatch! {
-    /// Appends the values of `x` of a magnitude of at least `bound` to `kept`, in order.
-    pub(crate) fn outside[T: Real](x: &[T], bound: T, kept: &mut Vec<T>) {
-        filter(x, kept, |x| x.abs() >= bound);
+/// Appends the values of `x` from `low` to `high` to `kept`, in order.
+pub(crate) fn between<T: Real>(x: &[T], low: T, high: T, kept: &mut Vec<T>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(narrow) = super::convert::same::<T, f32>(x) {
+        let (from, to) = (Element::to_f32(low), Element::to_f32(high));
+        let looked_at = super::sift::between(narrow, from, to, |some| append(some, kept));
+        return between_with(&x[looked_at..], low, high, kept);
     }
+    between_with(x, low, high, kept);
+}
+
+dispatch! {
+    fn between_with[T: Real](x: &[T], low: T, high: T, kept: &mut Vec<T>) {
+        filter(x, kept, |x| (x >= low) & (x <= high));
+    }
+}
+
+/// Appends f32 to values that are such.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn append<T: Real>(some: &[f32], kept: &mut Vec<T>) {
+    kept.extend_from_slice(super::convert::same::<f32, T>(some).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -394,14 +419,10 @@ mod tests {
             close(agreed(|| misfit(&x, ruler)), exact, 1e-5);
             close(agreed(|| misfit(&wide, ruler)), exact, 1e-12);
             close(agreed(|| weighted_misfit(&wide, &weights, ruler)), oracle(&wide, &weights, ruler), 1e-12);
-            let found = agreed(|| products(&x, inverse.recip(), ruler));
             let scale = inverse.recip();
-            prop_assert!((found.squares - exact.squares * scale * scale).abs() <= 1e-12 * found.squares);
-            let level = |x: f64| (x * inverse + shift).clamp(ruler.low, ruler.high).round_ties_even() - shift;
-            let sum = |f: &dyn Fn(f64) -> f64| wide.iter().map(|x| f(*x)).sum::<f64>();
-            let (lx, ll) = (sum(&|x| level(x) * x), sum(&|x| level(x) * level(x)));
-            prop_assert!((found.lx - lx).abs() <= 1e-12 * lx.abs().max(ll));
-            prop_assert!((found.ll - ll).abs() <= 1e-12 * ll);
+            for found in [agreed(|| squares(&x, scale, ruler)), agreed(|| squares(&wide, scale, ruler))] {
+                prop_assert!((found - exact.squares * scale * scale).abs() <= 1e-12 * found);
+            }
             let wider = Ruler { inverse: inverse * 0.75, ..ruler };
             let kept = agreed(|| {
                 let mut kept = Vec::new();
@@ -418,12 +439,26 @@ mod tests {
                 prop_assert!((first - beyond(1)).abs() <= 1e-5 * beyond(1));
                 prop_assert!((second - beyond(2)).abs() <= 1e-5 * beyond(2));
             }
-            let kept = agreed(|| {
+            let narrower = agreed(|| {
                 let mut kept = Vec::new();
-                outside(&x, 0.75, &mut kept);
+                changing(&x, [ruler, wider], &mut kept);
                 kept
             });
-            prop_assert_eq!(kept, x.iter().copied().filter(|x| x.abs() >= 0.75).collect::<Vec<_>>());
+            // The same in f32, which may round a value to the other side of a tie.
+            let code = |x: f32, ruler: Ruler| {
+                let v = x * ruler.inverse as f32 + shift as f32;
+                v.clamp(ruler.low as f32, ruler.high as f32).round_ties_even()
+            };
+            let changed = x.iter().copied().filter(|x| code(*x, ruler) != code(*x, wider));
+            prop_assert_eq!(narrower, changed.collect::<Vec<_>>());
+            for [low, high] in [[0.75, 9.0], [-9.0, -0.75], [-0.5, 2.0]] {
+                let kept = agreed(|| {
+                    let mut kept = Vec::new();
+                    between(&x, low, high, &mut kept);
+                    kept
+                });
+                prop_assert_eq!(kept, x.iter().copied().filter(|x| (low..=high).contains(x)).collect::<Vec<_>>());
+            }
             let [magnitudes, squares] = agreed(|| sizes(&x));
             let sum = |power: i32| wide.iter().map(|x| x.abs().powi(power)).sum::<f64>();
             prop_assert!((magnitudes - sum(1)).abs() <= 1e-5 * sum(1) && (squares - sum(2)).abs() <= 1e-5 * sum(2));

@@ -22,6 +22,9 @@ pub(crate) mod between;
 pub(crate) mod bins;
 pub(crate) mod blocks;
 pub(crate) mod convert;
+pub(crate) mod crossings;
+#[cfg(target_arch = "x86_64")]
+mod division;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
 pub(crate) mod fake;
@@ -38,6 +41,8 @@ pub(crate) mod pack;
 pub(crate) mod presence;
 pub(crate) mod ranges;
 pub(crate) mod reduce;
+#[cfg(target_arch = "x86_64")]
+mod sift;
 pub(crate) mod stochastic;
 pub(crate) mod straight_through;
 pub(crate) mod stream;

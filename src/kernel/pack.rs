@@ -131,8 +131,47 @@ pub(crate) fn pack<C: Code>(codes: &[C], bits: u32, out: &mut [u8]) {
     by_width!(bits, pack_groups, C, (codes, out));
 }
 
+/// Packs whole vectors of codes of 4 bits; how many it has packed.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn pack_vectors(codes: &[u8], out: &mut [u8]) -> usize {
+    use core::arch::x86_64::*;
+    let (steps, _) = codes.as_chunks::<64>();
+    let (places, _) = out.as_chunks_mut::<32>();
+    let steps = steps.iter().zip(places);
+    let done = 64 * steps.len();
+    // The first of two neighbours once, and the second sixteen times.
+    let (low, weights) = (_mm256_set1_epi8(0x0F), _mm256_set1_epi16(0x1001));
+    for (codes, place) in steps {
+        let pairs = |at: usize| {
+            // SAFETY: 64 codes.
+            let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().add(at).cast()) };
+            _mm256_maddubs_epi16(_mm256_and_si256(codes, low), weights)
+        };
+        // Packing works in halves.
+        let bytes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi16(pairs(0), pairs(32)));
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), bytes) };
+    }
+    done
+}
+
+/// Packs codes of 4 bits.
+fn pack_nibbles(codes: &[u8], out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    let done = if super::level() >= crate::simd::Level::Avx2 {
+        // SAFETY: the level says that the machine has AVX2.
+        unsafe { pack_vectors(codes, out) }
+    } else {
+        0
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = 0;
+    pack_pairs(&codes[done..], &mut out[done / 2..]);
+}
+
 dispatch! {
-    fn pack_nibbles[](codes: &[u8], out: &mut [u8]) {
+    fn pack_pairs[](codes: &[u8], out: &mut [u8]) {
         let (pairs, rest) = codes.as_chunks::<2>();
         for (pair, out) in pairs.iter().zip(&mut *out) {
             let pair = u16::from_le_bytes(*pair) & 0x0F0F;

@@ -1,4 +1,8 @@
 //! From codes of one byte to f32 on uniform grids, in vectors of 256 bits.
+//!
+//! Bytes are spread over integers of 32 bits where their sign is the highest bit, or the next lower byte if they have
+//! none: what is converted is a power of two times the code, and the scale is divided by that power, so that all roundings
+//! are those of the code itself.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
@@ -15,6 +19,15 @@ const STAGE: usize = 1024;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Codes without a sign, signed bytes, and signed codes of fewer bits.
+const UNSIGNED: u8 = 0;
+const BYTES: u8 = 1;
+const FEWER: u8 = 2;
+
+/// Scales and zero points that can be divided and multiplied by the powers in use.
+const SCALES: f32 = 1e-28;
+const ZEROS: f32 = 1e28;
+
 /// As [`affine::decode`](super::affine::decode) within equal lengths, past the caches if `stream`; false where these
 /// loops cannot serve.
 pub(super) fn decode(
@@ -27,6 +40,12 @@ pub(super) fn decode(
     out: &mut [f32],
 ) -> bool {
     if super::level() < Level::Avx2 || width <= 1 || width.min(codes.len()) < VECTOR {
+        return false;
+    }
+    let usual = |scale: f32| (scale.abs() >= SCALES) | (scale == 0.0);
+    if !scale.iter().fold(true, |all, &scale| all & usual(scale))
+        || !zero.iter().fold(true, |all, zero| all & (zero.abs() <= ZEROS))
+    {
         return false;
     }
     let sign_bit = sign_bit as u8;
@@ -58,17 +77,19 @@ fn whole_blocks<const STREAM: bool>(
     out: &mut [f32],
 ) {
     let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
-    match (sign_bit > 0, none) {
-        (false, true) => blocks::<false, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (false, false) => blocks::<false, true, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (true, true) => blocks::<true, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (true, false) => blocks::<true, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+    match (sign_bit, none) {
+        (0, true) => blocks::<UNSIGNED, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (0, false) => blocks::<UNSIGNED, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (128, true) => blocks::<BYTES, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (128, false) => blocks::<BYTES, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (_, true) => blocks::<FEWER, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (_, false) => blocks::<FEWER, true, STREAM>(codes, sign_bit, width, scale, zero, out),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn blocks<const SIGNED: bool, const ZERO: bool, const STREAM: bool>(
+fn blocks<const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     sign_bit: u8,
     width: usize,
@@ -77,24 +98,27 @@ fn blocks<const SIGNED: bool, const ZERO: bool, const STREAM: bool>(
     out: &mut [f32],
 ) {
     let vectors_of = width / VECTOR;
-    let sign_bit = _mm256_set1_epi8(sign_bit as i8);
+    let powers = Powers::of(sign_bit);
     let (steps, rest) = codes.as_chunks::<VECTOR>();
     let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
-    let run = |j: usize| Run {
-        sign_bit,
-        scale: _mm256_set1_ps(scale.get(j).copied().unwrap_or_default()),
-        zero: _mm256_set1_ps(if ZERO { zero.get(j).copied().unwrap_or_default() } else { 0.0 }),
+    let run = |j: usize| {
+        let zero = if ZERO { zero.get(j).copied().unwrap_or_default() } else { 0.0 };
+        Run::of(powers, scale.get(j).copied().unwrap_or_default(), zero)
     };
-    for (j, (steps, places)) in steps.chunks(vectors_of).zip(places.chunks_mut(vectors_of)).enumerate() {
-        let run = run(j);
-        for (codes, place) in steps.iter().zip(places) {
-            // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
-            // which is aligned if `STREAM`.
-            unsafe { store::<STREAM>(place.as_mut_ptr(), vectors::<SIGNED, ZERO>(codes.as_ptr(), run)) };
+    let (mut j, mut left) = (0, vectors_of);
+    let mut here = run(0);
+    for (codes, place) in steps.iter().zip(places) {
+        // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
+        // which is aligned if `STREAM`.
+        unsafe { store::<STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here)) };
+        left -= 1;
+        if left == 0 {
+            (j, left) = (j + 1, vectors_of);
+            here = run(j);
         }
     }
     if !rest.is_empty() {
-        lines::<SIGNED, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
+        lines::<CODES, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
     }
 }
 
@@ -145,20 +169,19 @@ fn by_runs(
     stream: bool,
     out: &mut [f32],
 ) {
+    let powers = Powers::of(sign_bit);
     for (j, from, to) in runs(codes.len().min(out.len()), width, phase) {
         let Some(&scale) = scale.get(j) else { break };
         let zero = zero.get(j).copied().unwrap_or_default();
-        let run = Run {
-            sign_bit: _mm256_set1_epi8(sign_bit as i8),
-            scale: _mm256_set1_ps(scale),
-            zero: _mm256_set1_ps(zero),
-        };
+        let run = Run::of(powers, scale, zero);
         let (codes, out) = (&codes[from..to], &mut out[from..to]);
-        match (sign_bit > 0, zero != 0.0) {
-            (false, false) => lines::<false, false>(codes, run, stream, out),
-            (false, true) => lines::<false, true>(codes, run, stream, out),
-            (true, false) => lines::<true, false>(codes, run, stream, out),
-            (true, true) => lines::<true, true>(codes, run, stream, out),
+        match (sign_bit, zero != 0.0) {
+            (0, false) => lines::<UNSIGNED, false>(codes, run, stream, out),
+            (0, true) => lines::<UNSIGNED, true>(codes, run, stream, out),
+            (128, false) => lines::<BYTES, false>(codes, run, stream, out),
+            (128, true) => lines::<BYTES, true>(codes, run, stream, out),
+            (_, false) => lines::<FEWER, false>(codes, run, stream, out),
+            (_, true) => lines::<FEWER, true>(codes, run, stream, out),
         }
     }
     if stream {
@@ -167,19 +190,63 @@ fn by_runs(
     }
 }
 
+/// How bytes become integers of 32 bits.
+#[derive(Clone, Copy)]
+struct Powers {
+    /// Where the first eight and the last eight of sixteen codes go.
+    places: [__m256i; 2],
+    /// By how many bits signs lie too low then.
+    shift: __m128i,
+    /// What a code is multiplied by, and the reciprocal.
+    up: f32,
+    down: f32,
+}
+
+impl Powers {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(sign_bit: u8) -> Self {
+        let (byte, shift) = if sign_bit > 0 { (3, sign_bit.leading_zeros() as i32) } else { (2, 0) };
+        // Other bytes are zero.
+        let place = |first: i32| {
+            let four = |at: i32| {
+                let lane = |code: i32| (-1 ^ 0xFF << (8 * byte)) | code << (8 * byte);
+                [lane(at), lane(at + 1), lane(at + 2), lane(at + 3)]
+            };
+            let ([a, b, c, d], [e, f, g, h]) = (four(first), four(first + 4));
+            _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+        };
+        let power = (8 * byte + shift) as u32;
+        Self {
+            places: [place(0), place(8)],
+            shift: _mm_cvtsi32_si128(shift),
+            up: f32::from_bits((127 + power) << 23),
+            down: f32::from_bits((127 - power) << 23),
+        }
+    }
+}
+
 /// The parameters of a run, in every lane.
 #[derive(Clone, Copy)]
 struct Run {
-    sign_bit: __m256i,
+    powers: Powers,
     scale: __m256,
     zero: __m256,
+}
+
+impl Run {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(powers: Powers, scale: f32, zero: f32) -> Self {
+        Self { powers, scale: _mm256_set1_ps(scale * powers.down), zero: _mm256_set1_ps(zero * powers.up) }
+    }
 }
 
 /// A run of codes, by whole cache lines of values if they are to go past the caches. Ends overlap with what lies beside
 /// them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [f32]) {
+fn lines<const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [f32]) {
     let len = codes.len().min(out.len());
     let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
     if len < VECTOR {
@@ -187,7 +254,7 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
         bytes[..len].copy_from_slice(&codes[..len]);
         // SAFETY: both arrays have the length of a vector of codes.
         unsafe {
-            let v = vectors::<SIGNED, ZERO>(bytes.as_ptr(), run);
+            let v = vectors::<CODES, ZERO>(bytes.as_ptr(), run);
             store::<false>(values.as_mut_ptr(), v);
         }
         out[..len].copy_from_slice(&values[..len]);
@@ -200,11 +267,11 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
         if stream && to.addr().is_multiple_of(size_of::<f32>()) {
             let head = head(out).min(len);
             if head > 0 {
-                store::<false>(to, vectors::<SIGNED, ZERO>(from, run));
+                store::<false>(to, vectors::<CODES, ZERO>(from, run));
             }
             at = head;
             while at + VECTOR <= len {
-                let v = vectors::<SIGNED, ZERO>(from.add(at), run);
+                let v = vectors::<CODES, ZERO>(from.add(at), run);
                 for (i, v) in v.into_iter().enumerate() {
                     _mm256_stream_ps(to.add(at + 8 * i), v);
                 }
@@ -212,13 +279,13 @@ fn lines<const SIGNED: bool, const ZERO: bool>(codes: &[u8], run: Run, stream: b
             }
         } else {
             while at + VECTOR <= len {
-                store::<false>(to.add(at), vectors::<SIGNED, ZERO>(from.add(at), run));
+                store::<false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
                 at += VECTOR;
             }
         }
         if at < len {
             let place = len - VECTOR;
-            store::<false>(to.add(place), vectors::<SIGNED, ZERO>(from.add(place), run));
+            store::<false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run));
         }
     }
 }
@@ -242,16 +309,15 @@ unsafe fn store<const STREAM: bool>(to: *mut f32, values: [__m256; 4]) {
 /// There are 32 codes at `codes`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn vectors<const SIGNED: bool, const ZERO: bool>(codes: *const u8, run: Run) -> [__m256; 4] {
+unsafe fn vectors<const CODES: u8, const ZERO: bool>(codes: *const u8, run: Run) -> [__m256; 4] {
     // SAFETY: the caller's promise.
-    let mut codes: __m256i = unsafe { _mm256_loadu_si256(codes.cast()) };
-    if SIGNED {
-        codes = _mm256_sub_epi8(_mm256_xor_si256(codes, run.sign_bit), run.sign_bit);
-    }
-    let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
-    [low, _mm_srli_si128::<8>(low), high, _mm_srli_si128::<8>(high)].map(|codes| {
-        let q = if SIGNED { _mm256_cvtepi8_epi32(codes) } else { _mm256_cvtepu8_epi32(codes) };
-        let q = _mm256_cvtepi32_ps(q);
+    let [front, back] = unsafe {
+        [codes, codes.add(16)].map(|codes| _mm256_broadcastsi128_si256(_mm_loadu_si128(codes.cast())))
+    };
+    let Powers { places: [low, high], shift, .. } = run.powers;
+    [(front, low), (front, high), (back, low), (back, high)].map(|(codes, place)| {
+        let q = _mm256_shuffle_epi8(codes, place);
+        let q = _mm256_cvtepi32_ps(if CODES == FEWER { _mm256_sll_epi32(q, shift) } else { q });
         _mm256_mul_ps(run.scale, if ZERO { _mm256_sub_ps(q, run.zero) } else { q })
     })
 }

@@ -104,9 +104,9 @@ impl Frozen {
         Self::new(recipe, scheme, grids)
     }
 
-    pub(super) fn from_fitted(recipe: Recipe, fitted: &QuantizedTensor) -> Self {
-        let (scheme, grids) = (fitted.scheme().clone(), fitted.grids().clone());
-        Self { recipe, scheme, grids, notes: fitted.notes().to_vec() }
+    pub(super) fn from_fitted(recipe: Recipe, fitted: QuantizedTensor) -> Self {
+        let (scheme, grids, notes) = fitted.into_fitted();
+        Self { recipe, scheme, grids, notes }
     }
 
     pub(super) fn with_notes(mut self, notes: Notes) -> Self {
@@ -204,7 +204,7 @@ impl Frozen {
         uniforms: Option<Uniforms<'_>>,
         out: &mut QuantizedTensor,
     ) -> Result<()> {
-        let result = self.recipe.tiling(tensor.shape()).and_then(|tiling| {
+        let result = self.recipe.tiling_into(tensor.shape(), out).and_then(|tiling| {
             out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
             let parts = out.parts();
             parts.grids.clone_from(&self.grids);

@@ -138,6 +138,11 @@ impl Recipe {
         self.granularity.tiling(shape)
     }
 
+    /// As [`tiling`](Self::tiling), which need not be found again if `out` was made of a tensor of the same shape.
+    fn tiling_into(&self, shape: &[usize], out: &QuantizedTensor) -> Result<Tiling> {
+        out.tiling_by(self.text(), shape).map_or_else(|| self.tiling(shape), Ok)
+    }
+
     /// How values get their codes.
     pub const fn encoding(&self) -> &Encoding {
         &self.encoding
@@ -236,9 +241,8 @@ impl Recipe {
     ///
     /// As [`quantize`](Self::quantize); `out` is an empty tensor then.
     pub fn quantize_view_into(&self, tensor: &TensorView<'_>, out: &mut QuantizedTensor) -> Result<()> {
-        let tiling = self.granularity.tiling(tensor.shape());
         let text = Some(self.text().clone());
-        tiling
+        self.tiling_into(tensor.shape(), out)
             .and_then(|tiling| self.quantizer.fit_and_encode(tensor, tiling, &self.encoding, text, out))
             .inspect_err(|_| out.clear())
     }
@@ -264,7 +268,7 @@ impl Recipe {
         let tiling = self.granularity.tiling(tensor.shape())?;
         let mut fitted = QuantizedTensor::empty(self.scheme()?);
         quantizer::fit_into(&self.quantizer, tensor, tiling, &self.encoding, None, &mut fitted)?;
-        Ok(Frozen::from_fitted(self.clone(), &fitted))
+        Ok(Frozen::from_fitted(self.clone(), fitted))
     }
 
     /// The text form.

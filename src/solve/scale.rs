@@ -15,6 +15,9 @@
 //! 2. The deepest minima of the cubics between these are looked at again.
 //! 3. All assignments of codes in the neighbourhood are tried ([`sweep`]), and the best is evaluated in f64.
 //!
+//! Where the values are so many that no cache holds them, the search runs on equal bins with their means ([`summary`]), and
+//! the values are asked last.
+//!
 //! Real zero points are another dimension: for these a table gives E in O(levels) for any grid ([`table`]), and scale and
 //! codes are improved in turns ([`real`]).
 //!
@@ -24,11 +27,13 @@
 mod real;
 mod scan;
 mod search;
+mod summary;
 mod sweep;
 mod table;
 
 use crate::element::{Element, FloatType, Real};
-use crate::kernel::misfit::{Ruler, products};
+use crate::kernel::misfit::{Ruler, misfit, sizes, squares};
+use crate::kernel::reduce::min_max;
 use search::Search;
 
 /// A family of grids: codes `q_min..=q_max`, the level of code q is `S * (q - Z)`.
@@ -101,9 +106,9 @@ const FEW: usize = 256;
 /// Never worse than the minimum and maximum of
 /// the values as the ends of the grid.
 ///
-/// Time: 20 to 50 passes over the values (at most 200, above 8 bits or where the values are multiples of something), each
-/// in vectors; with real zero points about 15 and a few thousand looks at each level. Memory for the values that are
-/// clipped, for tables O(levels), and O(n) where values are few or repeat.
+/// Time: 20 to 40 passes over the values (at most 200, above 8 bits or where the values are multiples of something), each
+/// in vectors, and ten where a summary is searched; with real zero points about 15 and a few thousand looks at each level.
+/// Memory for the values that are clipped, for the summary, and for tables O(levels).
 pub(crate) fn best_grid<T: Real>(
     values: &[T],
     family: &GridFamily,
@@ -156,18 +161,9 @@ pub(crate) fn best_grid_weighted(
 
 /// The least and the largest value; zero for none.
 fn extremes<T: Real>(values: &[T]) -> (f64, f64) {
-    const LANES: usize = 8;
-    let Some(&first) = values.first() else { return (0.0, 0.0) };
-    let (mut low, mut high) = ([first; LANES], [first; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for ((low, high), &x) in low.iter_mut().zip(&mut high).zip(chunk) {
-            *low = if x < *low { x } else { *low };
-            *high = if x > *high { x } else { *high };
-        }
-    }
-    let ends = low.iter().chain(&high).chain(rest).map(|&x| Element::to_f64(x));
-    ends.fold((Element::to_f64(first), Element::to_f64(first)), |(low, high), x| (low.min(x), high.max(x)))
+    let (mut low, mut high) = ([T::infinity()], [T::neg_infinity()]);
+    min_max(values, values.len().max(1), 0, &mut low, &mut high);
+    if values.is_empty() { (0.0, 0.0) } else { (Element::to_f64(low[0]), Element::to_f64(high[0])) }
 }
 
 /// Sums over all values under one grid, l being a value's level in units of the scale.
@@ -184,11 +180,6 @@ struct Sums {
 impl<T: Real> Points<'_, T> {
     /// All sums in f64.
     fn sums(&self, scale: f64, zero: f64, family: &GridFamily) -> Sums {
-        if self.weights.is_none() && family.zero != ZeroRule::Real {
-            // Those of x and l alone are for real zero points.
-            let sums = products(self.values, scale, family.ruler(scale, zero));
-            return Sums { error: sums.squares, lx: sums.lx, ll: sums.ll, ..Sums::default() };
-        }
         // Independent lanes, because every addition waits for the one before it.
         let mut lanes = [Sums::default(); 4];
         let (inverse, low, high) = (1.0 / scale, f64::from(family.q_min), f64::from(family.q_max));
@@ -231,12 +222,40 @@ impl<T: Real> Points<'_, T> {
         })
     }
 
+    /// Whether f32 is precise enough to tell how the codes change where the scale does.
+    fn is_plain(&self, family: &GridFamily) -> bool {
+        let codes = f64::from(family.q_max) - f64::from(family.q_min);
+        self.weights.is_none() && family.zero != ZeroRule::Real && codes <= 1024.0
+    }
+
+    /// The squared error in f64, for a zero point that is not any number.
+    fn exact_error(&self, scale: f64, zero: f64, family: &GridFamily) -> f64 {
+        match self.weights {
+            None => squares(self.values, scale, family.ruler(scale, zero)),
+            Some(_) => self.sums(scale, zero, family).error,
+        }
+    }
+
+    /// The best scale for the codes of a grid.
+    fn fitted_scale(&self, scale: f64, zero: f64, family: &GridFamily) -> f64 {
+        if self.is_plain(family) {
+            let [_, squares] = sizes(self.values);
+            let (lx, ll) = misfit(self.values, family.ruler(scale, zero)).products_of(squares, scale);
+            return lx / ll;
+        }
+        let sums = self.sums(scale, zero, family);
+        sums.lx / sums.ll
+    }
+
     /// The squared error alone, in the arithmetic of the values where that is precise enough to rank grids.
     fn error(&self, scale: f64, zero: f64, family: &GridFamily) -> f64 {
         const LANES: usize = 8;
         let codes = f64::from(family.q_max) - f64::from(family.q_min);
         if self.weights.is_some() || (T::TYPE != FloatType::F64 && codes > 1024.0) {
             return self.sums(scale, zero, family).error;
+        }
+        if family.zero != ZeroRule::Real {
+            return scale * scale * misfit(self.values, family.ruler(scale, zero)).squares;
         }
         let t = |x: f64| <T as Element>::from_f64(x);
         let magic = t(if T::TYPE == FloatType::F64 { 6_755_399_441_055_744.0 } else { 12_582_912.0 });
@@ -272,30 +291,19 @@ impl<T> Points<'_, T> {
     }
 }
 
-/// Sorts few values, so that equal ones become one weighted point, and searches.
+/// Makes equal values one weighted point where few are different, and searches.
 fn best_of_points<T: Real>(
     points: &Points<'_, T>,
     family: &GridFamily,
     round_scale: &dyn Fn(f64) -> f64,
 ) -> Option<BestGrid> {
-    if points.values.len() > FEW && !repeats(points.values) {
+    let few = match points.values.len() {
+        0..=FEW => true,
+        _ => repeats(points.values),
+    };
+    let Some((values, weights)) = few.then(|| summary::different(points, FEW)).flatten() else {
         return Search { points, family, round_scale, few: false }.run();
-    }
-    let weight = |i: usize| points.weights.and_then(|weights| weights.get(i)).copied().unwrap_or(1.0);
-    let mut pairs: Vec<(f64, f64)> =
-        points.values.iter().enumerate().map(|(i, &x)| (Element::to_f64(x), weight(i))).collect();
-    pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    pairs.dedup_by(|next, kept| {
-        let equal = next.0 == kept.0;
-        if equal {
-            kept.1 += next.1;
-        }
-        equal
-    });
-    if pairs.len() > FEW {
-        return Search { points, family, round_scale, few: false }.run();
-    }
-    let (values, weights): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    };
     let points = Points { values: &values, weights: Some(&weights), low: points.low, high: points.high };
     Search { points: &points, family, round_scale, few: true }.run()
 }

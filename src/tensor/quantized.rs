@@ -133,6 +133,11 @@ impl QuantizedTensor {
         Ok(Self { notes, ..made })
     }
 
+    /// What was found of a tensor, without its codes.
+    pub(crate) fn into_fitted(self) -> (Scheme, Grids, Notes) {
+        (self.scheme, self.grids, self.notes)
+    }
+
     /// A tensor of shape `[0]`, without regions, under a scheme: the buffers that [`Recipe::quantize_into`] fills.
     ///
     /// [`Recipe::quantize_into`]: crate::recipe::Recipe::quantize_into
@@ -388,6 +393,13 @@ impl QuantizedTensor {
         }
     }
 
+    /// The tiling, if this was made by the recipe of that text, the very same one, and of a tensor of `shape`: that
+    /// recipe would cut another one in the same way.
+    pub(crate) fn tiling_by(&self, recipe: &Arc<str>, shape: &[usize]) -> Option<Tiling> {
+        let made = self.recipe.as_ref().is_some_and(|made| Arc::ptr_eq(made, recipe));
+        (made && self.shape() == shape).then(|| self.tiling.clone())
+    }
+
     /// Sets the identity of the tensor that is about to be made; grids and codes follow.
     pub(crate) fn refill(
         &mut self,
@@ -415,7 +427,7 @@ impl QuantizedTensor {
 
     /// Makes this a tensor without elements or regions, so that nothing half-made is left after an error.
     pub(crate) fn clear(&mut self) {
-        self.tiling = Tiling::none();
+        (self.tiling, self.recipe) = (Tiling::none(), None);
         // Nothing is reserved for no regions.
         let _ = self.grids.reset(&self.scheme, 0);
         self.codes.clear();

@@ -132,9 +132,15 @@ impl<'a> TensorView<'a> {
     }
 
     /// As [`chunk_len`](Self::chunk_len) for work that keeps nothing of a chunk but its results: more where the elements
-    /// are a slice of `T`, which is then borrowed.
-    pub(crate) fn borrowed_len<T: Real>(&self) -> usize {
-        if self.contiguous && self.element_type() == T::TYPE { BORROWED } else { self.chunk_len() }
+    /// are a slice that is `read` as it is, and then borrowed.
+    pub(crate) fn borrowed_len(&self, read: impl Fn(FloatType) -> bool) -> usize {
+        if self.contiguous && read(self.element_type()) { BORROWED } else { self.chunk_len() }
+    }
+
+    /// The elements `range` (row-major), where they are a slice of `A`.
+    pub(crate) fn slice<A: Element>(&self, range: Range<usize>) -> Option<&[A]> {
+        let contiguous = self.contiguous;
+        typed!(&self.view, view => convert::same(view.as_slice().filter(|_| contiguous)?.get(range)?))
     }
 
     /// Bytes of the elements.

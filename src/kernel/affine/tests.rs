@@ -86,6 +86,26 @@ fn check<T: Oracle, C: Code>(
     assert_eq!(nan, expected_nan);
 }
 
+/// Asserts that numbers of 16 bits get the codes of the same numbers of f32.
+fn as_if_widened<A: Element>(
+    x: &[f32],
+    (width, phase): (usize, usize),
+    params: &EncodeParams<'_, f32>,
+    mode: &EncodeMode<f32>,
+) {
+    let halves: Vec<A> = x.iter().map(|&x| A::from_f32(x)).collect();
+    let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+    let mut expected = vec![0u8; x.len()];
+    let nan = encode(&wide, width, phase, params, mode, &mut expected);
+    for stream in [false, true] {
+        let mode = EncodeMode { stream, ..*mode };
+        let mut codes = vec![0u8; x.len() + 5];
+        if let Some(found) = encode_halves(&halves, width, phase, params, &mode, &mut codes[5..]) {
+            assert_eq!((found, &codes[5..]), (nan, &expected[..]), "{:?} of width {width}", A::TYPE);
+        }
+    }
+}
+
 /// Values on, just below and just above every half step, and those that break careless code.
 fn awkward<T: Oracle>(scale: T, last: i32) -> Vec<T> {
     let t = |v: f64| <T as Element>::from_f64(v);
@@ -297,6 +317,8 @@ proptest! {
         };
         let mode = EncodeMode { arithmetic, steps: 255.0, rounding, mask: 255 , stream: false };
         check::<f32, u8>(&x, width, phase, &params, &mode);
+        as_if_widened::<f16>(&x, (width, phase), &params, &mode);
+        as_if_widened::<bf16>(&x, (width, phase), &params, &mode);
 
         // And back, from those codes, in every type of element.
         let mut codes = vec![0u8; len];

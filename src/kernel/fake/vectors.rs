@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::super::convert::{convert, same, same_mut};
-use super::super::narrow::one_correction;
+use super::super::division::one_correction;
 use super::super::{prefetch, runs, stream};
 use super::{EncodeParams, Values};
 use crate::element::{Element, FloatType};
@@ -354,7 +354,7 @@ fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
         PRODUCT => _mm256_mul_ps(x, run.scale),
         QUOTIENT => _mm256_div_ps(x, run.scale),
         _ => {
-            // The quotient with the bits of a division, as in `narrow`. The second operand where one is NaN.
+            // The quotient with the bits of a division, as in `division`. The second operand where one is NaN.
             let x = _mm256_min_ps(run.most, x);
             let q = _mm256_mul_ps(x, run.inverse);
             let q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);

@@ -218,11 +218,19 @@ fn encode_by<const MULTIPLY: bool>(
 pub(super) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
     debug_assert!(super::has_avx2() && width.is_multiple_of(LANES));
     // SAFETY: the caller has asked whether there is AVX2.
-    unsafe { magnitudes_of_eight(x, width, out) }
+    unsafe {
+        // Usual widths have loops of known lengths.
+        match width {
+            32 => magnitudes_of_eight::<32>(x, width, out),
+            64 => magnitudes_of_eight::<64>(x, width, out),
+            _ => magnitudes_of_eight::<0>(x, width, out),
+        }
+    }
 }
 
 #[target_feature(enable = "avx2")]
-fn magnitudes_of_eight(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+fn magnitudes_of_eight<const WIDTH: usize>(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    let width = if WIDTH > 0 { WIDTH } else { width };
     let mut largest = _mm256_setzero_si256();
     let groups = x.chunks_exact(width * LANES);
     let (steps, _) = out.as_chunks_mut::<LANES>();

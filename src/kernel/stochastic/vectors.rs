@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::super::affine::EncodeParams;
-use super::super::narrow::one_correction;
+use super::super::division::{DIVISORS, one_correction};
 use super::super::{aes, level, prefetch, runs, stream};
 use super::Place;
 use crate::random::Ars;
@@ -31,9 +31,6 @@ const QUOTIENT: u8 = 1;
 const PRODUCT_OF_STEPS: u8 = 2;
 const CORRECTED_ONCE: u8 = 3;
 const CORRECTED_TWICE: u8 = 4;
-
-/// Scales that can be multiplied and divided by the steps without loss.
-const SCALES_OF_STEPS: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
 
 /// As [`super::encode`] within equal lengths.
 #[allow(clippy::too_many_arguments)]
@@ -81,7 +78,8 @@ fn by_runs(
             break;
         };
         let zero_before = params.zero_before.get(j).copied();
-        let (product, steps) = (!divide, SCALES_OF_STEPS.contains(&scale));
+        // Neither tiny nor huge: then the steps go into the scale without loss.
+        let (product, steps) = (!divide, DIVISORS.contains(&scale));
         let corrected = if divide && zero_before.is_none() { one_correction(scale) } else { None };
         let run = Run {
             scale: _mm256_set1_ps(match (product && steps, corrected.is_some()) {
@@ -253,7 +251,7 @@ fn chosen<const SCALING: u8>(v: __m256, complement: __m256i, high: __m256) -> __
 
 /// Eight values in the scale of their codes, times the steps.
 ///
-/// A corrected quotient (see `narrow`) has the bits of a division from 2⁻¹⁸ on, where the last bits of remainders are
+/// A corrected quotient (see `division`) has the bits of a division from 2⁻¹⁸ on, where the last bits of remainders are
 /// still numbers; nearer to zero no number is small enough to choose another integer than zero.
 #[inline]
 #[target_feature(enable = "avx2,fma")]

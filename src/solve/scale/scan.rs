@@ -6,7 +6,7 @@
 
 use super::{GridFamily, Points, ZeroRule};
 use crate::element::{Element, Real};
-use crate::kernel::misfit::{Misfit, Ruler, excess, excess_squares, misfit, outside, sizes, weighted_misfit};
+use crate::kernel::misfit::{Misfit, Ruler, between, excess, excess_squares, misfit, sizes, weighted_misfit};
 
 /// The error at a scale.
 #[derive(Debug, Clone, Copy)]
@@ -64,63 +64,84 @@ impl From<Sample> for Bottom {
     }
 }
 
-/// The values beyond a bound on either side of zero.
+/// What the values of one side of zero are beyond a bound.
 #[derive(Debug)]
-struct Tails<T> {
+struct Tail<T> {
+    /// 1 or -1.
+    sign: f64,
+    /// The largest magnitude of the side.
+    max: f64,
+    /// The values beyond the least bound that was asked for, and some more.
     values: Vec<T>,
-    weights: Vec<f64>,
     bound: f64,
+    /// Of values with weights: the magnitudes in ascending order, and sums over each and those beyond.
+    sums: Vec<(f64, Beyond)>,
 }
 
-impl<T: Real> Tails<T> {
-    /// The sum of `max(sign x − bound, 0)`.
-    fn excess(&mut self, sign: f64, bound: f64, points: &Points<'_, T>) -> f64 {
-        self.sum(sign, bound, points, excess, |beyond| beyond)
+/// Sums over values with weights: of the weights, and of them times the magnitude and its square.
+#[derive(Debug, Clone, Copy, Default)]
+struct Beyond {
+    weight: f64,
+    x: f64,
+    xx: f64,
+}
+
+impl<T: Real> Tail<T> {
+    fn new(sign: f64, points: &Points<'_, T>) -> Self {
+        let max = if sign > 0.0 { points.high } else { -points.low };
+        let mut tail =
+            Self { sign, max: max.max(0.0), values: Vec::new(), bound: f64::INFINITY, sums: Vec::new() };
+        let Some(weights) = points.weights else { return tail };
+        let magnitudes = points.values.iter().map(|&x| sign * Element::to_f64(x));
+        let own = magnitudes.zip(weights).filter(|&(x, _)| x > 0.0);
+        tail.sums =
+            own.map(|(x, &weight)| (x, Beyond { weight, x: weight * x, xx: weight * x * x })).collect();
+        tail.sums.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut all = Beyond::default();
+        for (_, sum) in tail.sums.iter_mut().rev() {
+            all = Beyond { weight: all.weight + sum.weight, x: all.x + sum.x, xx: all.xx + sum.xx };
+            *sum = all;
+        }
+        tail
+    }
+
+    /// The sum of `max(|x| − bound, 0)` over the side.
+    fn excess(&mut self, bound: f64, points: &Points<'_, T>) -> f64 {
+        self.sum(bound, points, excess, |beyond| beyond.x - bound * beyond.weight)
     }
 
     /// The sum of its squares.
-    fn excess_squares(&mut self, sign: f64, bound: f64, points: &Points<'_, T>) -> f64 {
-        self.sum(sign, bound, points, excess_squares, |beyond| beyond * beyond)
+    fn excess_squares(&mut self, bound: f64, points: &Points<'_, T>) -> f64 {
+        self.sum(bound, points, excess_squares, |beyond| {
+            beyond.xx - bound * (2.0 * beyond.x - bound * beyond.weight)
+        })
     }
 
-    /// What `sum` makes of the values beyond a bound, or the weighted sum of `term`.
+    /// What `sum` makes of the values beyond a bound, or `term` of the sums over them.
     fn sum(
         &mut self,
-        sign: f64,
         bound: f64,
         points: &Points<'_, T>,
         sum: impl Fn(&[T], f64, f64) -> f64,
-        term: impl Fn(f64) -> f64,
+        term: impl Fn(Beyond) -> f64,
     ) -> f64 {
         /// What is kept reaches further than what is asked for, because less will be asked for next.
         const FURTHER: f64 = 0.75;
-        let max = if sign > 0.0 { points.high } else { -points.low };
-        if bound >= max {
+        if bound >= self.max {
             return 0.0;
+        }
+        if points.weights.is_some() {
+            let inside = self.sums.partition_point(|&(magnitude, _)| magnitude <= bound);
+            return self.sums.get(inside).map_or(0.0, |&(_, beyond)| term(beyond).max(0.0));
         }
         if bound < self.bound {
             self.bound = if bound > 0.0 { FURTHER * bound } else { bound };
-            self.collect(points);
+            let (bound, most) = (T::from_f64(self.bound), <T as num_traits::Float>::max_value());
+            let (low, high) = if self.sign > 0.0 { (bound, most) } else { (-most, -bound) };
+            self.values.clear();
+            between(points.values, low, high, &mut self.values);
         }
-        if points.weights.is_none() {
-            return sum(&self.values, sign, bound);
-        }
-        let pairs = self.values.iter().zip(&self.weights);
-        pairs.map(|(&x, weight)| weight * term((sign * Element::to_f64(x) - bound).max(0.0))).sum()
-    }
-
-    fn collect(&mut self, points: &Points<'_, T>) {
-        self.values.clear();
-        self.weights.clear();
-        let bound = T::from_f64(self.bound);
-        let Some(weights) = points.weights else {
-            outside(points.values, bound, &mut self.values);
-            return;
-        };
-        for (&x, &weight) in points.values.iter().zip(weights).filter(|(x, _)| x.abs() >= bound) {
-            self.values.push(x);
-            self.weights.push(weight);
-        }
+        sum(&self.values, self.sign, bound)
     }
 }
 
@@ -179,10 +200,9 @@ pub(super) struct Scan<'a, T> {
     family: &'a GridFamily,
     /// Codes besides the one of zero.
     others: f64,
-    tails: Tails<T>,
-    /// The largest magnitude of each sign.
-    up: f64,
-    down: f64,
+    /// The values above zero and those below.
+    up: Tail<T>,
+    down: Tail<T>,
     /// Codes below that of zero, where the zero point is free: the best found last.
     below: f64,
     /// The magnitude of a typical value: their mean, weighted by themselves.
@@ -206,18 +226,22 @@ impl<'a, T: Real> Scan<'a, T> {
             points,
             family,
             others: f64::from(family.q_max) - f64::from(family.q_min),
-            tails: Tails { values: Vec::new(), weights: Vec::new(), bound: f64::INFINITY },
-            up: points.high.max(0.0),
-            down: (-points.low).max(0.0),
+            up: Tail::new(1.0, points),
+            down: Tail::new(-1.0, points),
             below: 0.0,
             typical: squares / magnitudes,
             norm: squares.sqrt(),
         }
     }
 
+    /// The sum of the squares of the values.
+    pub(super) fn squares(&self) -> f64 {
+        self.norm * self.norm
+    }
+
     /// The scale at which no value is clipped, and the largest scale that can be best.
     fn bounds(&self) -> (f64, f64) {
-        let (up, down) = (self.up, self.down);
+        let (up, down) = (self.up.max, self.down.max);
         let largest = up.max(down);
         let (q_min, q_max) = (f64::from(self.family.q_min), f64::from(self.family.q_max));
         match self.family.zero {
@@ -253,7 +277,7 @@ impl<'a, T: Real> Scan<'a, T> {
         }
         // Levels that values need on either side.
         let needed = |max: f64| (max / scale - 0.5).ceil().max(0.0);
-        let (above, below) = (needed(self.up), needed(self.down));
+        let (above, below) = (needed(self.up.max), needed(self.down.max));
         if above + below <= self.others {
             self.below = below;
             return q_min + below;
@@ -261,8 +285,8 @@ impl<'a, T: Real> Scan<'a, T> {
         let (mut low, mut high) = ((self.others - above).max(0.0), below.min(self.others));
         // Whether no more levels are worth having below than so many.
         let mut enough = |below: f64| {
-            let next = self.tails.excess(-1.0, scale * (below + 0.5), self.points);
-            let lost = self.tails.excess(1.0, scale * (self.others - below - 0.5), self.points);
+            let next = self.down.excess(scale * (below + 0.5), self.points);
+            let lost = self.up.excess(scale * (self.others - below - 0.5), self.points);
             next <= lost
         };
         // The first number that is enough is near the last one found.
@@ -292,8 +316,8 @@ impl<'a, T: Real> Scan<'a, T> {
     /// A lower bound of the part of the error at a scale that is owed to values outside the grid.
     fn clipped(&mut self, scale: f64, zero: f64) -> f64 {
         let (q_min, q_max) = (f64::from(self.family.q_min), f64::from(self.family.q_max));
-        self.tails.excess_squares(1.0, scale * (q_max - zero).max(0.0), self.points)
-            + self.tails.excess_squares(-1.0, scale * (zero - q_min).max(0.0), self.points)
+        self.up.excess_squares(scale * (q_max - zero).max(0.0), self.points)
+            + self.down.excess_squares(scale * (zero - q_min).max(0.0), self.points)
     }
 
     /// The error at the scales that can be best, in ascending order, for scales rounded by `round`. `best` is an error
@@ -332,6 +356,8 @@ impl<'a, T: Real> Scan<'a, T> {
         /// Values of the sample, at least, and what is a dip to them: four standard deviations.
         const SAMPLE: usize = 512;
         const DIP: f64 = 0.85;
+        /// Strides from one look to the next: such a dip is wider than the others.
+        const WIDE: f64 = 3.0;
         let values = self.points.values;
         let stride = (values.len() / SAMPLE).saturating_sub(1) | 1;
         let sample: Vec<T> = values.iter().step_by(stride).copied().collect();
@@ -352,7 +378,7 @@ impl<'a, T: Real> Scan<'a, T> {
                 if found < DIP * expected {
                     return false;
                 }
-                scale *= 1.0 + 2.0 * sign * self.stride(scale, expected + clipped, trend.best);
+                scale *= 1.0 + WIDE * sign * self.stride(scale, expected + clipped, trend.best);
             }
         }
         true
@@ -408,7 +434,7 @@ impl<'a, T: Real> Scan<'a, T> {
                     ZeroRule::Fixed(_) => clipped <= trend.best,
                     // Another zero point may clip less at the same scale, though hardly half of this.
                     _ if self.others >= 4.0 => clipped <= 2.0 * trend.best,
-                    _ => scale >= 0.01 * end,
+                    _ => scale >= 0.01 * end || clipped <= 2.0 * trend.best,
                 }
             };
         true

@@ -1,8 +1,10 @@
 //! The search itself: what is cheap to try, then the minima of a scan, then their exact bottoms.
 
 use super::scan::{self, Bottom, Scan};
-use super::{BestGrid, GridFamily, Points, Sums, ZeroRule, sweep};
+use super::summary::{Summary, at_least};
+use super::{BestGrid, GridFamily, Points, ZeroRule, sweep};
 use crate::element::Real;
+use crate::kernel::misfit::sizes;
 
 /// How many minima of the scan are looked at again.
 const MINIMA: usize = 16;
@@ -10,8 +12,8 @@ const MINIMA: usize = 16;
 /// The same where an evaluation is cheap.
 pub(super) const FEW_MINIMA: usize = 32;
 
-/// Up to so many values are swept around the deepest minima.
-const SWEPT: usize = 1 << 17;
+/// Up to so many values are swept around the deepest minima, and searched themselves rather than by a summary.
+pub(super) const SWEPT: usize = 1 << 17;
 
 /// What part less deep than the deepest a minimum of the scan may be to be looked at, and with it what the scan was found
 /// wrong by so many times.
@@ -38,35 +40,72 @@ pub(super) struct Search<'a, T> {
 impl<T: Real> Search<'_, T> {
     /// The best grid found.
     pub(super) fn run(&self) -> Option<BestGrid> {
-        let (q_min, q_max) = (f64::from(self.family.q_min), f64::from(self.family.q_max));
+        let codes = f64::from(self.family.q_max) - f64::from(self.family.q_min);
         let mut best: Option<BestGrid> = None;
         let mut ends = self.min_max();
         ends.dedup();
-        for &(scale, zero) in &ends {
-            self.offer(scale, zero, &mut best);
-        }
-        if q_max - q_min > MOST_SCANNED {
+        if codes > MOST_SCANNED {
+            self.offer_all(&ends, &mut best);
             self.shrink(&ends, &mut best);
             return best;
         }
-        if self.few && self.sweep_all(&mut best) {
+        if self.points.weights.is_none() && self.points.values.len() > SWEPT && self.by_summary(&mut best) {
+            self.offer_rivals(&ends, &mut best);
             return best;
         }
-        if self.family.zero != ZeroRule::Real {
-            self.by_values(&mut best);
-        } else {
+        if self.family.zero == ZeroRule::Real {
+            self.offer_all(&ends, &mut best);
             self.by_table(&mut best);
+        } else if self.points.weights.is_none() {
+            let errors = ends.iter().filter_map(|&(scale, zero)| self.look(scale, zero));
+            self.by_values(errors.fold(f64::INFINITY, f64::min), &mut best);
+            self.offer_rivals(&ends, &mut best);
+        } else {
+            self.offer_all(&ends, &mut best);
+            if self.few && self.sweep_all(&mut best) {
+                return best;
+            }
+            self.by_values(best.map_or(f64::INFINITY, |best| best.squared_error), &mut best);
         }
         self.neighbours(&mut best);
         best
     }
 
-    /// The minima of the error, all of it looked at on the values.
-    fn by_values(&self, best: &mut Option<BestGrid>) {
+    /// The grid that is best for a summary of the values, and the best scale for its codes. Whether there is one.
+    fn by_summary(&self, best: &mut Option<BestGrid>) -> bool {
+        let Some(summary) = Summary::new(self.points) else { return false };
+        let points = summary.points(self.points.low, self.points.high);
+        let search =
+            Search { points: &points, family: self.family, round_scale: self.round_scale, few: false };
+        let Some(found) = search.run() else { return false };
+        self.improve(found.scale, found.zero, 1, best);
+        best.is_some()
+    }
+
+    /// Evaluates grids exactly and keeps the best.
+    fn offer_all(&self, grids: &[(f64, f64)], best: &mut Option<BestGrid>) {
+        for &(scale, zero) in grids {
+            self.offer(scale, zero, best);
+        }
+    }
+
+    /// The same for those only that a cheaper look does not tell to be worse than the best.
+    fn offer_rivals(&self, grids: &[(f64, f64)], best: &mut Option<BestGrid>) {
+        let [_, squares] = sizes(self.points.values);
+        for &(scale, zero) in grids {
+            let least = self.look(scale, zero).map_or(0.0, |error| at_least::<T>(error, squares));
+            if best.is_none_or(|best| best.squared_error > least) {
+                self.offer(scale, zero, best);
+            }
+        }
+    }
+
+    /// The minima of the error, all of it looked at on the values. `known` is an error that is known to be reached.
+    fn by_values(&self, known: f64, best: &mut Option<BestGrid>) {
         let mut scan = Scan::new(self.points, self.family);
         let coarse = self.is_coarse();
         let round: &dyn Fn(f64) -> f64 = if coarse { self.round_scale } else { &|scale| scale };
-        let samples = scan.run(round, best.map_or(f64::INFINITY, |best| best.squared_error));
+        let samples = scan.run(round, known);
         let (most, improved) = if self.few { (FEW_MINIMA, FEW_MINIMA) } else { (MINIMA, IMPROVED) };
         let mut bottoms: Vec<Bottom> = Vec::with_capacity(most + 1);
         let deepest = samples.iter().min_by(|a, b| a.error.total_cmp(&b.error));
@@ -90,7 +129,7 @@ impl<T: Real> Search<'_, T> {
             bottoms.extend(samples.into_iter().map(Bottom::from));
         }
         bottoms.sort_by(|a, b| a.sample.error.total_cmp(&b.sample.error));
-        let n = self.points.values.len() as f64;
+        let (n, squares) = (self.points.values.len() as f64, scan.squares());
         for Bottom { sample, wrong } in bottoms.into_iter().take(improved) {
             // What the last step gains is less the more values there are.
             let gain = 1.0 + 1.0 / n + 2e-5 + wrong;
@@ -105,7 +144,11 @@ impl<T: Real> Search<'_, T> {
             // the last few codes that are not known.
             let reach = scan.finest(sample.scale) * if wrong > 1e-4 { 1.0 } else { (400.0 / n).min(1.0) };
             let (low, high) = (sample.scale * (1.0 - reach), sample.scale * (1.0 + reach));
-            let found = sweep::best_scale(self.points, self.family, sample.zero, low, high);
+            let found = if self.points.weights.is_none() {
+                sweep::best_of_many(self.points.values, squares, self.family, sample.zero, low, high)
+            } else {
+                sweep::best_scale(self.points, self.family, sample.zero, low, high)
+            };
             self.improve(found.unwrap_or(sample.scale), sample.zero, 0, best);
         }
     }
@@ -215,39 +258,62 @@ impl<T: Real> Search<'_, T> {
         }
     }
 
-    /// Evaluates a grid exactly and keeps it if it is the best so far.
-    fn offer(&self, scale: f64, zero: f64, best: &mut Option<BestGrid>) -> Option<Sums> {
+    /// Evaluates a grid exactly and keeps it if it is the best so far. Its error.
+    fn offer(&self, scale: f64, zero: f64, best: &mut Option<BestGrid>) -> Option<f64> {
+        let scale = self.storable(scale, zero)?;
+        let squared_error = match self.family.zero {
+            ZeroRule::Real => self.points.sums(scale, zero, self.family).error,
+            _ => self.points.exact_error(scale, zero, self.family),
+        };
+        if best.is_none_or(|best| squared_error < best.squared_error) {
+            *best = Some(BestGrid { scale, zero, squared_error });
+        }
+        Some(squared_error)
+    }
+
+    /// The error of a grid in the arithmetic of the values.
+    fn look(&self, scale: f64, zero: f64) -> Option<f64> {
+        self.storable(scale, zero).map(|scale| self.points.error(scale, zero, self.family))
+    }
+
+    /// A scale as it is stored, if it and the zero point are numbers to make a grid of.
+    fn storable(&self, scale: f64, zero: f64) -> Option<f64> {
         let scale = (self.round_scale)(scale);
-        if !(scale > 0.0 && scale.is_finite() && zero.is_finite()) {
-            return None;
-        }
-        let sums = self.points.sums(scale, zero, self.family);
-        if best.is_none_or(|best| sums.error < best.squared_error) {
-            *best = Some(BestGrid { scale, zero, squared_error: sums.error });
-        }
-        Some(sums)
+        (scale > 0.0 && scale.is_finite() && zero.is_finite()).then_some(scale)
     }
 
     /// The best scale (and real zero point) for the codes, then the codes for those, while it helps.
-    pub(super) fn improve(&self, mut scale: f64, mut zero: f64, rounds: usize, best: &mut Option<BestGrid>) {
+    pub(super) fn improve(&self, scale: f64, zero: f64, rounds: usize, best: &mut Option<BestGrid>) {
+        if self.family.zero == ZeroRule::Real {
+            return self.improve_both(scale, zero, rounds, best);
+        }
+        let (mut scale, mut last) = (scale, f64::INFINITY);
+        for round in 0..=rounds {
+            let Some(error) = self.offer(scale, zero, best) else { return };
+            if error >= last * (1.0 - 1e-9) || round == rounds {
+                return;
+            }
+            last = error;
+            scale = self.points.fitted_scale((self.round_scale)(scale), zero, self.family);
+        }
+    }
+
+    /// The same with a real zero point.
+    fn improve_both(&self, mut scale: f64, mut zero: f64, rounds: usize, best: &mut Option<BestGrid>) {
         let mut last = f64::INFINITY;
         for _ in 0..=rounds {
-            let Some(sums) = self.offer(scale, zero, best) else { return };
-            if sums.error >= last * (1.0 - 1e-9) {
+            let Some(stored) = self.storable(scale, zero) else { return };
+            let sums = self.points.sums(stored, zero, self.family);
+            if best.is_none_or(|best| sums.error < best.squared_error) {
+                *best = Some(BestGrid { scale: stored, zero, squared_error: sums.error });
+            }
+            let spread = sums.weight * sums.ll - sums.l * sums.l;
+            if sums.error >= last * (1.0 - 1e-9) || spread.is_nan() || spread <= 0.0 {
                 return;
             }
             last = sums.error;
-            if self.family.zero == ZeroRule::Real {
-                let spread = sums.weight * sums.ll - sums.l * sums.l;
-                if spread.is_nan() || spread <= 0.0 {
-                    return;
-                }
-                let fitted = (self.round_scale)((sums.weight * sums.lx - sums.l * sums.x) / spread);
-                zero -= (sums.x - fitted * sums.l) / (sums.weight * fitted);
-                scale = fitted;
-            } else {
-                scale = sums.lx / sums.ll;
-            }
+            scale = (self.round_scale)((sums.weight * sums.lx - sums.l * sums.x) / spread);
+            zero -= (sums.x - scale * sums.l) / (sums.weight * scale);
         }
     }
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::search::Search;
+use super::search::{SWEPT, Search};
 use super::*;
 use crate::solve::samples::{self, SplitMix64};
 
@@ -165,6 +165,47 @@ fn as_good_as_a_fine_search_of_many_values() {
             let error = |i: u32| points.error(fit * (0.5 + f64::from(i) / 1000.0), 0.0, &family);
             let least = (0..600).map(error).fold(f64::INFINITY, f64::min);
             assert!(best.squared_error <= least * (1.0 + 1e-5), "{name} {family:?}: {best:?}, {least}");
+        }
+    }
+}
+
+/// Regions that are searched by a summary get a grid that is as good for the values themselves as the best of a fine
+/// search of these.
+#[test]
+fn as_good_as_an_exhaustive_search_of_a_big_region() {
+    let mut random = SplitMix64(13);
+    let outliers: [(&str, Draw); 2] = [
+        ("outliers", |random| random.normal() * if random.uniform() < 1e-4 { 20.0 } else { 1.0 }),
+        ("heavy", |random| random.normal() / random.uniform().sqrt()),
+    ];
+    for (name, draw) in DRAWS.iter().chain(&outliers) {
+        let values: Vec<f32> = (0..=SWEPT).map(|_| draw(&mut random) as f32).collect();
+        let (low, high) = extremes(&values);
+        let points = Points { values: &values, weights: None, low, high };
+        for family in [symmetric(4), symmetric(8), unsigned(2, ZeroRule::Integer)] {
+            let best = best_grid(&values, &family, &same).unwrap();
+            let fit = (high.max(0.0) - low.min(0.0)) / f64::from(family.q_max - family.q_min);
+            let zeros = match family.zero {
+                ZeroRule::Fixed(zero) => vec![zero],
+                _ => (family.q_min..=family.q_max).map(f64::from).collect(),
+            };
+            let all = (0..40).map(|i| fit * 2.1 * 0.9_f64.powi(i));
+            let near = (-10..=10).map(|i| best.scale * (1.0 + 2e-4 * f64::from(i)));
+            let errors = all
+                .chain(near)
+                .flat_map(|scale| zeros.iter().map(move |&zero| (scale, zero)).collect::<Vec<_>>());
+            let least =
+                errors.map(|(scale, zero)| points.error(scale, zero, &family)).fold(f64::INFINITY, f64::min);
+            let rounding = 1e-14 * values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+            assert!(
+                best.squared_error <= least * (1.0 + 1e-4) + rounding,
+                "{name} {family:?}: {best:?}, {least}"
+            );
+            let error = points.sums(best.scale, best.zero, &family).error;
+            assert!(
+                (error - best.squared_error).abs() <= 1e-9 * error,
+                "{name} {family:?}: {best:?}, {error}"
+            );
         }
     }
 }

@@ -79,6 +79,21 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         }
     }
 
+    fn reads_halves(&self, width: usize) -> bool {
+        affine::reads_halves(width, &mode::<T>(self.scheme, &self.encoding))
+    }
+
+    fn encode_halves<A: Element, C: Code>(
+        &self,
+        x: &[A],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
+        affine::encode_halves(x, width, phase, &params.view(), &mode, codes)
+    }
+
     fn encode_seeded<C: Code>(
         &self,
         x: &[T],
@@ -326,8 +341,8 @@ impl<'a> AffineBlocks<'a> {
         if !(integer && divisors && self.encoding.rounding == Rounding::NearestEven) {
             return false;
         }
-        inverses.clear();
-        inverses.extend(scales.iter().map(|scale| 1.0 / scale));
+        inverses.resize(scales.len(), 0.0);
+        blocks::reciprocals(scales, inverses);
         let range = self.scheme.codes();
         let shared = [self.zero.unwrap_or_default() as i32];
         let params = BlockParams {

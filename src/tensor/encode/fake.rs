@@ -72,7 +72,7 @@ impl Job<'_, '_> {
         self.check_nan(encoder)?;
         let (chunk_len, len) = (self.tensor.chunk_len(), self.tensor.len());
         let one_loop = U::TYPE == FloatType::F32 && encoder.fakes();
-        let largest = if one_loop { self.tensor.borrowed_len::<T>() } else { chunk_len };
+        let largest = if one_loop { self.tensor.borrowed_len(|found| found == T::TYPE) } else { chunk_len };
         // Many chunks at a time share the parameters that they have in common.
         let piece = largest.max(chunk_len * 16);
         let state = || (Scratch::<T, E::Params>::default(), Vec::<C>::new(), Params::<U>::default());

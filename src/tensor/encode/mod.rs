@@ -12,6 +12,8 @@ mod vectors;
 
 use core::ops::Range;
 
+use half::{bf16, f16};
+
 use crate::element::{Element, FloatType, Real};
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::{Segment, Tiling};
@@ -120,6 +122,22 @@ trait Encoder<T>: Sync {
         uniforms: Option<&[T]>,
         codes: &mut [C],
     ) -> bool;
+
+    /// Whether [`encode_halves`](Self::encode_halves) serves blocks of `width`, but for unusual parameters.
+    fn reads_halves(&self, _width: usize) -> bool {
+        false
+    }
+
+    /// As [`encode`](Self::encode) of numbers of 16 bits; `None` where they have to be widened first.
+    fn encode_halves<A: Element, C: Code>(
+        &self,
+        _x: &[A],
+        _pattern: Pattern,
+        _params: &Self::Params,
+        _codes: &mut [C],
+    ) -> Option<bool> {
+        None
+    }
 
     /// As [`encode`](Self::encode) with the numbers of `place`; `None` where there is no loop that finds them itself.
     fn encode_seeded<C: Code>(
@@ -256,12 +274,20 @@ impl Job<'_, '_> {
     }
 
     /// Elements of a chunk.
-    fn chunk_len<T: Real>(&self) -> usize {
+    fn chunk_len<T: Real, E: Encoder<T>>(&self, encoder: &E) -> usize {
         if self.bits == 8 && self.encoding.rounding.seed().is_none() {
-            self.tensor.borrowed_len::<T>()
+            self.tensor
+                .borrowed_len(|found| found == T::TYPE || found.bits() == 16 && self.reads_halves(encoder))
         } else {
             self.tensor.chunk_len()
         }
+    }
+
+    /// Whether numbers of 16 bits are encoded as they are.
+    fn reads_halves<T: Real, E: Encoder<T>>(&self, encoder: &E) -> bool {
+        let width = self.tiling.consecutive_blocks();
+        let whole = self.bits == 8 && self.encoding.rounding.seed().is_none();
+        whole && width.is_some_and(|width| encoder.reads_halves(width))
     }
 
     /// The error for a NaN in a chunk, if there is one in any.
@@ -282,7 +308,7 @@ impl Job<'_, '_> {
 
     fn run<T: Real, E: Encoder<T>>(&self, encoder: &E, bytes: &mut [u8]) -> Result<()> {
         self.check_nan(encoder)?;
-        let chunk_len = self.chunk_len::<T>();
+        let chunk_len = self.chunk_len::<T, E>(encoder);
         let chunk_bytes = chunk_len / 8 * self.bits as usize;
         let len = self.tensor.len();
         let nans =
@@ -302,6 +328,16 @@ impl Job<'_, '_> {
         bytes: &mut [u8],
     ) -> Option<usize> {
         let Scratch { values, uniforms, narrow, wide, params } = scratch;
+        if self.reads_halves(encoder) {
+            let done = match self.tensor.element_type() {
+                FloatType::F16 => self.halves::<T, f16, E>(encoder, range.clone(), params, bytes),
+                FloatType::Bf16 => self.halves::<T, bf16, E>(encoder, range.clone(), params, bytes),
+                FloatType::F32 | FloatType::F64 => false,
+            };
+            if done {
+                return None;
+            }
+        }
         let x = self.tensor.chunk::<T>(range.clone(), values);
         if self.bits == 8 {
             return self.segments(encoder, range, x, uniforms, params, bytes);
@@ -317,6 +353,26 @@ impl Job<'_, '_> {
             pack::pack(wide, self.bits, bytes);
             nan
         }
+    }
+
+    /// Encodes the elements `range` as they are to codes of 8 bits; `false` where they have to be widened first, or one is
+    /// NaN, and nothing written counts.
+    fn halves<T: Real, A: Element, E: Encoder<T>>(
+        &self,
+        encoder: &E,
+        range: Range<usize>,
+        params: &mut E::Params,
+        codes: &mut [u8],
+    ) -> bool {
+        let Some(x) = self.tensor.slice::<A>(range.clone()) else { return false };
+        self.tiling.segments(range.clone()).all(|segment| {
+            let at = segment.start - range.start;
+            let place = at..at + segment.len;
+            let (Some(x), Some(codes)) = (x.get(place.clone()), codes.get_mut(place)) else { return true };
+            encoder.fill(&segment, params);
+            let pattern = Pattern { width: segment.width, phase: segment.phase };
+            encoder.encode_halves(x, pattern, params, codes) == Some(false)
+        })
     }
 
     /// Writes the codes of the stretch that begins with element `start`, with random numbers where rounding takes any.

@@ -1,0 +1,228 @@
+//! Division of many numbers by one, for less than a division each and with the same bits.
+//!
+//! All of it needs remainders that are not rounded, so the divisor has to be neither tiny nor huge; quotients may then be
+//! wrong where they are so small that they round to zero in any case.
+//!
+//! **Two terms.** With `y + z` the reciprocal of `s` in two numbers, `y` the nearest to `1 / s` and `z` the nearest to
+//! the rest, `fma(x, y, x·z)` rounds `x / s · (1 − r)` once, but for the rounding of `x·z`, where `r = 1 − s·(y + z)`
+//! (N. Brisebarre, J.-M. Muller, S. K. Raina 2004, *Accelerating correctly rounded floating-point division when the
+//! divisor is known in advance*). Let the significand `σ` of `s` lie in `[1, 2)`. A quotient in `[1, 2)` is at least
+//! `2⁻⁴⁷ / σ` away from the middle between two numbers, and is below `2 / σ`; one in `[½, 1)` is at least `2⁻⁴⁸ / σ`
+//! away. Where what is lost is less than that, the result is the quotient to the nearest: for four divisors of five.
+//!
+//! **Corrections.** `q₀ = x · y`, then `q ← q + (x − q · s) · y` by fused operations. `q₁` is within one unit in the last
+//! place of the quotient, and for such a `q`, and `y` correctly rounded, the next step gives the correctly rounded
+//! quotient (P. Markstein 1990, *Computation of elementary functions on the IBM RISC System/6000 processor*, theorem 4;
+//! Muller et al., *Handbook of Floating-Point Arithmetic*, section 4.7).
+//!
+//! Where `|s·y − 1| ≤ 2⁻²⁵`, which holds for two divisors of three, one step is enough. `q₀` is then within one unit in
+//! the last place, its remainder is exact, and what is rounded to `q₁` is `x / s` up to `2⁻²⁵` of such a unit; but no
+//! quotient is nearer than `1 / 2S > 2⁻²⁵` units to the middle between two numbers, `S < 2²⁴` the significand of `s` as
+//! an integer.
+
+/// Divisors by which quotients from a quarter on have remainders that are normal numbers, and so is the reciprocal.
+pub(super) const DIVISORS: core::ops::RangeInclusive<f32> = 1e-25..=1e25;
+
+/// `2^exponent`, of a normal number.
+const fn power(exponent: i32) -> f32 {
+    f32::from_bits(((127 + exponent) as u32) << 23)
+}
+
+/// Whether the quotients of `scale` are right after one correction; `None` if they cannot be corrected.
+#[inline(always)]
+pub(super) fn one_correction(scale: f32) -> Option<bool> {
+    if !DIVISORS.contains(&scale) {
+        return None;
+    }
+    // Exact: a product of 48 bits.
+    let off = f64::from(scale) * f64::from(1.0 / scale) - 1.0;
+    Some(off.abs() <= f64::from(power(-25)))
+}
+
+/// Divisors whose reciprocals are found together.
+pub(super) const GROUP: usize = 32;
+
+/// The reciprocals of some divisors, in two terms.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reciprocals {
+    /// The nearest number to each.
+    pub near: [f32; GROUP],
+    /// The nearest number to the rest.
+    pub rest: [f32; GROUP],
+    /// Whether both together give all quotients, by one multiplication and one fused operation.
+    pub exact: [bool; GROUP],
+}
+
+impl Reciprocals {
+    /// Of the first [`GROUP`] of `divisors`. Where there is none, nothing is exact.
+    #[inline(always)]
+    pub(super) fn of(divisors: &[f32]) -> Self {
+        let mut all = Self { near: [0.0; GROUP], rest: [0.0; GROUP], exact: [false; GROUP] };
+        let places = all.near.iter_mut().zip(&mut all.rest).zip(&mut all.exact);
+        for (&divisor, ((near, rest), exact)) in divisors.iter().zip(places) {
+            (*near, *rest, *exact) = reciprocal(divisor);
+        }
+        all
+    }
+}
+
+/// The two terms, and whether they are exact. For functions that are compiled with fused operations.
+#[inline(always)]
+fn reciprocal(divisor: f32) -> (f32, f32, bool) {
+    let near = 1.0 / divisor;
+    // Exact: a multiple of a unit of a product of 48 bits, of at most 24 bits.
+    let first = (-divisor).mul_add(near, 1.0);
+    // first · near · (1 + first) is first / divisor, up to what is measured next.
+    let product = first * near;
+    let rest = product.mul_add(first, product);
+    let second = (-divisor).mul_add(rest, first).abs();
+    // What is rounded here is less than the margin.
+    const MARGIN: f32 = 1.0 + 1e-6;
+    let significand = MARGIN * f32::from_bits(divisor.to_bits() & 0x007F_FFFF | 0x3F80_0000);
+    // Half a unit in the last place of what is below the magnitude of `first`: at most 2⁻²⁴.
+    let first = first.abs();
+    let rounding = if first > power(-25) { power(-49) } else { power(-50) };
+    let below_one = (second + rounding) * significand < power(-48);
+    let from_one = (2.0 * second + power(-48)) * MARGIN < power(-47);
+    let within = (*DIVISORS.start() <= divisor) & (divisor <= *DIVISORS.end());
+    (near, rest, within & below_one & from_one & (first <= power(-24)))
+}
+
+/// Whether both terms give the nearest integers to all quotients that a division gives, where these are at most `most`
+/// and a half in magnitude: for functions that are compiled with fused operations, and for many numbers by one divisor.
+///
+/// What rounds to which integer changes at few places, and both ways of dividing are monotone, so they agree everywhere
+/// if they do beside those. Quotients change from one integer to the next within half a unit in the last place of the
+/// half between them, `at` is its multiple of the divisor up to as much, and a number has at least half as many units as
+/// its neighbours: all of that is within three units of `at`.
+#[inline(always)]
+pub(super) fn same_integers(divisor: f32, (near, rest): (f32, f32), most: u32) -> bool {
+    /// Added to a number and taken off again, this leaves the nearest integer.
+    const MAGIC: f32 = 12_582_912.0;
+    if !DIVISORS.contains(&divisor) {
+        return false;
+    }
+    let mut same = true;
+    for below in 0..=most.min(1 << 15) {
+        let at = ((below as f32 + 0.5) * divisor).to_bits();
+        for off in 0..7 {
+            let x = f32::from_bits(at + off - 3);
+            let (quotient, other) = (x / divisor, x.mul_add(near, x * rest));
+            same &= quotient + MAGIC == other + MAGIC;
+        }
+    }
+    same
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the loops do.
+    fn quotient(x: f32, (near, rest, _): (f32, f32, bool)) -> f32 {
+        x.mul_add(near, x * rest)
+    }
+
+    /// The significand of `x` whose quotient by the odd `s` is nearest to the middle of two numbers, above or below it:
+    /// `2^shift · x ≡ ± 1 (mod s)`.
+    fn hardest(s: u64, shift: u32) -> [u64; 2] {
+        // The inverse of 2^shift, one halving modulo `s` after the other.
+        let inverse = (0..shift).fold(1, |n: u64, _| if n.is_multiple_of(2) { n / 2 } else { (n + s) / 2 });
+        [inverse, s - inverse]
+    }
+
+    #[test]
+    fn two_terms_give_the_bits_of_a_division() {
+        let (mut state, mut exact) = (11u64, 0);
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 41) as u32
+        };
+        const DIVISORS: usize = 4000;
+        for round in 0..DIVISORS {
+            let exponent = [44, 60, 100, 126, 127, 128, 150, 200, 209][round % 9];
+            let significand =
+                [0, 1, 2, 0x7F_FFFF, 0x7F_FFFE][..].get(round).copied().unwrap_or_else(&mut next);
+            let scale = f32::from_bits(exponent << 23 | significand);
+            let by = reciprocal(scale);
+            assert_eq!(by.0, 1.0 / scale);
+            if !by.2 {
+                continue;
+            }
+            exact += 1;
+            let s = u64::from(significand | 1 << 23);
+            // An even divisor has the quotients of an odd one.
+            let odd = s >> s.trailing_zeros();
+            let hard = [24u32, 25].into_iter().flat_map(|shift| hardest(odd, shift));
+            let hard =
+                hard.flat_map(|x| (0..24).map(move |by| x << by)).filter(|x| (1 << 23..1 << 24).contains(x));
+            let hard: Vec<u32> = hard.map(|x| x as u32 & 0x7F_FFFF).collect();
+            for x in hard.into_iter().chain((0..40).map(|_| next())) {
+                for off in [-1i32, 0, 1] {
+                    let bits = (exponent + 1) << 23 | x;
+                    let x = f32::from_bits(bits.wrapping_add_signed(off));
+                    assert_eq!(quotient(x, by), x / scale, "{x:e} by {scale:e}");
+                    assert_eq!(quotient(-x, by), -x / scale, "{x:e} by {scale:e}");
+                }
+            }
+        }
+        assert!(exact > DIVISORS * 3 / 4, "{exact} of {DIVISORS}");
+    }
+
+    #[test]
+    fn integers_are_those_of_a_division_where_they_are_beside_the_halves() {
+        let mut served = 0;
+        for (round, significand) in (0..1u32 << 23).step_by(80_021).enumerate() {
+            let exponent = [44, 100, 127, 128, 200][round % 5];
+            let divisor = f32::from_bits(exponent << 23 | significand);
+            let by = reciprocal(divisor);
+            if by.2 || !same_integers(divisor, (by.0, by.1), 127) {
+                // A worse reciprocal is found out.
+                assert!(!same_integers(divisor, (by.0.next_up(), 0.0), 127), "{divisor:e}");
+                continue;
+            }
+            served += 1;
+            for i in 0..20_000u32 {
+                let x = f32::from_bits((exponent + 5) << 23 | i.wrapping_mul(0x9E37_79B9) >> 9);
+                for x in [x, -x, x * 0.1, x * 2.0] {
+                    let (found, expected) = (quotient(x, by), x / divisor);
+                    assert_eq!(found.round_ties_even(), expected.round_ties_even(), "{x:e} by {divisor:e}");
+                }
+            }
+        }
+        assert!(served > 10, "{served}");
+        assert!(!same_integers(0.0, (f32::INFINITY, 0.0), 127));
+    }
+
+    #[test]
+    fn divisors_of_all_significands_near_each_other() {
+        // All divisors of some stretches, and all numerators whose quotients lie next to the middles of small codes.
+        for from in [0x3F80_0000u32, 0x3FC0_0000, 0x3FFF_FF00] {
+            for bits in from..from + 256 {
+                let scale = f32::from_bits(bits);
+                let by = reciprocal(scale);
+                if !by.2 {
+                    continue;
+                }
+                for code in 0..300 {
+                    let at = (code as f32 + 0.5) * scale;
+                    for off in -3..=3 {
+                        let x = f32::from_bits(at.to_bits().wrapping_add_signed(off));
+                        assert_eq!(quotient(x, by), x / scale, "{x:e} by {scale:e}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn divisors_that_are_tiny_or_huge_are_left_alone() {
+        for scale in [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE] {
+            assert!(!reciprocal(scale).2 && one_correction(scale).is_none(), "{scale}");
+        }
+        assert!(reciprocal(1.0).2 && one_correction(1.0).unwrap());
+        let some = Reciprocals::of(&[1.0, 0.0, 2.0]);
+        assert_eq!(some.exact.iter().filter(|&&exact| exact).count(), 2);
+        assert_eq!((some.near[2], some.rest[2]), (0.5, 0.0));
+    }
+}
