@@ -91,7 +91,7 @@ pub(super) fn blocks(x: &[f32], width: usize, mins: &mut [f32], maxs: &mut [f32]
     unsafe {
         if short {
             Some(blocks_of(x, width, mins, maxs))
-        } else if width > SHORT_BLOCK {
+        } else if width > SHORT_BLOCK && width <= x.len() / TOGETHER {
             Some(long_blocks_of(x, width, mins, maxs))
         } else {
             None
