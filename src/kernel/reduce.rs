@@ -9,7 +9,7 @@ use crate::element::{Element, Real};
 /// Lanes of a run: several vectors at every level, so that one does not wait for the other.
 const LANES: usize = 32;
 
-/// Elements of runs up to which one stream of memory is as fast as two.
+/// Elements of runs up to which one stream of memory is as fast as several.
 #[cfg(target_arch = "x86_64")]
 const SHORT: usize = 1 << 14;
 
@@ -118,21 +118,41 @@ fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
     (lesser(min, low), greater(max, high), finite)
 }
 
-/// [`run_range`] of runs that are too short for two streams, where this machine has a loop for them.
+/// [`run_range`] where this machine has a loop for it.
 #[inline(always)]
-fn short_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
+fn vector_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     #[cfg(target_arch = "x86_64")]
-    if x.len() <= SHORT
-        && let Some(x) = super::convert::same::<T, f32>(x)
-    {
-        let (low, high, numbers) = super::extremes::range(x, Element::to_f32(min), Element::to_f32(max))?;
-        // An infinity shows in the range, unless it was there before; then the values tell.
-        let bounded = low > f32::NEG_INFINITY && high < f32::INFINITY;
-        let finite = numbers && (bounded || x.iter().all(|x| x.is_finite()));
+    if let Some(x) = super::convert::same::<T, f32>(x) {
+        let (min, max) = (Element::to_f32(min), Element::to_f32(max));
+        let (low, high, finite) = if x.len() > SHORT { quarters(x, min, max) } else { short(x, min, max) }?;
         return Some((T::from_element(low), T::from_element(high), finite));
     }
     let _ = (x, min, max);
     None
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn short(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+    let (low, high, numbers) = super::extremes::range(x, min, max)?;
+    // An infinity shows in the range, unless it was there before; then the values tell.
+    let bounded = low > f32::NEG_INFINITY && high < f32::INFINITY;
+    Some((low, high, numbers && (bounded || x.iter().all(|x| x.is_finite()))))
+}
+
+/// From four places at a time: memory answers four streams faster than one.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn quarters(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+    let (mut lows, mut highs) = ([f32::INFINITY; 4], [f32::NEG_INFINITY; 4]);
+    let width = x.len() / 4;
+    let (served, mut finite) = super::extremes::blocks(x, width, &mut lows, &mut highs)?;
+    let (mut low, mut high) = (lows.into_iter().fold(min, lesser), highs.into_iter().fold(max, greater));
+    for &x in x.get(served * width..).unwrap_or_default() {
+        (low, high) = (lesser(low, x), greater(high, x));
+        finite &= x.is_finite();
+    }
+    Some((low, high, finite))
 }
 
 /// Adds whole blocks to their ranges several at a time, where this machine has a loop for them: how many from the first on,
@@ -166,7 +186,7 @@ dispatch! {
         }
         for (j, from, to) in runs(x.len(), width, phase) {
             let (Some(min), Some(max)) = (mins.get_mut(j), maxs.get_mut(j)) else { break };
-            let (low, high, ok) = match short_range(&x[from..to], *min, *max) {
+            let (low, high, ok) = match vector_range(&x[from..to], *min, *max) {
                 Some(range) => range,
                 None => run_range(&x[from..to], *min, *max),
             };

@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::super::affine::EncodeParams;
-use super::super::division::{DIVISORS, one_correction};
+use super::super::division::{DIVISORS, Reciprocals, one_correction};
 use super::super::{aes, level, prefetch, runs, stream};
 use super::Place;
 use crate::random::Ars;
@@ -31,6 +31,7 @@ const QUOTIENT: u8 = 1;
 const PRODUCT_OF_STEPS: u8 = 2;
 const CORRECTED_ONCE: u8 = 3;
 const CORRECTED_TWICE: u8 = 4;
+const TWO_TERMS: u8 = 5;
 
 /// As [`super::encode`] within equal lengths.
 #[allow(clippy::too_many_arguments)]
@@ -81,6 +82,7 @@ fn by_runs(
         // Neither tiny nor huge: then the steps go into the scale without loss.
         let (product, steps) = (!divide, DIVISORS.contains(&scale));
         let corrected = if divide && zero_before.is_none() { one_correction(scale) } else { None };
+        let reciprocals = Reciprocals::of(&[scale]);
         let run = Run {
             scale: _mm256_set1_ps(match (product && steps, corrected.is_some()) {
                 (true, _) => scale * STEPS,
@@ -88,6 +90,7 @@ fn by_runs(
                 _ => scale,
             }),
             inverse: _mm256_set1_ps(STEPS / scale),
+            rest: _mm256_set1_ps(reciprocals.rest[0] * STEPS),
             most: _mm256_set1_ps((high + 1.0) * scale),
             zero_before: _mm256_set1_ps(zero_before.unwrap_or_default() * STEPS),
             high: _mm256_set1_ps(high * STEPS),
@@ -99,6 +102,9 @@ fn by_runs(
         let (x, codes) = (&x[from..to], &mut codes[from..to]);
         let first = place.first.wrapping_add(from as u64);
         let found = match (corrected, product, steps, zero_before) {
+            (Some(_), ..) if reciprocals.exact[0] => {
+                lines::<TWO_TERMS, false>(x, run, first, &generator, stream, codes)
+            }
             (Some(true), ..) => lines::<CORRECTED_ONCE, false>(x, run, first, &generator, stream, codes),
             (Some(false), ..) => lines::<CORRECTED_TWICE, false>(x, run, first, &generator, stream, codes),
             (_, true, true, None) => {
@@ -124,8 +130,11 @@ fn by_runs(
 struct Run {
     /// The divisor, or the factor.
     scale: __m256,
-    /// The steps over the divisor, and a value just beyond the upper bound.
+    /// The steps over the divisor.
     inverse: __m256,
+    /// What the reciprocal lacks, times the steps.
+    rest: __m256,
+    /// A value just beyond the upper bound.
     most: __m256,
     /// Times the steps.
     zero_before: __m256,
@@ -263,6 +272,9 @@ fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
         _ => {
             // The second operand where one is NaN.
             let x = _mm256_min_ps(run.most, x);
+            if SCALING == TWO_TERMS {
+                return _mm256_fmadd_ps(x, run.inverse, _mm256_mul_ps(x, run.rest));
+            }
             let q = _mm256_mul_ps(x, run.inverse);
             let q = _mm256_fmadd_ps(_mm256_fnmadd_ps(q, run.scale, x), run.inverse, q);
             if SCALING == CORRECTED_ONCE {
