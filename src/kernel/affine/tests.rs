@@ -372,6 +372,36 @@ fn signed_fields_of_every_width_decode() {
 }
 
 #[test]
+fn bytes_decode_to_the_product_of_scale_and_distance() {
+    for bits in 1..=8u32 {
+        let codes: Vec<u8> = (0..333u32).map(|i| (i * 37 % (1 << bits)) as u8).collect();
+        for sign_bit in [0, 1u16 << (bits - 1)] {
+            for (width, phase) in [(32, 0), (64, 0), (96, 5), (100, 0), (500, 0)] {
+                for scale in [0.37f32, -0.1, 1e-30, 1e-40, 3e36, 0.0] {
+                    for zero in [None, Some(0.0), Some(3.0f32), Some(0.3), Some(1e30)] {
+                        let entries = (phase + codes.len()).div_ceil(width);
+                        let scale: Vec<f32> = (0..entries).map(|j| scale * (1.0 + j as f32 * 0.1)).collect();
+                        let zero = zero.map_or(Vec::new(), |zero| vec![zero; entries]);
+                        let found = agreed(|| {
+                            let mut out = vec![7.0f32; codes.len()];
+                            decode(&codes, sign_bit, width, phase, &scale, &zero, false, &mut out);
+                            out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                        });
+                        for (i, (&code, found)) in codes.iter().zip(found).enumerate() {
+                            let q =
+                                i32::from(code) - if u16::from(code) & sign_bit != 0 { 1 << bits } else { 0 };
+                            let j = (phase + i) / width;
+                            let expected = scale[j] * (q as f32 - zero.get(j).copied().unwrap_or(0.0));
+                            assert_eq!(f32::from_bits(found), expected, "{code} of {bits} bits, {scale:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 #[cfg(not(debug_assertions))]
 fn lengths_that_differ_process_the_common_prefix() {
     let params = EncodeParams {
