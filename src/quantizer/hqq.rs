@@ -153,8 +153,8 @@ impl Hqq {
     ///
     /// # Errors
     ///
-    /// Those of quantizing the tensor; [`StorageError`](crate::StorageError) where the scales are beyond their storage
-    /// type, which is not widened here.
+    /// Those of quantizing the tensor: [`DataError`](crate::DataError) for values that are not finite, or whose scale the
+    /// storage type cannot hold, and [`ShapeError`](crate::ShapeError) where the granularity does not fit the shape.
     pub fn report<A: Element, D: Dimension>(
         &self,
         tensor: &ArrayRef<A, D>,
