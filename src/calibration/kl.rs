@@ -72,7 +72,7 @@ named!(KlVariant, "variant of KL", [
 /// [`KlVariant::Nvidia`], which replaces its count, clips far too much.
 ///
 /// By default at most 2048 bins over `[0, max|r|]` and [`KlVariant::SlidesDigitize`]. Time O(n + bins · levels), about
-/// 1.3 ns per element in a tensor of 16 million values on one core; memory O(bins) per region.
+/// 1.5 to 2 ns per element in a tensor of 16 million values on one core; memory O(bins) per region.
 ///
 /// ```
 /// use lowbit::calibration::{Kl, KlVariant};

@@ -27,9 +27,9 @@ use super::{Calibrated, Calibration, Region, min_max_of};
 /// scale and codes in turns; within 1 % of a fine exhaustive search. Values get the levels that encoding gives them,
 /// and only scales that can be stored are compared, all of these where they are powers of two.
 ///
-/// Cost: 20 to 40 passes over the region for symmetric grids and integer zero points, about 13 ns per element at regions
-/// of 4096 values and 8 bits on one core, and 10 ns at 4 bits. Regions of more than 131,072 values are searched by a
-/// summary of at most 65,536 bins, then the values themselves decide: 4 to 7 ns per element, and 3 MB besides. With real
+/// Cost: 20 to 40 passes over the region for symmetric grids and integer zero points, about 15 ns per element at regions
+/// of 4096 values and 8 bits on one core, and 12 ns at 4 bits. Regions of more than 131,072 values are searched by a
+/// summary of at most 65,536 bins, then the values themselves decide: 5 to 7 ns per element, and 3 MB besides. With real
 /// zero points one histogram and a few thousand evaluations of O(levels), about 300 ns per element at regions of 4096, and
 /// up to 30 µs in regions of 32. From 9 bits on about 100 passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -59,6 +59,21 @@ pub(crate) struct EncodeParams<'a, T> {
     pub zero_after: &'a [i32],
 }
 
+impl<T: Real> EncodeParams<'_, T> {
+    /// These, without offsets, where they are f32.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn in_f32(&self) -> Option<EncodeParams<'_, f32>> {
+        Some(EncodeParams {
+            scale: same(self.scale)?,
+            offset: &[],
+            zero_before: same(self.zero_before)?,
+            low: same(self.low)?,
+            high: same(self.high)?,
+            zero_after: self.zero_after,
+        })
+    }
+}
+
 /// What all blocks of an encoding share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EncodeMode<T> {
@@ -418,25 +433,23 @@ fn narrow<T: Real, A: Eight>(
     mode: &EncodeMode<T>,
     codes: &mut [u8],
 ) -> Option<bool> {
-    let params = EncodeParams {
-        scale: same(params.scale)?,
-        offset: &[],
-        zero_before: same(params.zero_before)?,
-        low: same(params.low)?,
-        high: same(params.high)?,
-        zero_after: params.zero_after,
-    };
+    let params = params.in_f32()?;
     let divide = mode.arithmetic == Arithmetic::Divide;
     super::narrow::encode(x, (width, phase), &params, divide, mode.mask, mode.stream, codes)
 }
 
 /// Whether [`encode_halves`] serves patterns of `width`, but for unusual parameters.
 pub(crate) fn reads_halves<T: Real>(width: usize, mode: &EncodeMode<T>) -> bool {
-    let fits = mode.rounding == Rounding::NearestEven && mode.arithmetic != Arithmetic::Span;
     #[cfg(target_arch = "x86_64")]
-    return fits && T::TYPE == FloatType::F32 && super::narrow::serves(width);
+    {
+        let fits = mode.rounding == Rounding::NearestEven && mode.arithmetic != Arithmetic::Span;
+        fits && T::TYPE == FloatType::F32 && super::narrow::serves(width)
+    }
     #[cfg(not(target_arch = "x86_64"))]
-    return fits && width == 0;
+    {
+        let _ = (width, mode);
+        false
+    }
 }
 
 /// As [`encode`] of numbers of 16 bits, computed in f32, without a copy of them in that type; `None` where there is no

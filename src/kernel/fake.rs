@@ -44,14 +44,7 @@ pub(crate) fn fake<T: Real, A: Element>(
     if !serves(mode) || A::TYPE == crate::element::FloatType::F64 {
         return None;
     }
-    let params = EncodeParams {
-        scale: same(params.scale)?,
-        offset: &[],
-        zero_before: same(params.zero_before)?,
-        low: same(params.low)?,
-        high: same(params.high)?,
-        zero_after: params.zero_after,
-    };
+    let params = params.in_f32()?;
     let divide = mode.arithmetic == Arithmetic::Divide;
     vectors::fake(same(x)?, (width, phase), &params, divide, values, mode.stream, out)
 }

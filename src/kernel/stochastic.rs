@@ -4,7 +4,7 @@
 //! [`affine::encode_stochastic`](super::affine::encode_stochastic), which are its reference.
 //!
 //! **Cost.** Two blocks of ARS4x32-7 are seven instructions of a processor that has AES for vectors of 256 bits, and serve
-//! sixteen values; rounding adds about as many operations as rounding to nearest takes.
+//! sixteen values; the rounding takes about three times their time.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
@@ -37,14 +37,7 @@ pub(crate) fn encode<T: Real, C: Code>(
     if mode.arithmetic == Arithmetic::Span {
         return None;
     }
-    let params = EncodeParams {
-        scale: same(params.scale)?,
-        offset: &[],
-        zero_before: same(params.zero_before)?,
-        low: same(params.low)?,
-        high: same(params.high)?,
-        zero_after: params.zero_after,
-    };
+    let params = params.in_f32()?;
     let divide = mode.arithmetic == Arithmetic::Divide;
     let codes = C::bytes_mut(codes)?;
     vectors::encode(same(x)?, (width, phase), &params, divide, mode.mask, place, mode.stream, codes)

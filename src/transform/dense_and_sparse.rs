@@ -13,12 +13,11 @@ use ndarray::{Array, ArrayD, ArrayRef, Dimension, IxDyn};
 
 use crate::element::{Element, FloatType};
 use crate::error::{ConfigError, Result, ShapeError};
-use crate::metrics;
 use crate::recipe::Recipe;
 use crate::tensor::{FloatArray, QuantizedTensor};
 
-use super::bias_correction::same_shape;
 use super::channels::{check_finite, check_length};
+use super::errors::errors_of;
 
 /// Some elements of a tensor, kept exactly.
 #[derive(Debug, Clone, PartialEq)]
@@ -227,13 +226,7 @@ impl DenseAndSparse {
         tensor: &ArrayRef<A, D>,
         recipe: &Recipe,
     ) -> Result<(f64, f64)> {
-        let tensor = tensor.view().into_dyn();
-        same_shape(self.shape(), tensor.shape())?;
-        if tensor.is_empty() {
-            return Ok((f64::NAN, f64::NAN));
-        }
-        let whole = recipe.quantize(&tensor)?.dequantize::<f64, IxDyn>()?;
-        Ok((metrics::mse(&tensor, &whole)?, metrics::mse(&tensor, &self.dequantize::<f64, IxDyn>()?)?))
+        errors_of(&tensor.view().into_dyn(), recipe, &self.dequantize::<f64, IxDyn>()?)
     }
 
     /// The quantized part.

@@ -22,6 +22,7 @@ mod bias_correction;
 mod channels;
 mod dense_and_sparse;
 mod equalization;
+mod errors;
 mod outlier_channels;
 mod smooth_quant;
 mod two_terms;

@@ -22,6 +22,7 @@ use crate::recipe::Recipe;
 use crate::tensor::QuantizedTensor;
 
 use super::bias_correction::same_shape;
+use super::errors::errors_of;
 
 /// The sum of two quantized tensors.
 ///
@@ -121,13 +122,7 @@ impl TwoTerms {
         tensor: &ArrayRef<A, D>,
         recipe: &Recipe,
     ) -> Result<(f64, f64)> {
-        let tensor = tensor.view().into_dyn();
-        same_shape(self.shape(), tensor.shape())?;
-        if tensor.is_empty() {
-            return Ok((f64::NAN, f64::NAN));
-        }
-        let one = recipe.quantize(&tensor)?.dequantize::<f64, IxDyn>()?;
-        Ok((metrics::mse(&tensor, &one)?, self.squared_error(&tensor)?))
+        errors_of(&tensor.view().into_dyn(), recipe, &self.dequantize::<f64, IxDyn>()?)
     }
 
     fn squared_error<A: Element>(&self, tensor: &ndarray::ArrayViewD<'_, A>) -> Result<f64> {
