@@ -6,9 +6,9 @@ mod decode;
 use half::bf16;
 use half::f16;
 
-#[cfg(target_arch = "x86_64")]
-use super::convert::Eight;
 use super::convert::{STAGE, same};
+#[cfg(target_arch = "x86_64")]
+use super::vector::Lanes;
 use super::{Code, dispatch, runs};
 use crate::element::{Element, FloatType, Real};
 
@@ -417,7 +417,8 @@ pub(crate) fn encode_common<T: Real, C: Code>(
             zero_after: params.zero_after,
         };
         let divide = mode.arithmetic == Arithmetic::Divide;
-        return super::narrow::encode_columns(same(x)?, &params, divide, mode.mask, C::bytes_mut(codes)?);
+        let codes = C::bytes_mut(codes)?;
+        return super::narrow::encode_columns(same(x)?, &params, divide, mode.mask, mode.stream, codes);
     }
     let _ = (x, params, mode, codes);
     None
@@ -425,7 +426,7 @@ pub(crate) fn encode_common<T: Real, C: Code>(
 
 /// As [`encode`], by the loops for bytes where this machine has them.
 #[cfg(target_arch = "x86_64")]
-fn narrow<T: Real, A: Eight>(
+fn narrow<T: Real, A: Lanes>(
     x: &[A],
     width: usize,
     phase: usize,

@@ -51,24 +51,37 @@ pub(super) struct Reciprocals {
     pub rest: [f32; GROUP],
     /// Whether both together give all quotients, by one multiplication and one fused operation.
     pub exact: [bool; GROUP],
+    /// Whether the first gives them, after one correction.
+    pub corrects: [bool; GROUP],
 }
 
 impl Reciprocals {
     /// Of the first [`GROUP`] of `divisors`. Where there is none, nothing is exact.
     #[inline(always)]
     pub(super) fn of(divisors: &[f32]) -> Self {
-        let mut all = Self { near: [0.0; GROUP], rest: [0.0; GROUP], exact: [false; GROUP] };
-        let places = all.near.iter_mut().zip(&mut all.rest).zip(&mut all.exact);
-        for (&divisor, ((near, rest), exact)) in divisors.iter().zip(places) {
-            (*near, *rest, *exact) = reciprocal(divisor);
+        let none = [false; GROUP];
+        let mut all = Self { near: [0.0; GROUP], rest: [0.0; GROUP], exact: none, corrects: none };
+        let places = all.near.iter_mut().zip(&mut all.rest).zip(&mut all.exact).zip(&mut all.corrects);
+        for (&divisor, (((near, rest), exact), corrects)) in divisors.iter().zip(places) {
+            let found = reciprocal(divisor);
+            (*near, *rest, *exact, *corrects) = (found.near, found.rest, found.exact, found.corrects);
         }
         all
     }
 }
 
-/// The two terms, and whether they are exact. For functions that are compiled with fused operations.
+/// What [`Reciprocals`] have of each divisor.
+#[derive(Clone, Copy)]
+struct Reciprocal {
+    near: f32,
+    rest: f32,
+    exact: bool,
+    corrects: bool,
+}
+
+/// For functions that are compiled with fused operations.
 #[inline(always)]
-fn reciprocal(divisor: f32) -> (f32, f32, bool) {
+fn reciprocal(divisor: f32) -> Reciprocal {
     let near = 1.0 / divisor;
     // Exact: a multiple of a unit of a product of 48 bits, of at most 24 bits.
     let first = (-divisor).mul_add(near, 1.0);
@@ -85,7 +98,8 @@ fn reciprocal(divisor: f32) -> (f32, f32, bool) {
     let below_one = (second + rounding) * significand < power(-48);
     let from_one = (2.0 * second + power(-48)) * MARGIN < power(-47);
     let within = (*DIVISORS.start() <= divisor) & (divisor <= *DIVISORS.end());
-    (near, rest, within & below_one & from_one & (first <= power(-24)))
+    let exact = within & below_one & from_one & (first <= power(-24));
+    Reciprocal { near, rest, exact, corrects: within & (first <= power(-25)) }
 }
 
 /// Whether both terms give the nearest integers to all quotients that a division gives, where these are at most `most`
@@ -119,8 +133,13 @@ mod tests {
     use super::*;
 
     /// What the loops do.
-    fn quotient(x: f32, (near, rest, _): (f32, f32, bool)) -> f32 {
-        x.mul_add(near, x * rest)
+    fn quotient(x: f32, by: Reciprocal) -> f32 {
+        x.mul_add(by.near, x * by.rest)
+    }
+
+    fn corrected(x: f32, divisor: f32, by: Reciprocal) -> f32 {
+        let quotient = x * by.near;
+        (-quotient).mul_add(divisor, x).mul_add(by.near, quotient)
     }
 
     /// The significand of `x` whose quotient by the odd `s` is nearest to the middle of two numbers, above or below it:
@@ -132,8 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn two_terms_give_the_bits_of_a_division() {
-        let (mut state, mut exact) = (11u64, 0);
+    fn two_terms_and_corrections_give_the_bits_of_a_division() {
+        let (mut state, mut exact, mut corrects) = (11u64, 0, 0);
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 41) as u32
@@ -145,11 +164,13 @@ mod tests {
                 [0, 1, 2, 0x7F_FFFF, 0x7F_FFFE][..].get(round).copied().unwrap_or_else(&mut next);
             let scale = f32::from_bits(exponent << 23 | significand);
             let by = reciprocal(scale);
-            assert_eq!(by.0, 1.0 / scale);
-            if !by.2 {
+            assert_eq!(by.near, 1.0 / scale);
+            assert_eq!(by.corrects, one_correction(scale).unwrap_or(false));
+            if !by.exact && !by.corrects {
                 continue;
             }
-            exact += 1;
+            exact += usize::from(by.exact);
+            corrects += usize::from(by.corrects);
             let s = u64::from(significand | 1 << 23);
             // An even divisor has the quotients of an odd one.
             let odd = s >> s.trailing_zeros();
@@ -161,12 +182,19 @@ mod tests {
                 for off in [-1i32, 0, 1] {
                     let bits = (exponent + 1) << 23 | x;
                     let x = f32::from_bits(bits.wrapping_add_signed(off));
-                    assert_eq!(quotient(x, by), x / scale, "{x:e} by {scale:e}");
-                    assert_eq!(quotient(-x, by), -x / scale, "{x:e} by {scale:e}");
+                    for x in [x, -x] {
+                        if by.exact {
+                            assert_eq!(quotient(x, by), x / scale, "{x:e} by {scale:e}");
+                        }
+                        if by.corrects {
+                            assert_eq!(corrected(x, scale, by), x / scale, "{x:e} by {scale:e}");
+                        }
+                    }
                 }
             }
         }
         assert!(exact > DIVISORS * 3 / 4, "{exact} of {DIVISORS}");
+        assert!(corrects > DIVISORS * 3 / 5, "{corrects} of {DIVISORS}");
     }
 
     #[test]
@@ -176,9 +204,9 @@ mod tests {
             let exponent = [44, 100, 127, 128, 200][round % 5];
             let divisor = f32::from_bits(exponent << 23 | significand);
             let by = reciprocal(divisor);
-            if by.2 || !same_integers(divisor, (by.0, by.1), 127) {
+            if by.exact || !same_integers(divisor, (by.near, by.rest), 127) {
                 // A worse reciprocal is found out.
-                assert!(!same_integers(divisor, (by.0.next_up(), 0.0), 127), "{divisor:e}");
+                assert!(!same_integers(divisor, (by.near.next_up(), 0.0), 127), "{divisor:e}");
                 continue;
             }
             served += 1;
@@ -201,7 +229,7 @@ mod tests {
             for bits in from..from + 256 {
                 let scale = f32::from_bits(bits);
                 let by = reciprocal(scale);
-                if !by.2 {
+                if !by.exact {
                     continue;
                 }
                 for code in 0..300 {
@@ -218,9 +246,10 @@ mod tests {
     #[test]
     fn divisors_that_are_tiny_or_huge_are_left_alone() {
         for scale in [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE] {
-            assert!(!reciprocal(scale).2 && one_correction(scale).is_none(), "{scale}");
+            let by = reciprocal(scale);
+            assert!(!by.exact && !by.corrects && one_correction(scale).is_none(), "{scale}");
         }
-        assert!(reciprocal(1.0).2 && one_correction(1.0).unwrap());
+        assert!(reciprocal(1.0).exact && one_correction(1.0).unwrap());
         let some = Reciprocals::of(&[1.0, 0.0, 2.0]);
         assert_eq!(some.exact.iter().filter(|&&exact| exact).count(), 2);
         assert_eq!((some.near[2], some.rest[2]), (0.5, 0.0));

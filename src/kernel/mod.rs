@@ -48,6 +48,8 @@ pub(crate) mod straight_through;
 pub(crate) mod stream;
 pub(crate) mod uniform;
 #[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(target_arch = "x86_64")]
 mod widen;
 
 use crate::simd::Level;

@@ -1,0 +1,203 @@
+//! The innermost loops: some values, and their codes vector by vector.
+#![allow(unsafe_code)] // loads and stores by pointers
+
+use super::super::vector::{Avx512, Lanes, Vector};
+use super::codes::Codes;
+
+/// Codes of one cache line.
+pub(super) const LINE: usize = 64;
+
+/// Codes of the longest vector.
+const LONGEST: usize = Avx512::BYTES;
+
+/// How values are brought to the scale of their codes.
+pub(super) trait Scaling<V: Vector>: Copy {
+    /// The scaled `x`, which are the values from `at` on.
+    ///
+    /// # Safety
+    ///
+    /// There are parameters for them.
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats;
+}
+
+/// Multiplied by a factor.
+#[derive(Clone, Copy)]
+pub(super) struct Product<F>(pub F);
+
+impl<V: Vector> Scaling<V> for Product<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.mul(x, self.0)
+    }
+}
+
+/// Divided.
+#[derive(Clone, Copy)]
+pub(super) struct Quotient<F>(pub F);
+
+impl<V: Vector> Scaling<V> for Quotient<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.div(x, self.0)
+    }
+}
+
+/// Multiplied by a reciprocal in two terms: the bits of a division where [`division`](super::super::division) says so.
+#[derive(Clone, Copy)]
+pub(super) struct TwoTerms<F> {
+    pub near: F,
+    pub rest: F,
+}
+
+impl<V: Vector> Scaling<V> for TwoTerms<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.mul_add(x, self.near, v.mul(x, self.rest))
+    }
+}
+
+/// Multiplied by a reciprocal and corrected once, as it says too. Quotients beyond the numbers of f32 become NaN, which
+/// shows as they would.
+#[derive(Clone, Copy)]
+pub(super) struct Corrected<F> {
+    pub scale: F,
+    pub inverse: F,
+}
+
+impl<V: Vector> Scaling<V> for Corrected<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        let quotient = v.mul(x, self.inverse);
+        v.mul_add(v.sub_product(x, quotient, self.scale), self.inverse, quotient)
+    }
+}
+
+/// Scaled, and moved by a zero point.
+#[derive(Clone, Copy)]
+pub(super) struct Moved<S, F> {
+    pub scaling: S,
+    pub zero: F,
+}
+
+impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
+        // SAFETY: the caller's promise.
+        v.add(unsafe { self.scaling.scaled(v, x, at) }, self.zero)
+    }
+}
+
+/// Multiplied, or divided, each by a number of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<const DIVIDE: bool>(pub *const f32);
+
+impl<V: Vector, const DIVIDE: bool> Scaling<V> for Columns<DIVIDE> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
+        // SAFETY: the caller's promise.
+        let scale = unsafe { v.load(self.0.add(at)) };
+        if DIVIDE { v.div(x, scale) } else { v.mul(x, scale) }
+    }
+}
+
+/// The codes of values, past the caches where they fill whole lines and begin one, if `stream`. `false` where a value shows
+/// that is NaN or too large, and codes do not count.
+///
+/// Parameters of [`Columns`] are as many as values, and these as many as a vector of codes at least.
+#[inline(always)]
+pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    x: &[A],
+    scaling: S,
+    codes_of: Codes<V>,
+    stream: bool,
+    codes: &mut [u8],
+) -> bool {
+    let len = x.len().min(codes.len());
+    let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
+    let mut least = v.words(0);
+    if len < V::BYTES {
+        let (mut values, mut bytes) = ([A::default(); LONGEST], [0u8; LONGEST]);
+        values[..len].copy_from_slice(&x[..len]);
+        // SAFETY: both arrays have the length of the longest vector. (The codes of zeros are not kept.)
+        unsafe {
+            let block = vector::<V, A, S, CODES>(v, values.as_ptr(), 0, scaling, codes_of, &mut least);
+            v.store(bytes.as_mut_ptr(), block);
+        }
+        codes[..len].copy_from_slice(&bytes[..len]);
+        return !v.any_word(least, i16::MIN);
+    }
+    let mut at = 0;
+    // SAFETY: every access is to the elements of a vector from an `at` on that is at most `len − V::BYTES`; the aligned
+    // ones are a multiple of a line behind the beginning of one.
+    unsafe {
+        if stream && to.addr().is_multiple_of(LINE) {
+            while at + LINE <= len {
+                let first = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                if V::BYTES < LINE {
+                    let second =
+                        vector::<V, A, S, CODES>(v, from, at + V::BYTES, scaling, codes_of, &mut least);
+                    v.stream(to.add(at), first);
+                    v.stream(to.add(at + V::BYTES), second);
+                } else {
+                    v.stream(to.add(at), first);
+                }
+                at += LINE;
+            }
+        }
+        while at + V::BYTES <= len {
+            let block = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+            v.store(to.add(at), block);
+            at += V::BYTES;
+        }
+        if at < len {
+            // Overlaps with what lies before it.
+            let place = len - V::BYTES;
+            let block = vector::<V, A, S, CODES>(v, from, place, scaling, codes_of, &mut least);
+            v.store(to.add(place), block);
+        }
+    }
+    !v.any_word(least, i16::MIN)
+}
+
+/// The codes of the values from `at` on; `least` is lowered to their integers.
+///
+/// # Safety
+///
+/// There are as many of them as a vector has codes, and parameters for them.
+#[inline(always)]
+unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    from: *const A,
+    at: usize,
+    scaling: S,
+    codes_of: Codes<V>,
+    least: &mut V::Integers,
+) -> V::Integers {
+    // SAFETY: the caller's promise.
+    let integers = unsafe {
+        [
+            integers(v, from, at, scaling),
+            integers(v, from, at + V::LANES, scaling),
+            integers(v, from, at + 2 * V::LANES, scaling),
+            integers(v, from, at + 3 * V::LANES, scaling),
+        ]
+    };
+    codes_of.narrowed::<CODES>(v, integers, least)
+}
+
+/// The nearest integers of the lanes from `at` on.
+///
+/// # Safety
+///
+/// As [`vector`].
+#[inline(always)]
+unsafe fn integers<V: Vector, A: Lanes, S: Scaling<V>>(
+    v: V,
+    from: *const A,
+    at: usize,
+    scaling: S,
+) -> V::Integers {
+    // SAFETY: the caller's promise.
+    unsafe { v.nearest(scaling.scaled(v, v.load(from.add(at)), at)) }
+}

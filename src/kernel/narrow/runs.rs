@@ -1,0 +1,179 @@
+//! Runs of values that share parameters.
+
+use super::super::division::{GROUP, Reciprocals, same_integers};
+use super::super::vector::{Lanes, Vector, vectorized};
+use super::super::{runs, stream};
+use super::EncodeParams;
+use super::careful::{Entry, careful};
+use super::codes::{ANY, Codes, Integers, MOVED, SIGNED, UNSIGNED};
+use super::lines::{Corrected, LINE, Moved, Product, Quotient, Scaling, TwoTerms, lines};
+
+/// Codes of a long run that are looked at once they are written: a multiple of a line, whose values are in the caches.
+const PIECE: usize = 4096;
+
+/// Values of a run from which on it pays to look at all boundaries between codes.
+const LONG: usize = 1 << 14;
+
+vectorized! {
+    /// Whether any value is NaN; `None` within if the parameters of an entry are beyond what these loops can do.
+    pub(super) fn by_runs<V>[A: Lanes](
+        v,
+        x: &[A],
+        pattern: (usize, usize),
+        params: &EncodeParams<'_, f32>,
+        divide: bool,
+        mask: u8,
+        stream: bool,
+        codes: &mut [u8],
+    ) -> Option<bool> {
+        // Bounds that are integers of 16 bits, with one to spare.
+        const BOUND: f32 = 32_000.0;
+        let bounds = params.low.iter().chain(params.high);
+        if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
+            return None;
+        }
+        let nan = match (divide, kind_of(params, mask)) {
+            (false, SIGNED) => each_run::<V, A, false, SIGNED>(v, x, pattern, params, mask, stream, codes),
+            (false, UNSIGNED) => each_run::<V, A, false, UNSIGNED>(v, x, pattern, params, mask, stream, codes),
+            (false, ANY) => each_run::<V, A, false, ANY>(v, x, pattern, params, mask, stream, codes),
+            (false, _) => each_run::<V, A, false, MOVED>(v, x, pattern, params, mask, stream, codes),
+            (true, SIGNED) => each_run::<V, A, true, SIGNED>(v, x, pattern, params, mask, stream, codes),
+            (true, UNSIGNED) => each_run::<V, A, true, UNSIGNED>(v, x, pattern, params, mask, stream, codes),
+            (true, ANY) => each_run::<V, A, true, ANY>(v, x, pattern, params, mask, stream, codes),
+            (true, _) => each_run::<V, A, true, MOVED>(v, x, pattern, params, mask, stream, codes),
+        };
+        if stream {
+            // What went past the caches becomes visible to other threads in the order of the program.
+            stream::finish();
+        }
+        Some(nan)
+    }
+}
+
+/// The kind of codes that serves all entries.
+#[inline(always)]
+fn kind_of(params: &EncodeParams<'_, f32>, mask: u8) -> u8 {
+    if !params.zero_before.is_empty() {
+        return MOVED;
+    }
+    let (low, high, zero) = (params.low, params.high, params.zero_after);
+    let all = |bounds: &[f32], bound: f32| bounds.iter().fold(true, |all, &one| all & (one == bound));
+    let signed =
+        all(high, 127.0) && low.iter().fold(true, |signed, &low| signed & (-128.0..0.0).contains(&low));
+    if mask != u8::MAX {
+        ANY
+    } else if signed && zero.iter().fold(true, |none, &zero| none & (zero == 0)) {
+        SIGNED
+    } else if zero.len() == low.len() && zero.len() == high.len() {
+        let ends = low.iter().zip(high).zip(zero);
+        let whole = |low: f32, high: f32, zero: i32| (low == -(zero as f32)) & (high == 255.0 - zero as f32);
+        let unsigned = ends.fold(true, |all, ((&low, &high), &zero)| all & whole(low, high, zero));
+        if unsigned { UNSIGNED } else { ANY }
+    } else {
+        ANY
+    }
+}
+
+/// Whether all entries are the same.
+#[inline(always)]
+fn alike<T: Copy + PartialEq>(all: &[T]) -> bool {
+    all.first().is_none_or(|&first| all.iter().fold(true, |alike, &one| alike & (one == first)))
+}
+
+/// Whether any value is NaN.
+#[inline(always)]
+fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
+    v: V,
+    x: &[A],
+    (width, phase): (usize, usize),
+    params: &EncodeParams<'_, f32>,
+    mask: u8,
+    stream: bool,
+    codes: &mut [u8],
+) -> bool {
+    let integers_of = |j: usize| Integers {
+        low: params.low.get(j).copied().unwrap_or_default(),
+        high: params.high.get(j).copied().unwrap_or_default(),
+        // Of zero points, the low bits count.
+        zero: params.zero_after.get(j).copied().unwrap_or_default() as i16,
+    };
+    let common = alike(params.low) && alike(params.high) && alike(params.zero_after);
+    let mut integers = integers_of(0);
+    let mut codes_of = Codes::of(v, integers, mask);
+    let mut by = Reciprocals::of(&[]);
+    let mut nan = false;
+    for (j, from, to) in runs(x.len(), width, phase) {
+        let Some(&scale) = params.scale.get(j) else { break };
+        if !common && j > 0 {
+            integers = integers_of(j);
+            codes_of = Codes::of(v, integers, mask);
+        }
+        if DIVIDE && CODES != MOVED && j % GROUP == 0 {
+            // Ahead of time: nothing else tells the processor which loop serves a run.
+            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
+        }
+        let place = j % GROUP;
+        if DIVIDE && CODES != MOVED && !by.exact[place] && to - from >= LONG {
+            let most = integers.low.abs().max(integers.high.abs()) as u32;
+            by.exact[place] = same_integers(scale, (by.near[place], by.rest[place]), most);
+        }
+        let zero_before =
+            if CODES == MOVED { params.zero_before.get(j).copied().unwrap_or_default() } else { 0.0 };
+        let (x, codes) = (&x[from..to], &mut codes[from..to]);
+        let entry = Entry { scale, divide: DIVIDE, zero_before, integers, mask };
+        let Some(codes_of) = codes_of else {
+            nan |= careful(v, x, entry, codes);
+            continue;
+        };
+        let (scale, zero) = (v.floats(scale), v.floats(zero_before));
+        nan |= if CODES == MOVED {
+            if DIVIDE {
+                let scaling = Moved { scaling: Quotient(scale), zero };
+                pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+            } else {
+                let scaling = Moved { scaling: Product(scale), zero };
+                pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+            }
+        } else if !DIVIDE {
+            pieces::<V, A, _, CODES>(v, x, Product(scale), codes_of, entry, stream, codes)
+        } else if by.exact[place] {
+            let scaling = TwoTerms { near: v.floats(by.near[place]), rest: v.floats(by.rest[place]) };
+            pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+        } else if by.corrects[place] {
+            let scaling = Corrected { scale, inverse: v.floats(by.near[place]) };
+            pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+        } else {
+            pieces::<V, A, _, CODES>(v, x, Quotient(scale), codes_of, entry, stream, codes)
+        };
+    }
+    nan
+}
+
+/// A run of values, piece by piece, again by [`careful`] where that is needed. Whether any is NaN.
+#[inline(always)]
+fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    mut x: &[A],
+    scaling: S,
+    codes_of: Codes<V>,
+    entry: Entry,
+    stream: bool,
+    mut codes: &mut [u8],
+) -> bool {
+    if !stream && codes.len() <= PIECE {
+        return !lines::<V, A, S, CODES>(v, x, scaling, codes_of, false, codes)
+            && careful(v, x, entry, codes);
+    }
+    let mut nan = false;
+    // What goes past the caches does so by whole lines.
+    let mut len = if stream { codes.as_ptr().align_offset(LINE) } else { 0 };
+    while !codes.is_empty() {
+        len = if len == 0 { PIECE } else { len }.min(codes.len());
+        let ((x_here, x_after), (here, after)) = (x.split_at(len), codes.split_at_mut(len));
+        if !lines::<V, A, S, CODES>(v, x_here, scaling, codes_of, stream, here) {
+            nan |= careful(v, x_here, entry, here);
+        }
+        (x, codes, len) = (x_after, after, 0);
+    }
+    nan
+}

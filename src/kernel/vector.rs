@@ -1,0 +1,271 @@
+//! Vectors of one instruction set behind one set of names, so that a loop is written once for all of them.
+//!
+//! A value of a [`Vector`] type says that the machine has its instructions: [`vectorized!`] makes one where the level says
+//! so, and its methods are the instructions. A loop over `V: Vector` is `#[inline(always)]`, and so are the functions that
+//! it calls: all of it is compiled for the instructions of `V` in the function that [`vectorized!`] has call it.
+#![allow(unsafe_code)] // intrinsics
+
+use core::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::convert::Eight;
+#[cfg(doc)]
+use crate::simd::Level;
+
+/// Numbers that are read as vectors of f32.
+pub(super) trait Lanes: Eight {
+    /// # Safety
+    ///
+    /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
+    unsafe fn sixteen(from: *const Self) -> __m512;
+}
+
+impl Lanes for f32 {
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+}
+
+impl Lanes for f16 {
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+}
+
+impl Lanes for bf16 {
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+}
+
+/// The vectors of one instruction set. Methods without a word of their own do what their name says to each lane.
+pub(super) trait Vector: Copy {
+    /// Numbers of f32.
+    const LANES: usize;
+    /// Codes of one byte.
+    const BYTES: usize = 4 * Self::LANES;
+
+    type Floats: Copy;
+    type Integers: Copy;
+
+    /// # Safety
+    ///
+    /// There are as many numbers at `from` as lanes.
+    unsafe fn load<A: Lanes>(self, from: *const A) -> Self::Floats;
+    fn floats(self, x: f32) -> Self::Floats;
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a · b + c`, rounded once.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// `c − a · b`, rounded once.
+    fn sub_product(self, c: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The nearest integers of 32 bits, ties to even; the most negative one for what does not fit, NaN among it.
+    fn nearest(self, x: Self::Floats) -> Self::Integers;
+
+    fn bytes(self, x: i8) -> Self::Integers;
+    fn words(self, x: i16) -> Self::Integers;
+    /// Integers of 32 bits to 16, what does not fit to the ends, by parts of 128 bits of both in turns.
+    fn to_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// Integers of 16 bits to 8, in the same way.
+    fn to_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// As [`to_bytes`](Self::to_bytes), without a sign.
+    fn to_unsigned_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// What was narrowed twice, in its order.
+    fn in_order(self, bytes: Self::Integers) -> Self::Integers;
+    fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// What does not fit goes to the ends.
+    fn add_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn min_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn max_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn and(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn xor(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// Whether any integer of 16 bits is `x`.
+    fn any_word(self, a: Self::Integers, x: i16) -> bool;
+    /// # Safety
+    ///
+    /// There is room for a vector at `to`.
+    unsafe fn store(self, to: *mut u8, a: Self::Integers);
+    /// Past the caches. A fence has to follow before other threads may see it.
+    ///
+    /// # Safety
+    ///
+    /// There is room for a vector at `to`, which is a multiple of its length.
+    unsafe fn stream(self, to: *mut u8, a: Self::Integers);
+}
+
+/// Implements [`Vector`]: methods that are one intrinsic, and others.
+macro_rules! vector {
+    (
+        $(#[$meta:meta])*
+        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $load:ident, $store:ident, $stream:ident;
+        $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
+        ;
+        $(fn $own:ident($($own_arg:ident: $own_ty:ty),*) -> $own_ret:ty $body:block)*
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub(super) struct $name(());
+
+        impl $name {
+            /// # Safety
+            ///
+            /// The machine has all instructions of the level of this name.
+            #[inline(always)]
+            pub(super) unsafe fn new() -> Self {
+                Self(())
+            }
+        }
+
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+            type Floats = $floats;
+            type Integers = $integers;
+
+            #[inline(always)]
+            unsafe fn load<A: Lanes>(self, from: *const A) -> $floats {
+                // SAFETY: `self` says that the instructions are there, the rest is the caller's promise.
+                unsafe { A::$load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut u8, a: $integers) {
+                // SAFETY: as above.
+                unsafe { $store(to.cast(), a) }
+            }
+
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut u8, a: $integers) {
+                // SAFETY: as above.
+                unsafe { $stream(to.cast(), a) }
+            }
+            $(
+                #[inline(always)]
+                fn $method(self, $($arg: $ty),*) -> $ret {
+                    // SAFETY: `self` says that the instruction is there.
+                    unsafe { $intrinsic($($arg),*) }
+                }
+            )*
+            $(
+                #[inline(always)]
+                fn $own(self, $($own_arg: $own_ty),*) -> $own_ret {
+                    // SAFETY: `self` says that the instructions are there.
+                    unsafe { $body }
+                }
+            )*
+        }
+    };
+}
+
+vector! {
+    /// Vectors of 256 bits.
+    Avx2, 8, __m256, __m256i, eight, _mm256_storeu_si256, _mm256_stream_si256;
+    floats(x: f32) -> __m256 = _mm256_set1_ps;
+    add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps;
+    mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps;
+    div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps;
+    mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps;
+    nearest(x: __m256) -> __m256i = _mm256_cvtps_epi32;
+    bytes(x: i8) -> __m256i = _mm256_set1_epi8;
+    words(x: i16) -> __m256i = _mm256_set1_epi16;
+    to_words(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi32;
+    to_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi16;
+    to_unsigned_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_packus_epi16;
+    min_words(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi16;
+    add_words(a: __m256i, b: __m256i) -> __m256i = _mm256_adds_epi16;
+    min_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi8;
+    max_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi8;
+    and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
+    xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;
+    ;
+    fn sub_product(c: __m256, a: __m256, b: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
+    fn in_order(bytes: __m256i) -> __m256i {
+        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+    }
+    fn any_word(a: __m256i, x: i16) -> bool {
+        _mm256_movemask_epi8(_mm256_cmpeq_epi16(a, _mm256_set1_epi16(x))) != 0
+    }
+}
+
+vector! {
+    /// Vectors of 512 bits.
+    Avx512, 16, __m512, __m512i, sixteen, _mm512_storeu_si512, _mm512_stream_si512;
+    floats(x: f32) -> __m512 = _mm512_set1_ps;
+    add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps;
+    mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps;
+    div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps;
+    mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps;
+    nearest(x: __m512) -> __m512i = _mm512_cvtps_epi32;
+    bytes(x: i8) -> __m512i = _mm512_set1_epi8;
+    words(x: i16) -> __m512i = _mm512_set1_epi16;
+    to_words(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi32;
+    to_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi16;
+    to_unsigned_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_packus_epi16;
+    min_words(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi16;
+    add_words(a: __m512i, b: __m512i) -> __m512i = _mm512_adds_epi16;
+    min_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi8;
+    max_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi8;
+    and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
+    xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;
+    ;
+    fn sub_product(c: __m512, a: __m512, b: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
+    fn in_order(bytes: __m512i) -> __m512i {
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_permutexvar_epi32(order, bytes)
+    }
+    fn any_word(a: __m512i, x: i16) -> bool { _mm512_cmpeq_epi16_mask(a, _mm512_set1_epi16(x)) != 0 }
+}
+
+/// Defines a function over a [`Vector`] whose body is compiled for each instruction set that has one; a level chooses at
+/// run time, and `None` is the result of one without.
+///
+/// `fn name<V>[A: Lanes](v, x: &[A]) -> bool { .. }` becomes `fn name<A: Lanes>(level: Level, x: &[A]) -> Option<bool>`;
+/// in the body, `v` is a `V`. What it calls is compiled for the same instructions only if it is inlined: mark it
+/// `#[inline(always)]`.
+macro_rules! vectorized {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<$v:ident>[$($g:ident: $bound:path),*]($token:ident, $($arg:ident: $ty:ty),* $(,)?) -> $ret:ty
+        $body:block
+    ) => {
+        $(#[$meta])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        $vis fn $name<$($g: $bound),*>(level: $crate::simd::Level, $($arg: $ty),*) -> Option<$ret> {
+            use $crate::kernel::vector::{Avx2, Avx512, Vector};
+
+            #[inline(always)]
+            fn body<$v: Vector, $($g: $bound),*>($token: $v, $($arg: $ty),*) -> $ret $body
+
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2<$($g: $bound),*>($($arg: $ty),*) -> $ret {
+                // SAFETY: this function is called where these instructions are.
+                body::<Avx2, $($g),*>(unsafe { Avx2::new() }, $($arg),*)
+            }
+
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+            fn avx512<$($g: $bound),*>($($arg: $ty),*) -> $ret {
+                // SAFETY: as above.
+                body::<Avx512, $($g),*>(unsafe { Avx512::new() }, $($arg),*)
+            }
+
+            match level {
+                // SAFETY: only levels are in use that this machine was found to have.
+                $crate::simd::Level::Avx2 => Some(unsafe { avx2::<$($g),*>($($arg),*) }),
+                // SAFETY: as above.
+                $crate::simd::Level::Avx512 => Some(unsafe { avx512::<$($g),*>($($arg),*) }),
+                $crate::simd::Level::Baseline => None,
+            }
+        }
+    };
+}
+pub(super) use vectorized;
