@@ -1,6 +1,8 @@
 //! One place that knows about threads. The work is cut in the same way with and without them, so results
 //! do not depend on their number.
 
+use smallvec::SmallVec;
+
 /// Below this many elements a call stays on its thread: starting others costs more than they save.
 #[cfg(feature = "rayon")]
 const MIN_ELEMENTS: usize = 1 << 16;
@@ -15,14 +17,15 @@ pub(crate) fn threads() -> usize {
 }
 
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
-/// `elements` (what the items stand for) are many. Returns the results in order of the chunks.
+/// `elements` (what the items stand for) are many. Returns the results in order of the chunks; that of one needs no
+/// allocation.
 pub(crate) fn map_chunks<T, S, R>(
     items: &mut [T],
     chunk_len: usize,
     elements: usize,
     state: impl Fn() -> S + Sync + Send,
     work: impl Fn(&mut S, usize, &mut [T]) -> R + Sync + Send,
-) -> Vec<R>
+) -> SmallVec<[R; 1]>
 where
     T: Send,
     R: Send,
@@ -35,7 +38,8 @@ where
             .par_chunks_mut(chunk_len)
             .enumerate()
             .map_init(state, |state, (index, chunk)| work(state, index, chunk))
-            .collect();
+            .collect::<Vec<R>>()
+            .into();
     }
     let _ = elements;
     let mut state = state();

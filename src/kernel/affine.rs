@@ -393,10 +393,12 @@ pub(crate) fn encode<T: Real, C: Code>(
     }
 }
 
-/// As [`encode`] of elements that have a scale each and all else in common: the first of each other parameter, but for
-/// those added before rounding, of which there are none. `None` where this machine has no loop for that.
-pub(crate) fn encode_common<T: Real, C: Code>(
+/// As [`encode`] of lines of elements, the first of them from the element `phase` on, each with a scale of its own and all
+/// else in common: `params` has a scale for each place in a line, and the first of each other parameter counts. `None` where
+/// there is no loop for that.
+pub(crate) fn encode_lines<T: Real, C: Code>(
     x: &[T],
+    phase: usize,
     params: &EncodeParams<'_, T>,
     mode: &EncodeMode<T>,
     codes: &mut [C],
@@ -406,21 +408,12 @@ pub(crate) fn encode_common<T: Real, C: Code>(
         && mode.arithmetic != Arithmetic::Span
         && params.zero_before.is_empty()
         && x.len() == codes.len()
-        && x.len() <= params.scale.len()
     {
-        let params = EncodeParams {
-            scale: same::<T, f32>(params.scale)?,
-            offset: &[],
-            zero_before: &[],
-            low: same(params.low)?,
-            high: same(params.high)?,
-            zero_after: params.zero_after,
-        };
-        let divide = mode.arithmetic == Arithmetic::Divide;
+        let (params, divide) = (params.in_f32()?, mode.arithmetic == Arithmetic::Divide);
         let codes = C::bytes_mut(codes)?;
-        return super::narrow::encode_columns(same(x)?, &params, divide, mode.mask, mode.stream, codes);
+        return super::narrow::encode_lines(same(x)?, phase, &params, divide, mode.mask, mode.stream, codes);
     }
-    let _ = (x, params, mode, codes);
+    let _ = (x, phase, params, mode, codes);
     None
 }
 

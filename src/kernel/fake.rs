@@ -26,13 +26,25 @@ pub(crate) fn serves<T>(mode: &EncodeMode<T>) -> bool {
         && mode.arithmetic != Arithmetic::Span
 }
 
+/// Whether it has one from numbers of 16 bits to such numbers, which share parameters in runs of `width`.
+pub(crate) fn serves_halves<T>(width: usize, mode: &EncodeMode<T>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return serves(mode) && vectors::serves_halves(width, mode.stream);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (width, mode);
+        false
+    }
+}
+
 /// Writes the values of the codes of `x`, past the caches if `mode` says so, and returns whether a NaN was met, whose
 /// value is that of the lowest code. `None` where there is no loop for it; `out` holds anything then.
 ///
-/// The codes of `params` need no mask: they are integers of the code range.
+/// `x` is of f32, or of 16 bits and of the type of `out`. The codes of `params` need no mask: they are integers of the code
+/// range.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn fake<T: Real, A: Element>(
-    x: &[T],
+pub(crate) fn fake<T: Real, B: Element, A: Element>(
+    x: &[B],
     width: usize,
     phase: usize,
     params: &EncodeParams<'_, T>,
@@ -40,19 +52,18 @@ pub(crate) fn fake<T: Real, A: Element>(
     values: Values<'_>,
     out: &mut [A],
 ) -> Option<bool> {
-    use super::convert::same;
     if !serves(mode) || A::TYPE == crate::element::FloatType::F64 {
         return None;
     }
     let params = params.in_f32()?;
     let divide = mode.arithmetic == Arithmetic::Divide;
-    vectors::fake(same(x)?, (width, phase), &params, divide, values, mode.stream, out)
+    vectors::fake(x, (width, phase), &params, divide, values, mode.stream, out)
 }
 
 /// As above.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn fake<T: Real, A: Element>(
-    _: &[T],
+pub(crate) fn fake<T: Real, B: Element, A: Element>(
+    _: &[B],
     _: usize,
     _: usize,
     _: &EncodeParams<'_, T>,
@@ -108,12 +119,41 @@ mod tests {
                 mask: u16::MAX,
                 stream: false,
             };
-            let mut codes = vec![0u16; x.len()];
-            let nan = affine::encode(x, width, phase, &params, &mode, &mut codes);
-            let mut expected = vec![A::default(); x.len()];
-            let sign_bit = if ends.0 < 0 { 1 << 15 } else { 0 };
-            affine::decode(&codes, sign_bit, width, phase, scale, zero, false, &mut expected);
             let values = Values { scale, zero };
+            let sign_bit = if ends.0 < 0 { 1 << 15 } else { 0 };
+            let reference = |x: &[f32]| {
+                let (mut codes, mut expected) = (vec![0u16; x.len()], vec![A::default(); x.len()]);
+                let nan = affine::encode(x, width, phase, &params, &mode, &mut codes);
+                affine::decode(&codes, sign_bit, width, phase, scale, zero, false, &mut expected);
+                (nan, expected)
+            };
+            if A::TYPE.bits() == 16 {
+                // From such numbers too, where they share parameters.
+                let halves: Vec<A> = x.iter().map(|x| A::from_f32(*x)).collect();
+                let (nan, expected) = reference(&halves.iter().map(|x| x.to_f32()).collect::<Vec<_>>());
+                let finite = scale.iter().all(|scale| scale.is_finite());
+                for level in available() {
+                    with(level, || {
+                        for (stream, at) in [(false, 0), (false, 5), (true, 0), (true, 3)] {
+                            let mut found = vec![A::default(); x.len() + 16];
+                            let found = &mut found[at..at + x.len()];
+                            let mode = EncodeMode { stream, ..mode };
+                            let served = fake(&halves, width, phase, &params, &mode, values, found);
+                            let Some(served) = served else {
+                                let serves = serves_halves(width, &mode) && width > 1;
+                                assert!(!serves || level == Level::Baseline || !finite);
+                                continue;
+                            };
+                            assert_eq!(served, nan, "{level:?}");
+                            for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
+                                let bits = [a, b].map(|x| x.to_f64().to_bits());
+                                assert_eq!(bits[0], bits[1], "{:?} {a:?} {b:?} at {i}, {width}", halves[i]);
+                            }
+                        }
+                    });
+                }
+            }
+            let (nan, expected) = reference(x);
             for level in available() {
                 with(level, || {
                     for (stream, at) in [(false, 0), (true, 0), (true, 1), (true, 15)] {

@@ -42,6 +42,8 @@ pub(crate) mod presence;
 pub(crate) mod ranges;
 pub(crate) mod reduce;
 #[cfg(target_arch = "x86_64")]
+mod scaling;
+#[cfg(target_arch = "x86_64")]
 mod sift;
 pub(crate) mod stochastic;
 pub(crate) mod straight_through;

@@ -75,23 +75,27 @@ pub(super) fn encode<A: Lanes>(
     }
 }
 
-/// As [`affine::encode_common`](super::affine::encode_common) within equal lengths; `None` where these loops cannot
-/// serve.
-pub(super) fn encode_columns(
+/// As [`affine::encode_lines`](super::affine::encode_lines) within equal lengths; `None` where these loops cannot serve.
+pub(super) fn encode_lines(
     x: &[f32],
+    phase: usize,
     params: &EncodeParams<'_, f32>,
     divide: bool,
     mask: u16,
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    if super::level() < Level::Avx2 || x.len() < 8 {
-        return None;
-    }
-    Some(columns::common(x, params, divide, mask, stream, codes))
+    let level = level(params.scale.len(), stream);
+    columns::by_lines(level, x, phase, params, divide, mask as u8, stream, codes)?
 }
 
-/// By the longest vectors that a run fills.
+/// The level of loops over values that share parameters in runs of `width`: the longest vectors that a run fills, but for
+/// what comes from memory and goes there, which vectors of 256 bits were seen to be faster at on processors of both.
+fn level(width: usize, stream: bool) -> Level {
+    let short = width < Avx512::BYTES || stream;
+    super::level().min(if short { Level::Avx2 } else { Level::Avx512 })
+}
+
 fn by_runs<A: Lanes>(
     x: &[A],
     (width, phase): (usize, usize),
@@ -101,8 +105,7 @@ fn by_runs<A: Lanes>(
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    let level = if width < Avx512::BYTES { Level::Avx2 } else { super::level() };
-    runs::by_runs(level, x, (width, phase), params, divide, mask as u8, stream, codes)?
+    runs::by_runs(level(width, stream), x, (width, phase), params, divide, mask as u8, stream, codes)?
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so codes are put together first.

@@ -95,6 +95,82 @@ pub(super) fn past_caches<T: Copy>(from: &[T], to: &mut [T]) {
     to[rest..].copy_from_slice(&from[rest..]);
 }
 
+/// Elements before the first cache line that begins in `out`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn head<T>(out: &[T]) -> usize {
+    out.as_ptr().addr().wrapping_neg() % LINE / size_of::<T>().max(1)
+}
+
+/// The cache line in which one run of results ends and the next one begins, put together to go past the caches as a whole:
+/// a line that is written in two parts is first read from memory.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct Seam<T> {
+    /// As many elements as are bytes, of which a line has fewer if they are longer.
+    line: [T; LINE],
+    /// Elements of the line that are here, and the place of the next one.
+    filled: usize,
+    next: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<T: Copy + Default> Default for Seam<T> {
+    fn default() -> Self {
+        Self { line: [T::default(); LINE], filled: 0, next: 0 }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<T: Copy + Default> Seam<T> {
+    /// Elements of a line.
+    const LEN: usize = LINE / size_of::<T>();
+
+    /// Writes `results`, fewer than a line and all of one, to `out[at..]`; `at` is not below what was put before.
+    #[inline(always)]
+    pub(super) fn put(&mut self, at: usize, results: &[T], out: &mut [T]) {
+        let Some(place) = out.get(at..) else { return };
+        let within = (Self::LEN - head(place)) % Self::LEN;
+        if self.filled > 0 && (self.next != at || within != self.filled) {
+            self.leave(out);
+        }
+        let Some(place) = out.get_mut(at..at + results.len()) else { return };
+        let line = &mut self.line[..Self::LEN];
+        let part = line.get_mut(within..within + results.len());
+        let Some(part) = part.filter(|_| within == self.filled) else {
+            // The line began before there was a seam.
+            return place.copy_from_slice(results);
+        };
+        part.copy_from_slice(results);
+        (self.filled, self.next) = (within + results.len(), at + results.len());
+        if self.filled == Self::LEN {
+            if let Some(place) = out.get_mut(self.next - Self::LEN..self.next) {
+                let from = self.line.as_ptr().cast::<__m128i>();
+                let to = place.as_mut_ptr().cast::<__m128i>();
+                for part in 0..PER_LINE {
+                    // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have
+                    // filled it from its beginning.
+                    unsafe { _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part))) };
+                }
+            }
+            self.filled = 0;
+        }
+    }
+
+    /// Writes what is here of a line that does not become whole.
+    fn leave(&mut self, out: &mut [T]) {
+        let from = self.next - self.filled;
+        if let Some(place) = out.get_mut(from..self.next) {
+            place.copy_from_slice(&self.line[..self.filled]);
+        }
+        self.filled = 0;
+    }
+
+    /// Writes what is left. [`finish`] has to follow.
+    pub(super) fn finish(mut self, out: &mut [T]) {
+        self.leave(out);
+    }
+}
+
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
@@ -114,6 +190,44 @@ mod tests {
                 // And nothing beside them.
                 assert!(to[..start].iter().chain(&to[start + len..]).all(|&byte| byte == 255));
                 assert!(floats[..start].iter().chain(&floats[start + len..]).all(|&value| value == -1.0));
+            }
+        }
+    }
+
+    #[test]
+    fn seams_join_runs_of_any_length_anywhere() {
+        joined(|i| i as f32);
+        joined(|i| i as u16);
+        joined(|i| i as u8);
+    }
+
+    fn joined<T: Copy + Default + PartialEq + core::fmt::Debug>(value: impl Fn(usize) -> T) {
+        let len = LINE / size_of::<T>();
+        for start in 0..len + 4 {
+            for width in 1..3 * len {
+                let mut out = vec![T::default(); 300];
+                let mut expected = out.clone();
+                let (mut seam, mut at) = (Seam::<T>::default(), start);
+                while at < 290 {
+                    let end = (at + width).min(290);
+                    // What lies between whole lines goes by the seam, one line at a time; what fills them does not.
+                    let mut from = at;
+                    while from < end {
+                        let to = (from + (head(&out[from..]) + len - 1) % len + 1).min(end);
+                        let values: Vec<T> = (from..to).map(&value).collect();
+                        expected[from..to].copy_from_slice(&values);
+                        if values.len() == len {
+                            out[from..to].copy_from_slice(&values);
+                        } else {
+                            seam.put(from, &values, &mut out);
+                        }
+                        from = to;
+                    }
+                    at = end;
+                }
+                seam.finish(&mut out);
+                finish();
+                assert_eq!(out, expected, "{start} {width}");
             }
         }
     }

@@ -10,15 +10,32 @@ use core::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::convert::Eight;
+use super::stream;
 #[cfg(doc)]
 use crate::simd::Level;
 
-/// Numbers that are read as vectors of f32.
+/// Numbers that are read as vectors of f32, and written from these, which are no NaN: rounded to the nearest, and held
+/// within the range of f16 if they are such numbers. What passes by the caches needs a fence before other threads may see it.
 pub(super) trait Lanes: Eight {
+    /// Numbers of a line of the caches.
+    const LINE: usize = 64 / size_of::<Self>();
+
     /// # Safety
     ///
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
     unsafe fn sixteen(from: *const Self) -> __m512;
+
+    /// # Safety
+    ///
+    /// There is room for eight numbers at `to`, which is a multiple of 16 if `STREAM`. Only for machines of
+    /// [`Level::Avx2`].
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256);
+
+    /// # Safety
+    ///
+    /// There is room for sixteen numbers at `to`, which is a multiple of their bytes if `STREAM`. Only for machines of
+    /// [`Level::Avx512`].
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512);
 }
 
 impl Lanes for f32 {
@@ -27,6 +44,18 @@ impl Lanes for f32 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_loadu_ps(from) }
     }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
+        // SAFETY: the caller's promise.
+        unsafe { stream::store::<STREAM>(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe { if STREAM { _mm512_stream_ps(to, x) } else { _mm512_storeu_ps(to, x) } }
+    }
 }
 
 impl Lanes for f16 {
@@ -34,6 +63,32 @@ impl Lanes for f16 {
     unsafe fn sixteen(from: *const Self) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
+        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
+        // SAFETY: the caller's promise. The second operand where it is NaN.
+        unsafe {
+            let x = _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x));
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            if STREAM { _mm_stream_si128(to.cast(), halves) } else { _mm_storeu_si128(to.cast(), halves) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
+        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
+        // SAFETY: as above.
+        unsafe {
+            let x = _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x));
+            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            if STREAM {
+                _mm256_stream_si256(to.cast(), halves)
+            } else {
+                _mm256_storeu_si256(to.cast(), halves)
+            }
+        }
     }
 }
 
@@ -44,6 +99,32 @@ impl Lanes for bf16 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm256_castps_si256(x);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let most = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF));
+            let upper = _mm256_srli_epi32::<16>(_mm256_add_epi32(most, odd));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(upper, upper));
+            let words = _mm256_castsi256_si128(words);
+            if STREAM { _mm_stream_si128(to.cast(), words) } else { _mm_storeu_si128(to.cast(), words) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm512_castps_si512(x);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let most = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
+            let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_add_epi32(most, odd)));
+            if STREAM { _mm256_stream_si256(to.cast(), words) } else { _mm256_storeu_si256(to.cast(), words) }
         }
     }
 }
@@ -64,6 +145,7 @@ pub(super) trait Vector: Copy {
     unsafe fn load<A: Lanes>(self, from: *const A) -> Self::Floats;
     fn floats(self, x: f32) -> Self::Floats;
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once.
@@ -72,6 +154,17 @@ pub(super) trait Vector: Copy {
     fn sub_product(self, c: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The nearest integers of 32 bits, ties to even; the most negative one for what does not fit, NaN among it.
     fn nearest(self, x: Self::Floats) -> Self::Integers;
+    /// # Safety
+    ///
+    /// There is room for as many numbers at `to` as lanes, and it is a multiple of their bytes if `STREAM`.
+    unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: Self::Floats);
+
+    fn integers(self, x: i32) -> Self::Integers;
+    fn min(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn max(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn to_floats(self, a: Self::Integers) -> Self::Floats;
+    /// Whether any integer of 32 bits is `x`.
+    fn any(self, a: Self::Integers, x: i32) -> bool;
 
     fn bytes(self, x: i8) -> Self::Integers;
     fn words(self, x: i16) -> Self::Integers;
@@ -108,7 +201,8 @@ pub(super) trait Vector: Copy {
 macro_rules! vector {
     (
         $(#[$meta:meta])*
-        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $load:ident, $store:ident, $stream:ident;
+        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $load:ident,
+        $put:ident, $store:ident, $stream:ident;
         $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
         ;
         $(fn $own:ident($($own_arg:ident: $own_ty:ty),*) -> $own_ret:ty $body:block)*
@@ -149,6 +243,12 @@ macro_rules! vector {
                 // SAFETY: as above.
                 unsafe { $stream(to.cast(), a) }
             }
+
+            #[inline(always)]
+            unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: $floats) {
+                // SAFETY: as above.
+                unsafe { A::$put::<STREAM>(to, a) }
+            }
             $(
                 #[inline(always)]
                 fn $method(self, $($arg: $ty),*) -> $ret {
@@ -169,13 +269,18 @@ macro_rules! vector {
 
 vector! {
     /// Vectors of 256 bits.
-    Avx2, 8, __m256, __m256i, eight, _mm256_storeu_si256, _mm256_stream_si256;
+    Avx2, 8, __m256, __m256i, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256;
     floats(x: f32) -> __m256 = _mm256_set1_ps;
     add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps;
+    sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps;
     mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps;
     div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps;
     mul_add(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps;
     nearest(x: __m256) -> __m256i = _mm256_cvtps_epi32;
+    integers(x: i32) -> __m256i = _mm256_set1_epi32;
+    min(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi32;
+    max(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32;
+    to_floats(a: __m256i) -> __m256 = _mm256_cvtepi32_ps;
     bytes(x: i8) -> __m256i = _mm256_set1_epi8;
     words(x: i16) -> __m256i = _mm256_set1_epi16;
     to_words(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi32;
@@ -192,6 +297,9 @@ vector! {
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
+    fn any(a: __m256i, x: i32) -> bool {
+        _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, _mm256_set1_epi32(x))) != 0
+    }
     fn any_word(a: __m256i, x: i16) -> bool {
         _mm256_movemask_epi8(_mm256_cmpeq_epi16(a, _mm256_set1_epi16(x))) != 0
     }
@@ -199,13 +307,18 @@ vector! {
 
 vector! {
     /// Vectors of 512 bits.
-    Avx512, 16, __m512, __m512i, sixteen, _mm512_storeu_si512, _mm512_stream_si512;
+    Avx512, 16, __m512, __m512i, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512;
     floats(x: f32) -> __m512 = _mm512_set1_ps;
     add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps;
+    sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps;
     mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps;
     div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps;
     mul_add(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps;
     nearest(x: __m512) -> __m512i = _mm512_cvtps_epi32;
+    integers(x: i32) -> __m512i = _mm512_set1_epi32;
+    min(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi32;
+    max(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32;
+    to_floats(a: __m512i) -> __m512 = _mm512_cvtepi32_ps;
     bytes(x: i8) -> __m512i = _mm512_set1_epi8;
     words(x: i16) -> __m512i = _mm512_set1_epi16;
     to_words(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi32;
@@ -223,6 +336,7 @@ vector! {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)
     }
+    fn any(a: __m512i, x: i32) -> bool { _mm512_cmpeq_epi32_mask(a, _mm512_set1_epi32(x)) != 0 }
     fn any_word(a: __m512i, x: i16) -> bool { _mm512_cmpeq_epi16_mask(a, _mm512_set1_epi16(x)) != 0 }
 }
 

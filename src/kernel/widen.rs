@@ -1,4 +1,4 @@
-//! From codes of one byte to f32 on uniform grids, in vectors of 256 bits.
+//! From codes of one byte to f32, f16 and bf16 on uniform grids, in vectors of 256 bits.
 //!
 //! Bytes are spread over integers of 32 bits where their sign is the highest bit, or the next lower byte if they have
 //! none: what is converted is a power of two times the code, and the scale is divided by that power, so that all roundings
@@ -6,18 +6,18 @@
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
-use super::{runs, stream};
+use super::runs;
+use super::stream::{self, Seam};
+use super::vector::Lanes;
 use crate::simd::Level;
 
-/// Codes that are read together, and values that they become: two cache lines.
+/// Codes that are read together, and values that they become: a cache line, or two.
 const VECTOR: usize = 32;
 
 /// Values that are put together before they go past the caches.
 const STAGE: usize = 1024;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Codes without a sign, signed bytes, and signed codes of fewer bits.
 const UNSIGNED: u8 = 0;
@@ -30,31 +30,31 @@ const ZEROS: f32 = 1e28;
 
 /// As [`affine::decode`](super::affine::decode) within equal lengths, past the caches if `stream`; false where these
 /// loops cannot serve.
-pub(super) fn decode(
+pub(super) fn decode<A: Lanes>(
     codes: &[u8],
     sign_bit: u16,
     (width, phase): (usize, usize),
     scale: &[f32],
     zero: &[f32],
     stream: bool,
-    out: &mut [f32],
+    out: &mut [A],
 ) -> bool {
     if super::level() < Level::Avx2 || width <= 1 || width.min(codes.len()) < VECTOR {
         return false;
     }
-    let usual = |scale: f32| (scale.abs() >= SCALES) | (scale == 0.0);
+    let usual = |scale: f32| (SCALES..f32::INFINITY).contains(&scale.abs()) | (scale == 0.0);
     if !scale.iter().fold(true, |all, &scale| all & usual(scale))
         || !zero.iter().fold(true, |all, zero| all & (zero.abs() <= ZEROS))
     {
         return false;
     }
     let sign_bit = sign_bit as u8;
-    // SAFETY: the level says that the machine has AVX2.
+    // SAFETY: the level says that the machine has AVX2 and F16C.
     unsafe {
         if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && !stream {
-            whole_blocks::<false>(codes, sign_bit, width, scale, zero, out);
+            whole_blocks::<A, false>(codes, sign_bit, width, scale, zero, out);
         } else if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && stream::is_aligned(out) {
-            whole_blocks::<true>(codes, sign_bit, width, scale, zero, out);
+            whole_blocks::<A, true>(codes, sign_bit, width, scale, zero, out);
             _mm_sfence();
         } else if stream && width < STAGE {
             staged(codes, sign_bit, (width, phase), scale, zero, out);
@@ -67,35 +67,35 @@ pub(super) fn decode(
 
 /// Short runs of whole vectors, the first from its beginning on. Past the caches, into memory that is aligned for that, if
 /// `STREAM`: by what is read and written in turns, both go on at once.
-#[target_feature(enable = "avx2")]
-fn whole_blocks<const STREAM: bool>(
+#[target_feature(enable = "avx2,f16c")]
+fn whole_blocks<A: Lanes, const STREAM: bool>(
     codes: &[u8],
     sign_bit: u8,
     width: usize,
     scale: &[f32],
     zero: &[f32],
-    out: &mut [f32],
+    out: &mut [A],
 ) {
     let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
     match (sign_bit, none) {
-        (0, true) => blocks::<UNSIGNED, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (0, false) => blocks::<UNSIGNED, true, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (128, true) => blocks::<BYTES, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (128, false) => blocks::<BYTES, true, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (_, true) => blocks::<FEWER, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (_, false) => blocks::<FEWER, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (0, true) => blocks::<A, UNSIGNED, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (0, false) => blocks::<A, UNSIGNED, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (128, true) => blocks::<A, BYTES, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (128, false) => blocks::<A, BYTES, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (_, true) => blocks::<A, FEWER, false, STREAM>(codes, sign_bit, width, scale, zero, out),
+        (_, false) => blocks::<A, FEWER, true, STREAM>(codes, sign_bit, width, scale, zero, out),
     }
 }
 
 #[inline]
-#[target_feature(enable = "avx2")]
-fn blocks<const CODES: u8, const ZERO: bool, const STREAM: bool>(
+#[target_feature(enable = "avx2,f16c")]
+fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     sign_bit: u8,
     width: usize,
     scale: &[f32],
     zero: &[f32],
-    out: &mut [f32],
+    out: &mut [A],
 ) {
     let vectors_of = width / VECTOR;
     let powers = Powers::of(sign_bit);
@@ -110,7 +110,7 @@ fn blocks<const CODES: u8, const ZERO: bool, const STREAM: bool>(
     for (codes, place) in steps.iter().zip(places) {
         // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
         // which is aligned if `STREAM`.
-        unsafe { store::<STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here)) };
+        unsafe { store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here)) };
         left -= 1;
         if left == 0 {
             (j, left) = (j + 1, vectors_of);
@@ -118,24 +118,24 @@ fn blocks<const CODES: u8, const ZERO: bool, const STREAM: bool>(
         }
     }
     if !rest.is_empty() {
-        lines::<CODES, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
+        lines::<A, CODES, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
     }
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so values are put together first.
-#[target_feature(enable = "avx2")]
-fn staged(
+#[target_feature(enable = "avx2,f16c")]
+fn staged<A: Lanes>(
     codes: &[u8],
     sign_bit: u8,
     (width, phase): (usize, usize),
     scale: &[f32],
     zero: &[f32],
-    out: &mut [f32],
+    out: &mut [A],
 ) {
-    let mut stage = [0.0; STAGE];
+    let mut stage = [A::default(); STAGE];
     let len = codes.len().min(out.len());
     // The first stage ends where a cache line does.
-    let (mut at, mut to) = (0, head(out).min(len));
+    let (mut at, mut to) = (0, stream::head(out).min(len));
     while at < len {
         if to == at {
             to = (at + STAGE).min(len);
@@ -154,40 +154,80 @@ fn staged(
     _mm_sfence();
 }
 
-/// Values before the first cache line that begins in `out`.
-fn head(out: &[f32]) -> usize {
-    out.as_ptr().addr().wrapping_neg() % LINE / size_of::<f32>()
-}
-
-#[target_feature(enable = "avx2")]
-fn by_runs(
+#[target_feature(enable = "avx2,f16c")]
+fn by_runs<A: Lanes>(
     codes: &[u8],
     sign_bit: u8,
     (width, phase): (usize, usize),
     scale: &[f32],
     zero: &[f32],
     stream: bool,
-    out: &mut [f32],
+    out: &mut [A],
 ) {
     let powers = Powers::of(sign_bit);
+    let mut seam = stream.then(Seam::<A>::default);
     for (j, from, to) in runs(codes.len().min(out.len()), width, phase) {
         let Some(&scale) = scale.get(j) else { break };
         let zero = zero.get(j).copied().unwrap_or_default();
         let run = Run::of(powers, scale, zero);
-        let (codes, out) = (&codes[from..to], &mut out[from..to]);
         match (sign_bit, zero != 0.0) {
-            (0, false) => lines::<UNSIGNED, false>(codes, run, stream, out),
-            (0, true) => lines::<UNSIGNED, true>(codes, run, stream, out),
-            (128, false) => lines::<BYTES, false>(codes, run, stream, out),
-            (128, true) => lines::<BYTES, true>(codes, run, stream, out),
-            (_, false) => lines::<FEWER, false>(codes, run, stream, out),
-            (_, true) => lines::<FEWER, true>(codes, run, stream, out),
+            (0, false) => one_run::<A, UNSIGNED, false>(codes, from..to, run, &mut seam, out),
+            (0, true) => one_run::<A, UNSIGNED, true>(codes, from..to, run, &mut seam, out),
+            (128, false) => one_run::<A, BYTES, false>(codes, from..to, run, &mut seam, out),
+            (128, true) => one_run::<A, BYTES, true>(codes, from..to, run, &mut seam, out),
+            (_, false) => one_run::<A, FEWER, false>(codes, from..to, run, &mut seam, out),
+            (_, true) => one_run::<A, FEWER, true>(codes, from..to, run, &mut seam, out),
         }
     }
-    if stream {
+    if let Some(seam) = seam {
+        seam.finish(out);
         // What went past the caches becomes visible to other threads in the order of the program.
-        _mm_sfence();
+        stream::finish();
     }
+}
+
+/// The values of `place`; past the caches by whole lines where there is a `seam`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn one_run<A: Lanes, const CODES: u8, const ZERO: bool>(
+    codes: &[u8],
+    place: Range<usize>,
+    run: Run,
+    seam: &mut Option<Seam<A>>,
+    out: &mut [A],
+) {
+    let Range { start, end } = place;
+    let Some(seam) = seam else {
+        return lines::<A, CODES, ZERO>(&codes[start..end], run, false, &mut out[start..end]);
+    };
+    // Lines that are not all of this run.
+    let head = (start + stream::head(&out[start..])).min(end);
+    let tail = end - (end - head) % A::LINE;
+    few::<A, CODES, ZERO>(&codes[start..end], 0..head - start, run, (seam, start), out);
+    lines::<A, CODES, ZERO>(&codes[head..tail], run, true, &mut out[head..tail]);
+    few::<A, CODES, ZERO>(&codes[start..end], tail - start..end - start, run, (seam, tail), out);
+}
+
+/// The values of a `part` of the codes, fewer than a line, which go to `at` by way of the `seam`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn few<A: Lanes, const CODES: u8, const ZERO: bool>(
+    codes: &[u8],
+    part: Range<usize>,
+    run: Run,
+    (seam, at): (&mut Seam<A>, usize),
+    out: &mut [A],
+) {
+    if part.is_empty() {
+        return;
+    }
+    // With the codes beside them, where there are enough for a vector.
+    let from = if codes.len() < VECTOR { part.start } else { part.start.min(codes.len() - VECTOR) };
+    let codes = if codes.len() < VECTOR { &codes[part.clone()] } else { &codes[from..from + VECTOR] };
+    let mut values = [A::default(); VECTOR];
+    let values = &mut values[..codes.len()];
+    lines::<A, CODES, ZERO>(codes, run, false, values);
+    seam.put(at, &values[part.start - from..part.end - from], out);
 }
 
 /// How bytes become integers of 32 bits.
@@ -204,7 +244,7 @@ struct Powers {
 
 impl Powers {
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,f16c")]
     fn of(sign_bit: u8) -> Self {
         let (byte, shift) = if sign_bit > 0 { (3, sign_bit.leading_zeros() as i32) } else { (2, 0) };
         // Other bytes are zero.
@@ -236,56 +276,54 @@ struct Run {
 
 impl Run {
     #[inline]
-    #[target_feature(enable = "avx2")]
+    #[target_feature(enable = "avx2,f16c")]
     fn of(powers: Powers, scale: f32, zero: f32) -> Self {
         Self { powers, scale: _mm256_set1_ps(scale * powers.down), zero: _mm256_set1_ps(zero * powers.up) }
     }
 }
 
-/// A run of codes, by whole cache lines of values if they are to go past the caches. Ends overlap with what lies beside
-/// them.
+/// Codes in a row; past the caches where they fill whole lines and begin one, if `stream`. Ends overlap with what lies
+/// beside them.
 #[inline]
-#[target_feature(enable = "avx2")]
-fn lines<const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [f32]) {
+#[target_feature(enable = "avx2,f16c")]
+fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [A]) {
     let len = codes.len().min(out.len());
     let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
     if len < VECTOR {
-        let (mut bytes, mut values) = ([0u8; VECTOR], [0.0f32; VECTOR]);
+        let (mut bytes, mut values) = ([0u8; VECTOR], [A::default(); VECTOR]);
         bytes[..len].copy_from_slice(&codes[..len]);
         // SAFETY: both arrays have the length of a vector of codes.
         unsafe {
             let v = vectors::<CODES, ZERO>(bytes.as_ptr(), run);
-            store::<false>(values.as_mut_ptr(), v);
+            store::<A, false>(values.as_mut_ptr(), v);
         }
         out[..len].copy_from_slice(&values[..len]);
         return;
     }
     let mut at = 0;
-    // SAFETY: every access is to `VECTOR` elements from an `at` of at most `len − VECTOR` on; the aligned ones are at
-    // addresses that were made multiples of a line.
+    // SAFETY: every access is to `VECTOR` elements from an `at` of at most `len − VECTOR` on, or to the second half of
+    // them; what goes past the caches begins a multiple of 16 values behind the beginning of a line.
     unsafe {
-        if stream && to.addr().is_multiple_of(size_of::<f32>()) {
-            let head = head(out).min(len);
-            if head > 0 {
-                store::<false>(to, vectors::<CODES, ZERO>(from, run));
-            }
-            at = head;
+        if stream && stream::head(out) == 0 {
             while at + VECTOR <= len {
-                let v = vectors::<CODES, ZERO>(from.add(at), run);
-                for (i, v) in v.into_iter().enumerate() {
-                    _mm256_stream_ps(to.add(at + 8 * i), v);
-                }
+                store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
                 at += VECTOR;
+            }
+            if at + 16 == len {
+                let [.., first, second] = vectors::<CODES, ZERO>(from.add(len - VECTOR), run);
+                A::put_eight::<true>(to.add(at), first);
+                A::put_eight::<true>(to.add(at + 8), second);
+                at = len;
             }
         } else {
             while at + VECTOR <= len {
-                store::<false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
+                store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
                 at += VECTOR;
             }
         }
         if at < len {
             let place = len - VECTOR;
-            store::<false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run));
+            store::<A, false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run));
         }
     }
 }
@@ -294,11 +332,11 @@ fn lines<const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool
 ///
 /// There is room for 32 values at `to`, which is a multiple of 16 if `STREAM`.
 #[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store<const STREAM: bool>(to: *mut f32, values: [__m256; 4]) {
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn store<A: Lanes, const STREAM: bool>(to: *mut A, values: [__m256; 4]) {
     for (i, values) in values.into_iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { stream::store::<STREAM>(to.add(8 * i), values) };
+        unsafe { A::put_eight::<STREAM>(to.add(8 * i), values) };
     }
 }
 
@@ -308,7 +346,7 @@ unsafe fn store<const STREAM: bool>(to: *mut f32, values: [__m256; 4]) {
 ///
 /// There are 32 codes at `codes`.
 #[inline]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 unsafe fn vectors<const CODES: u8, const ZERO: bool>(codes: *const u8, run: Run) -> [__m256; 4] {
     // SAFETY: the caller's promise.
     let [front, back] = unsafe {

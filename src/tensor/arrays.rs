@@ -3,6 +3,7 @@
 use std::collections::TryReserveError;
 
 use half::{bf16, f16};
+use smallvec::SmallVec;
 
 use crate::element::FloatType;
 use crate::kernel::convert;
@@ -29,6 +30,9 @@ macro_rules! clone_in_place {
     };
 }
 pub(super) use clone_in_place;
+
+/// Parameters of the regions of a segment, as kernels read them. Those of one or two take no allocation.
+pub(crate) type Parameters<T> = SmallVec<[T; 2]>;
 
 /// An array of real parameters in their storage type.
 #[derive(Debug, PartialEq)]
@@ -111,7 +115,7 @@ impl FloatArray {
         first: usize,
         stride: usize,
         count: usize,
-        out: &mut Vec<T>,
+        out: &mut Parameters<T>,
     ) {
         each_float!(self, values => {
             let values = values.get(first..).unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::kernel::levels::{self, LevelTables};
 use crate::kernel::{Code, affine, pack};
 
 use super::affine::{AffineGrids, ZeroPoints};
+use super::arrays::Parameters;
 use super::codes::PackedCodes;
 use super::grids::Grids;
 use super::scheme::Scheme;
@@ -29,8 +30,8 @@ impl<T> Default for DecodeScratch<T> {
 
 /// Parameters of the blocks of one segment.
 pub(super) struct Params<T> {
-    scale: Vec<T>,
-    zero: Vec<T>,
+    scale: Parameters<T>,
+    zero: Parameters<T>,
     /// Values of codes: of all blocks one after the other, or of one table that they share.
     values: Vec<T>,
     /// The regions that the parameters are of: first, stride and number.
@@ -39,7 +40,7 @@ pub(super) struct Params<T> {
 
 impl<T> Default for Params<T> {
     fn default() -> Self {
-        Self { scale: Vec::new(), zero: Vec::new(), values: Vec::new(), regions: None }
+        Self { scale: Parameters::new(), zero: Parameters::new(), values: Vec::new(), regions: None }
     }
 }
 
@@ -241,7 +242,7 @@ fn decode_vectors<T: Real, A: Element>(
 }
 
 /// The zero points of the blocks of `segment`, one per block.
-pub(super) fn fill_zeros<T: Real>(grids: &AffineGrids, segment: &Segment, out: &mut Vec<T>) {
+pub(super) fn fill_zeros<T: Real>(grids: &AffineGrids, segment: &Segment, out: &mut Parameters<T>) {
     out.clear();
     let count = segment.blocks();
     match grids.zero_points() {

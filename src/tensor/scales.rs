@@ -9,6 +9,7 @@ use crate::error::{ConfigError, DataError, ParseError};
 use crate::minifloat::{Minifloat, Overflow};
 use crate::text;
 
+use super::arrays::Parameters;
 use super::arrays::{FloatArray, IntegerArray};
 use super::two_level::{TwoLevel, TwoLevelScales};
 
@@ -419,7 +420,13 @@ impl ScaleArray {
     }
 
     /// Appends the scales of every `stride`-th region from `first`, `count` of them, to `out`.
-    pub(crate) fn extend_into<T: Real>(&self, first: usize, stride: usize, count: usize, out: &mut Vec<T>) {
+    pub(crate) fn extend_into<T: Real>(
+        &self,
+        first: usize,
+        stride: usize,
+        count: usize,
+        out: &mut Parameters<T>,
+    ) {
         let each = (first..).step_by(stride.max(1)).take(count);
         match self {
             Self::Float(values) => values.extend_into(first, stride, count, out),

@@ -1,8 +1,12 @@
 //! Codes of uniform grids to values.
 
+#[cfg(target_arch = "x86_64")]
+use half::bf16;
 use half::f16;
 
 use super::super::convert::{convert, same, same_mut};
+#[cfg(target_arch = "x86_64")]
+use super::super::widen;
 use super::super::{Code, dispatch, runs, stream};
 use super::{LONG, STEP, covered, entries};
 use crate::element::{Element, FloatType, Real};
@@ -89,6 +93,22 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     if let Some(out) = same_mut::<A, T>(out) {
         return decode_same(codes, sign_bit, width, phase, scale, zero, stream, out);
     }
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(codes), Some(scale), Some(zero)) =
+        (C::bytes(codes), same::<T, f32>(scale), same::<T, f32>(zero))
+    {
+        let pattern = (width, phase);
+        let done = if let Some(out) = same_mut::<A, f16>(out) {
+            widen::decode(codes, sign_bit, pattern, scale, zero, stream, out)
+        } else if let Some(out) = same_mut::<A, bf16>(out) {
+            widen::decode(codes, sign_bit, pattern, scale, zero, stream, out)
+        } else {
+            false
+        };
+        if done {
+            return;
+        }
+    }
     let (mut stage, mut narrow) = ([T::zero(); DECODED], [A::default(); DECODED]);
     let width = width.max(1);
     for (block, (codes, out)) in codes.chunks(DECODED).zip(out.chunks_mut(DECODED)).enumerate() {
@@ -143,7 +163,7 @@ fn decode_same<T: Real, C: Code>(
     if let (Some(codes), Some(scale), Some(zero)) =
         (C::bytes(codes), same::<T, f32>(scale), same::<T, f32>(zero))
         && let Some(out) = same_mut::<T, f32>(out)
-        && super::super::widen::decode(codes, sign_bit, (width, phase), scale, zero, stream, out)
+        && widen::decode(codes, sign_bit, (width, phase), scale, zero, stream, out)
     {
         return;
     }

@@ -435,46 +435,75 @@ fn lengths_that_differ_process_the_common_prefix() {
 }
 
 #[test]
-fn columns_in_common_are_columns() {
-    let scale: Vec<f32> = (0..300).map(|j| 0.01 + (j * 37 % 300) as f32 * 1e-3).collect();
-    let mut x: Vec<f32> = (0..300).map(|i| ((i * 101 % 300) as f32 - 150.0) * 0.03).collect();
-    for (low, high, zero) in [(-127.0, 127.0, 0), (-8.0, 7.0, 8)] {
-        for arithmetic in [Arithmetic::Divide, Arithmetic::Multiply] {
-            for bad in [0.5, f32::NAN, f32::INFINITY] {
-                x[41] = bad;
-                let mode = EncodeMode {
-                    arithmetic,
-                    steps: 1.0,
-                    rounding: Rounding::NearestEven,
-                    mask: if zero > 0 { 15 } else { 255 },
-                    stream: false,
-                };
-                for len in [0usize, 7, 8, 9, 31, 32, 40, 41, 42, 300] {
-                    let (low, high, zero) =
-                        (vec![low; len.max(1)], vec![high; len.max(1)], vec![zero; len.max(1)]);
+fn lines_in_common_are_columns() {
+    const LINES: usize = 5;
+    let scales: Vec<f32> = (0..300).map(|j| 0.01 + (j * 37 % 300) as f32 * 1e-3).collect();
+    for (low, high, zero) in [(-127.0, 127.0, 0), (-8.0, 7.0, 8), (0.0, 255.0, 0), (-3.0, 252.0, 3)] {
+        for (arithmetic, stream) in [
+            (Arithmetic::Divide, false),
+            (Arithmetic::Divide, true),
+            (Arithmetic::Multiply, false),
+            (Arithmetic::Multiply, true),
+        ] {
+            let mask = if high == 7.0 { 15 } else { 255 };
+            let mode = EncodeMode { arithmetic, steps: 1.0, rounding: Rounding::NearestEven, mask, stream };
+            for (len, phase) in [
+                (1, 0),
+                (8, 3),
+                (63, 0),
+                (64, 0),
+                (64, 63),
+                (65, 7),
+                (100, 99),
+                (128, 0),
+                (128, 64),
+                (300, 41),
+            ] {
+                for bad in [0.5, f32::NAN, f32::INFINITY, f32::MIN] {
+                    let count = LINES * len - phase / 2;
+                    let mut x: Vec<f32> =
+                        (0..count).map(|i| ((i * 101 % 300) as f32 - 150.0) * 0.03).collect();
+                    x[(count * 2 / 3).min(count - 1)] = bad;
+                    let [low, high] = [low, high].map(|bound| vec![bound; len]);
+                    let zero = vec![zero; len];
                     let params = EncodeParams {
-                        scale: &scale[..len],
+                        scale: &scales[..len],
                         offset: &[],
                         zero_before: &[],
                         low: &low,
                         high: &high,
                         zero_after: &zero,
                     };
-                    let mut expected = vec![0u8; len];
-                    let all = EncodeParams {
-                        low: &low[..len],
-                        high: &high[..len],
-                        zero_after: &zero[..len],
-                        ..params
-                    };
-                    let nan = encode(&x[..len], 1, 0, &all, &mode, &mut expected);
+                    let (mut expected, mut nan) = (vec![0u8; count], false);
+                    for (i, (x, code)) in x.iter().zip(&mut expected).enumerate() {
+                        let at = (phase + i) % len;
+                        let one = EncodeParams {
+                            scale: &scales[at..=at],
+                            low: &low[..1],
+                            high: &high[..1],
+                            zero_after: &zero[..1],
+                            ..params
+                        };
+                        nan |= encode(&[*x], 1, 0, &one, &mode, core::slice::from_mut(code));
+                    }
                     for level in super::super::forced::available() {
                         super::super::forced::with(level, || {
-                            let mut codes = vec![0u8; len];
-                            if let Some(found) = encode_common(&x[..len], &params, &mode, &mut codes) {
-                                assert_eq!((found, codes), (nan, expected.clone()), "{level:?} {len}");
-                            } else {
-                                assert!(level == crate::simd::Level::Baseline || len < 8);
+                            for at in [0, 1, 48] {
+                                let mut codes = vec![77u8; count + 49];
+                                let place = &mut codes[at..at + count];
+                                match encode_lines(&x, phase, &params, &mode, place) {
+                                    Some(found) => {
+                                        assert_eq!(
+                                            (found, &*place),
+                                            (nan, &*expected),
+                                            "{level:?} {len} {phase}"
+                                        );
+                                        assert!(
+                                            codes[..at].iter().chain(&codes[at + count..]).all(|&c| c == 77)
+                                        );
+                                    }
+                                    None => assert!(level == crate::simd::Level::Baseline || len < 64),
+                                }
                             }
                         });
                     }

@@ -2,89 +2,169 @@
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
-use super::super::stream;
-use super::super::vector::vectorized;
+use super::super::scaling::Columns;
+use super::super::stream::{self, Seam};
+use super::super::vector::{Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
-use super::lines::{Columns, LINE, lines};
+use super::lines::{LINE, lines};
 use super::{EncodeParams, VECTOR, in_order};
 
-/// Codes from which on it pays to begin where a line of the caches does, and to wait for all to be written.
-const STREAMED: usize = 1024;
-
-/// As [`columns`] with a scale each and all else in common, past the caches if `stream`.
-pub(super) fn common(
-    x: &[f32],
-    params: &EncodeParams<'_, f32>,
-    divide: bool,
-    mask: u16,
-    stream: bool,
-    codes: &mut [u8],
-) -> bool {
-    let len = x.len().min(codes.len()).min(params.scale.len());
-    let (x, codes) = (&x[..len], &mut codes[..len]);
-    let each = |to: usize, codes: &mut [u8]| {
-        let params = EncodeParams { scale: &params.scale[..to], ..*params };
-        // SAFETY: the level, which the caller has asked for, says that the machine has AVX2 and FMA.
-        unsafe {
-            if divide {
-                columns::<true, true>(&x[..to], &params, mask, &mut codes[..to])
-            } else {
-                columns::<false, true>(&x[..to], &params, mask, &mut codes[..to])
-            }
-        }
-    };
-    let stream = stream && len >= STREAMED;
-    // What goes past the caches does so by whole lines, and eight before these are the fewest.
-    let head = if stream { codes.as_ptr().align_offset(LINE).min(len) } else { 0 };
-    let nan = head > 0 && each(head.max(8), codes);
-    let kind = (divide, mask as u8);
-    match rest(super::super::level(), &x[head..], params, head, kind, stream, &mut codes[head..]) {
-        Some(true) => nan,
-        _ => each(len, codes),
-    }
-}
-
 vectorized! {
-    /// The codes of values whose scales begin with the one at `first`. `false` where that is beyond what this loop can do,
-    /// or a value shows that is NaN or too large, and codes do not count.
-    fn rest<V>[](
+    /// The codes of lines of values, the first of them from the element `phase` on, each with a scale of its own, one for
+    /// each place in a line, and all else in common: the first of each other parameter. Whether any value is NaN; `None`
+    /// within for codes and lines that these loops cannot do.
+    pub(super) fn by_lines<V>[](
         v,
         x: &[f32],
+        phase: usize,
         params: &EncodeParams<'_, f32>,
-        first: usize,
-        kind: (bool, u8),
+        divide: bool,
+        mask: u8,
         stream: bool,
         codes: &mut [u8],
-    ) -> bool {
-        let Some(scale) = params.scale.get(first..).filter(|scale| scale.len() >= x.len()) else { return false };
-        let (divide, mask) = kind;
+    ) -> Option<bool> {
         let integers = Integers {
             low: params.low.first().copied().unwrap_or_default(),
             high: params.high.first().copied().unwrap_or_default(),
             zero: params.zero_after.first().copied().unwrap_or_default() as i16,
         };
         // Bounds that are integers of 16 bits, with one to spare.
-        let within = integers.low.abs() <= 32_000.0 && integers.high.abs() <= 32_000.0;
-        let codes_of = Codes::of(v, integers, mask);
-        let (Some(codes_of), true, true) = (codes_of, within, x.len() >= V::BYTES) else { return false };
+        const BOUND: f32 = 32_000.0;
+        let within = integers.low.abs() <= BOUND && integers.high.abs() <= BOUND;
+        let codes_of = Codes::of(v, integers, mask).filter(|_| within && params.scale.len() >= LINE)?;
         let (low, high, zero) = (integers.low, integers.high, f32::from(integers.zero));
-        let signed = high == 127.0 && (-128.0..0.0).contains(&low) && zero == 0.0 && mask == u8::MAX;
-        let unsigned = low == -zero && high == 255.0 - zero && mask == u8::MAX;
-        let scale = scale.as_ptr();
-        let done = match (divide, signed, unsigned) {
-            (true, true, _) => lines::<V, f32, _, SIGNED>(v, x, Columns::<true>(scale), codes_of, stream, codes),
-            (true, _, true) => lines::<V, f32, _, UNSIGNED>(v, x, Columns::<true>(scale), codes_of, stream, codes),
-            (true, ..) => lines::<V, f32, _, ANY>(v, x, Columns::<true>(scale), codes_of, stream, codes),
-            (false, true, _) => lines::<V, f32, _, SIGNED>(v, x, Columns::<false>(scale), codes_of, stream, codes),
-            (false, _, true) => lines::<V, f32, _, UNSIGNED>(v, x, Columns::<false>(scale), codes_of, stream, codes),
-            (false, ..) => lines::<V, f32, _, ANY>(v, x, Columns::<false>(scale), codes_of, stream, codes),
+        let whole = mask == u8::MAX;
+        let signed = whole && high == 127.0 && (-128.0..0.0).contains(&low) && zero == 0.0;
+        let unsigned = whole && low == -zero && high == 255.0 - zero;
+        let params = Common { params, mask, codes: codes_of };
+        Some(match (divide, signed, unsigned) {
+            (true, true, _) => each_line::<V, true, SIGNED>(v, x, phase, params, stream, codes),
+            (true, _, true) => each_line::<V, true, UNSIGNED>(v, x, phase, params, stream, codes),
+            (true, ..) => each_line::<V, true, ANY>(v, x, phase, params, stream, codes),
+            (false, true, _) => each_line::<V, false, SIGNED>(v, x, phase, params, stream, codes),
+            (false, _, true) => each_line::<V, false, UNSIGNED>(v, x, phase, params, stream, codes),
+            (false, ..) => each_line::<V, false, ANY>(v, x, phase, params, stream, codes),
+        })
+    }
+}
+
+/// What all lines share.
+#[derive(Clone, Copy)]
+struct Common<'a, V: Vector> {
+    params: &'a EncodeParams<'a, f32>,
+    mask: u8,
+    codes: Codes<V>,
+}
+
+#[inline(always)]
+fn each_line<V: Vector, const DIVIDE: bool, const CODES: u8>(
+    v: V,
+    x: &[f32],
+    phase: usize,
+    common: Common<'_, V>,
+    stream: bool,
+    codes: &mut [u8],
+) -> bool {
+    let (len, width) = (x.len().min(codes.len()), common.params.scale.len());
+    let mut seam = stream.then(Seam::<u8>::default);
+    let (mut start, mut first, mut nan) = (0, phase % width.max(1), false);
+    while start < len {
+        let end = (start + width - first).min(len);
+        let line = Line { x: &x[start..end], scale: &common.params.scale[first..first + end - start] };
+        let Some(seam) = &mut seam else {
+            nan |= line.encode::<V, DIVIDE, CODES>(v, common, false, &mut codes[start..end]);
+            (start, first) = (end, 0);
+            continue;
         };
-        if stream {
-            // What went past the caches becomes visible to other threads in the order of the program.
-            stream::finish();
+        // Lines of the caches that are not all of this one.
+        let head = (start + stream::head(&codes[start..])).min(end);
+        let tail = end - (end - head) % LINE;
+        nan |= line.few::<V, DIVIDE, CODES>(v, 0..head - start, common, (seam, start), codes);
+        let body = line.part(head - start..tail - start);
+        nan |= body.encode::<V, DIVIDE, CODES>(v, common, true, &mut codes[head..tail]);
+        nan |= line.few::<V, DIVIDE, CODES>(v, tail - start..end - start, common, (seam, tail), codes);
+        (start, first) = (end, 0);
+    }
+    if let Some(seam) = seam {
+        seam.finish(codes);
+        // What went past the caches becomes visible to other threads in the order of the program.
+        stream::finish();
+    }
+    nan
+}
+
+/// Values and as many scales.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+}
+
+impl Line<'_> {
+    fn part(&self, part: Range<usize>) -> Self {
+        Self { x: &self.x[part.clone()], scale: &self.scale[part] }
+    }
+
+    /// Whether any value is NaN.
+    #[inline(always)]
+    fn encode<V: Vector, const DIVIDE: bool, const CODES: u8>(
+        self,
+        v: V,
+        common: Common<'_, V>,
+        stream: bool,
+        codes: &mut [u8],
+    ) -> bool {
+        let Self { x, scale } = self;
+        if x.len() < LINE {
+            // Beside ones, whose codes are not kept.
+            let (mut values, mut scales, mut line) = ([1.0; LINE], [1.0; LINE], [0; LINE]);
+            values[..x.len()].copy_from_slice(x);
+            scales[..x.len()].copy_from_slice(scale);
+            let padded = Line { x: &values, scale: &scales };
+            let nan = !x.is_empty() && padded.encode_all::<V, DIVIDE, CODES>(v, common, false, &mut line);
+            codes.copy_from_slice(&line[..codes.len()]);
+            return nan;
         }
-        done
+        self.encode_all::<V, DIVIDE, CODES>(v, common, stream, codes)
+    }
+
+    /// As [`encode`](Self::encode), of no fewer values than codes of a line.
+    #[inline(always)]
+    fn encode_all<V: Vector, const DIVIDE: bool, const CODES: u8>(
+        self,
+        v: V,
+        common: Common<'_, V>,
+        stream: bool,
+        codes: &mut [u8],
+    ) -> bool {
+        let scaling = Columns::<DIVIDE>(self.scale.as_ptr());
+        if lines::<V, f32, _, CODES>(v, self.x, scaling, common.codes, stream, codes) {
+            return false;
+        }
+        let params = EncodeParams { scale: self.scale, ..*common.params };
+        // SAFETY: all machines with vectors have AVX2 and FMA.
+        unsafe { columns::<DIVIDE, true>(self.x, &params, common.mask.into(), codes) }
+    }
+
+    /// The codes of a `part`, fewer than a line of the caches, which go to `at` by way of the `seam`.
+    #[inline(always)]
+    fn few<V: Vector, const DIVIDE: bool, const CODES: u8>(
+        &self,
+        v: V,
+        part: Range<usize>,
+        common: Common<'_, V>,
+        (seam, at): (&mut Seam<u8>, usize),
+        codes: &mut [u8],
+    ) -> bool {
+        let mut line = [0; LINE];
+        let line = &mut line[..part.len()];
+        let nan = self.part(part).encode::<V, DIVIDE, CODES>(v, common, false, line);
+        if !line.is_empty() {
+            seam.put(at, line, codes);
+        }
+        nan
     }
 }
 

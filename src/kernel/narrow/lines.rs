@@ -1,6 +1,7 @@
 //! The innermost loops: some values, and their codes vector by vector.
 #![allow(unsafe_code)] // loads and stores by pointers
 
+use super::super::scaling::Scaling;
 use super::super::vector::{Avx512, Lanes, Vector};
 use super::codes::Codes;
 
@@ -10,100 +11,10 @@ pub(super) const LINE: usize = 64;
 /// Codes of the longest vector.
 const LONGEST: usize = Avx512::BYTES;
 
-/// How values are brought to the scale of their codes.
-pub(super) trait Scaling<V: Vector>: Copy {
-    /// The scaled `x`, which are the values from `at` on.
-    ///
-    /// # Safety
-    ///
-    /// There are parameters for them.
-    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats;
-}
-
-/// Multiplied by a factor.
-#[derive(Clone, Copy)]
-pub(super) struct Product<F>(pub F);
-
-impl<V: Vector> Scaling<V> for Product<V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
-        v.mul(x, self.0)
-    }
-}
-
-/// Divided.
-#[derive(Clone, Copy)]
-pub(super) struct Quotient<F>(pub F);
-
-impl<V: Vector> Scaling<V> for Quotient<V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
-        v.div(x, self.0)
-    }
-}
-
-/// Multiplied by a reciprocal in two terms: the bits of a division where [`division`](super::super::division) says so.
-#[derive(Clone, Copy)]
-pub(super) struct TwoTerms<F> {
-    pub near: F,
-    pub rest: F,
-}
-
-impl<V: Vector> Scaling<V> for TwoTerms<V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
-        v.mul_add(x, self.near, v.mul(x, self.rest))
-    }
-}
-
-/// Multiplied by a reciprocal and corrected once, as it says too. Quotients beyond the numbers of f32 become NaN, which
-/// shows as they would.
-#[derive(Clone, Copy)]
-pub(super) struct Corrected<F> {
-    pub scale: F,
-    pub inverse: F,
-}
-
-impl<V: Vector> Scaling<V> for Corrected<V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
-        let quotient = v.mul(x, self.inverse);
-        v.mul_add(v.sub_product(x, quotient, self.scale), self.inverse, quotient)
-    }
-}
-
-/// Scaled, and moved by a zero point.
-#[derive(Clone, Copy)]
-pub(super) struct Moved<S, F> {
-    pub scaling: S,
-    pub zero: F,
-}
-
-impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
-        // SAFETY: the caller's promise.
-        v.add(unsafe { self.scaling.scaled(v, x, at) }, self.zero)
-    }
-}
-
-/// Multiplied, or divided, each by a number of its own.
-#[derive(Clone, Copy)]
-pub(super) struct Columns<const DIVIDE: bool>(pub *const f32);
-
-impl<V: Vector, const DIVIDE: bool> Scaling<V> for Columns<DIVIDE> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
-        // SAFETY: the caller's promise.
-        let scale = unsafe { v.load(self.0.add(at)) };
-        if DIVIDE { v.div(x, scale) } else { v.mul(x, scale) }
-    }
-}
-
 /// The codes of values, past the caches where they fill whole lines and begin one, if `stream`. `false` where a value shows
 /// that is NaN or too large, and codes do not count.
 ///
-/// Parameters of [`Columns`] are as many as values, and these as many as a vector of codes at least.
+/// Parameters of [`Columns`](super::super::scaling::Columns) are as many as values, and these as many as a vector of codes at least.
 #[inline(always)]
 pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
@@ -144,6 +55,13 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 }
                 at += LINE;
             }
+        }
+        // Values that lie across two lines of the caches cost twice: but for the first vector, they begin where a line does.
+        let aligned = from.align_offset(LINE);
+        if at == 0 && 0 < aligned && aligned < V::BYTES && len >= 16 * V::BYTES {
+            let block = vector::<V, A, S, CODES>(v, from, 0, scaling, codes_of, &mut least);
+            v.store(to, block);
+            at = aligned;
         }
         while at + V::BYTES <= len {
             let block = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);

@@ -1,12 +1,17 @@
 //! Runs of values that share parameters.
 
+use core::ops::Range;
+
 use super::super::division::{GROUP, Reciprocals, same_integers};
+use super::super::scaling::{Corrected, Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::vector::{Lanes, Vector, vectorized};
 use super::super::{runs, stream};
 use super::EncodeParams;
 use super::careful::{Entry, careful};
 use super::codes::{ANY, Codes, Integers, MOVED, SIGNED, UNSIGNED};
-use super::lines::{Corrected, LINE, Moved, Product, Quotient, Scaling, TwoTerms, lines};
+use super::lines::{LINE, lines};
+
+type Seam = stream::Seam<u8>;
 
 /// Codes of a long run that are looked at once they are written: a multiple of a line, whose values are in the caches.
 const PIECE: usize = 4096;
@@ -42,10 +47,6 @@ vectorized! {
             (true, ANY) => each_run::<V, A, true, ANY>(v, x, pattern, params, mask, stream, codes),
             (true, _) => each_run::<V, A, true, MOVED>(v, x, pattern, params, mask, stream, codes),
         };
-        if stream {
-            // What went past the caches becomes visible to other threads in the order of the program.
-            stream::finish();
-        }
         Some(nan)
     }
 }
@@ -101,6 +102,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     let mut integers = integers_of(0);
     let mut codes_of = Codes::of(v, integers, mask);
     let mut by = Reciprocals::of(&[]);
+    let mut seam = stream.then(Seam::default);
     let mut nan = false;
     for (j, from, to) in runs(x.len(), width, phase) {
         let Some(&scale) = params.scale.get(j) else { break };
@@ -119,61 +121,116 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
         }
         let zero_before =
             if CODES == MOVED { params.zero_before.get(j).copied().unwrap_or_default() } else { 0.0 };
-        let (x, codes) = (&x[from..to], &mut codes[from..to]);
         let entry = Entry { scale, divide: DIVIDE, zero_before, integers, mask };
         let Some(codes_of) = codes_of else {
-            nan |= careful(v, x, entry, codes);
+            nan |= careful(v, &x[from..to], entry, &mut codes[from..to]);
             continue;
         };
+        let run = Run { codes: codes_of, entry };
         let (scale, zero) = (v.floats(scale), v.floats(zero_before));
         nan |= if CODES == MOVED {
             if DIVIDE {
                 let scaling = Moved { scaling: Quotient(scale), zero };
-                pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+                pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
             } else {
                 let scaling = Moved { scaling: Product(scale), zero };
-                pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+                pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
             }
         } else if !DIVIDE {
-            pieces::<V, A, _, CODES>(v, x, Product(scale), codes_of, entry, stream, codes)
+            pieces::<V, A, _, CODES>(v, x, from..to, Product(scale), run, &mut seam, codes)
         } else if by.exact[place] {
             let scaling = TwoTerms { near: v.floats(by.near[place]), rest: v.floats(by.rest[place]) };
-            pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+            pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
         } else if by.corrects[place] {
             let scaling = Corrected { scale, inverse: v.floats(by.near[place]) };
-            pieces::<V, A, _, CODES>(v, x, scaling, codes_of, entry, stream, codes)
+            pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
         } else {
-            pieces::<V, A, _, CODES>(v, x, Quotient(scale), codes_of, entry, stream, codes)
+            pieces::<V, A, _, CODES>(v, x, from..to, Quotient(scale), run, &mut seam, codes)
         };
+    }
+    if let Some(seam) = seam {
+        seam.finish(codes);
+        // What went past the caches becomes visible to other threads in the order of the program.
+        stream::finish();
     }
     nan
 }
 
-/// A run of values, piece by piece, again by [`careful`] where that is needed. Whether any is NaN.
+/// The parameters of a run, in every lane and once each.
+#[derive(Clone, Copy)]
+struct Run<V: Vector> {
+    codes: Codes<V>,
+    entry: Entry,
+}
+
+/// The values of `place`, piece by piece, again by [`careful`] where that is needed; past the caches by whole lines where
+/// there is a `seam`. Whether any is NaN.
 #[inline(always)]
 fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
+    x: &[A],
+    place: Range<usize>,
+    scaling: S,
+    run: Run<V>,
+    seam: &mut Option<Seam>,
+    codes: &mut [u8],
+) -> bool {
+    let Range { start, end } = place;
+    let Some(seam) = seam else {
+        return body::<V, A, S, CODES>(v, &x[start..end], scaling, run, false, &mut codes[start..end]);
+    };
+    // Lines that are not all of this run.
+    let head = (start + stream::head(&codes[start..])).min(end);
+    let tail = end - (end - head) % LINE;
+    let (first, last) = (0..head - start, tail - start..end - start);
+    let mut nan = few::<V, A, S, CODES>(v, &x[start..end], first, scaling, run, (seam, start), codes);
+    nan |= body::<V, A, S, CODES>(v, &x[head..tail], scaling, run, true, &mut codes[head..tail]);
+    nan | few::<V, A, S, CODES>(v, &x[start..end], last, scaling, run, (seam, tail), codes)
+}
+
+/// The codes of a `part` of the values, fewer than a line, which go to `at` by way of the `seam`.
+#[inline(always)]
+fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    x: &[A],
+    part: Range<usize>,
+    scaling: S,
+    run: Run<V>,
+    (seam, at): (&mut Seam, usize),
+    codes: &mut [u8],
+) -> bool {
+    if part.is_empty() {
+        return false;
+    }
+    // With the values beside them, where there are enough for a line.
+    let from = if x.len() < LINE { part.start } else { part.start.min(x.len() - LINE) };
+    let x = if x.len() < LINE { &x[part.clone()] } else { &x[from..from + LINE] };
+    let mut line = [0; LINE];
+    let line = &mut line[..x.len()];
+    let nan = body::<V, A, S, CODES>(v, x, scaling, run, false, line);
+    let part = part.start - from..part.end - from;
+    seam.put(at, &line[part.clone()], codes);
+    // A NaN beside them shows in its own place.
+    nan && careful(v, &x[part.clone()], run.entry, &mut line[part])
+}
+
+#[inline(always)]
+fn body<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
     mut x: &[A],
     scaling: S,
-    codes_of: Codes<V>,
-    entry: Entry,
+    run: Run<V>,
     stream: bool,
     mut codes: &mut [u8],
 ) -> bool {
-    if !stream && codes.len() <= PIECE {
-        return !lines::<V, A, S, CODES>(v, x, scaling, codes_of, false, codes)
-            && careful(v, x, entry, codes);
-    }
     let mut nan = false;
-    // What goes past the caches does so by whole lines.
-    let mut len = if stream { codes.as_ptr().align_offset(LINE) } else { 0 };
     while !codes.is_empty() {
-        len = if len == 0 { PIECE } else { len }.min(codes.len());
+        let len = if codes.len() <= 2 * PIECE { codes.len() } else { PIECE };
         let ((x_here, x_after), (here, after)) = (x.split_at(len), codes.split_at_mut(len));
-        if !lines::<V, A, S, CODES>(v, x_here, scaling, codes_of, stream, here) {
-            nan |= careful(v, x_here, entry, here);
+        if !lines::<V, A, S, CODES>(v, x_here, scaling, run.codes, stream, here) {
+            nan |= careful(v, x_here, run.entry, here);
         }
-        (x, codes, len) = (x_after, after, 0);
+        (x, codes) = (x_after, after);
     }
     nan
 }

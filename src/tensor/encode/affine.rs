@@ -8,6 +8,7 @@ use crate::kernel::fake::{self, Values};
 use crate::kernel::stochastic::{self, Place};
 use crate::kernel::{Code, levels, reduce};
 use crate::tensor::affine::{AffineGrids, AffineScheme, BlockGrids, ZeroPointRule, ZeroPoints};
+use crate::tensor::arrays::Parameters;
 use crate::tensor::decode::fill_zeros;
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::grids::GridArrays;
@@ -70,13 +71,19 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
             Some(uniforms) => {
                 affine::encode_stochastic(x, width, phase, &params.view(), &mode, uniforms, codes)
             }
-            None => {
-                let columns = params.common && width == 1;
-                let found =
-                    if columns { affine::encode_common(x, &params.view(), &mode, codes) } else { None };
-                found.unwrap_or_else(|| affine::encode(x, width, phase, &params.view(), &mode, codes))
-            }
+            None => affine::encode(x, width, phase, &params.view(), &mode, codes),
         }
+    }
+
+    fn encode_lines<C: Code>(
+        &self,
+        x: &[T],
+        phase: usize,
+        params: &Params<T>,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
+        if params.common { affine::encode_lines(x, phase, &params.view(), &mode, codes) } else { None }
     }
 
     fn reads_halves(&self, width: usize) -> bool {
@@ -111,9 +118,14 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         self.encoding.rounding.seed().is_none() && fake::serves(&mode::<T>(self.scheme, &self.encoding))
     }
 
-    fn fake<A: Element>(
+    fn fakes_halves(&self, width: usize, stream: bool) -> bool {
+        let mode = EncodeMode { stream, ..mode::<T>(self.scheme, &self.encoding) };
+        self.encoding.rounding.seed().is_none() && fake::serves_halves(width, &mode)
+    }
+
+    fn fake<B: Element, A: Element>(
         &self,
-        x: &[T],
+        x: &[B],
         Pattern { width, phase }: Pattern,
         params: &Params<T>,
         values: Values<'_>,
@@ -163,13 +175,13 @@ fn mode<T: Real>(scheme: &AffineScheme, encoding: &Encoding) -> EncodeMode<T> {
 
 /// Kernel parameters of the blocks of one segment.
 pub(super) struct Params<T> {
-    scale: Vec<T>,
-    offset: Vec<T>,
-    zero: Vec<T>,
-    zero_before: Vec<T>,
-    low: Vec<T>,
-    high: Vec<T>,
-    zero_after: Vec<i32>,
+    scale: Parameters<T>,
+    offset: Parameters<T>,
+    zero: Parameters<T>,
+    zero_before: Parameters<T>,
+    low: Parameters<T>,
+    high: Parameters<T>,
+    zero_after: Parameters<i32>,
     /// Whether bounds and zero points are the same for all blocks.
     common: bool,
     /// The regions that all this is of: first, stride and number.
@@ -179,13 +191,13 @@ pub(super) struct Params<T> {
 impl<T> Default for Params<T> {
     fn default() -> Self {
         Self {
-            scale: Vec::new(),
-            offset: Vec::new(),
-            zero: Vec::new(),
-            zero_before: Vec::new(),
-            low: Vec::new(),
-            high: Vec::new(),
-            zero_after: Vec::new(),
+            scale: Parameters::new(),
+            offset: Parameters::new(),
+            zero: Parameters::new(),
+            zero_before: Parameters::new(),
+            low: Parameters::new(),
+            high: Parameters::new(),
+            zero_after: Parameters::new(),
             common: false,
             regions: None,
         }

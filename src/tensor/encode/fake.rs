@@ -72,7 +72,10 @@ impl Job<'_, '_> {
         self.check_nan(encoder)?;
         let (chunk_len, len) = (self.tensor.chunk_len(), self.tensor.len());
         let one_loop = U::TYPE == FloatType::F32 && encoder.fakes();
-        let largest = if one_loop { self.tensor.borrowed_len(|found| found == T::TYPE) } else { chunk_len };
+        let width = self.tiling.consecutive_blocks().filter(|_| A::TYPE.bits() == 16);
+        let halves = one_loop && width.is_some_and(|width| encoder.fakes_halves(width, fields.stream));
+        let read = |found: FloatType| found == T::TYPE || halves && found == A::TYPE;
+        let largest = if one_loop { self.tensor.borrowed_len(read) } else { chunk_len };
         // Many chunks at a time share the parameters that they have in common.
         let piece = largest.max(chunk_len * 16);
         let state = || (Scratch::<T, E::Params>::default(), Vec::<C>::new(), Params::<U>::default());
@@ -116,9 +119,28 @@ impl Job<'_, '_> {
     ) -> Option<Option<usize>> {
         let Scratch { values, params: encoding, .. } = scratch;
         let range = start..start + out.len();
+        let width = self.tiling.consecutive_blocks().filter(|_| A::TYPE.bits() == 16);
+        if width.is_some_and(|width| encoder.fakes_halves(width, fields.stream))
+            && let Some(x) = self.tensor.slice::<A>(range.clone())
+        {
+            return self.fake_slice(encoder, fields, (start, x), encoding, params, out);
+        }
         let x = self.tensor.chunk::<T>(range.clone(), values);
+        self.fake_slice(encoder, fields, (start, x), encoding, params, out)
+    }
+
+    /// As [`fake_at_once`](Self::fake_at_once), of the values themselves.
+    fn fake_slice<T: Real, B: Element, E: Encoder<T>, U: Real, A: Element>(
+        &self,
+        encoder: &E,
+        fields: &Fields<'_>,
+        (start, x): (usize, &[B]),
+        encoding: &mut E::Params,
+        params: &mut Params<U>,
+        out: &mut [A],
+    ) -> Option<Option<usize>> {
         let mut first_nan = None;
-        for segment in self.tiling.segments(range) {
+        for segment in self.tiling.segments(start..start + out.len()) {
             let at = segment.start - start;
             let place = at..at + segment.len;
             let (x, out) = (x.get(place.clone())?, out.get_mut(place)?);

@@ -5,6 +5,7 @@ use crate::element::Real;
 use crate::granularity::Segment;
 use crate::kernel::Code;
 use crate::kernel::levels::{self, LevelMaps, LevelParams, Ties};
+use crate::tensor::arrays::Parameters;
 use crate::tensor::codebook::{CodebookGrids, CodebookScheme};
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::levels::{BlockScales, LevelGrids, LevelScheme, LevelTable, boundary};
@@ -99,14 +100,14 @@ impl<'a> LevelEncoder<'a, ()> {
 /// Maps and scales of the blocks of one segment.
 pub(super) struct Params<T> {
     maps: LevelMaps<T>,
-    scale: Vec<T>,
+    scale: Parameters<T>,
     /// The regions that all this is of: first, stride and number.
     regions: Option<(usize, usize, usize)>,
 }
 
 impl<T: Real> Default for Params<T> {
     fn default() -> Self {
-        Self { maps: LevelMaps::default(), scale: Vec::new(), regions: None }
+        Self { maps: LevelMaps::default(), scale: Parameters::new(), regions: None }
     }
 }
 

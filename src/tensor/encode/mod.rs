@@ -123,6 +123,18 @@ trait Encoder<T>: Sync {
         codes: &mut [C],
     ) -> bool;
 
+    /// As [`encode`](Self::encode) of lines, the first of them from the element `phase` on, whose elements have parameters
+    /// of their own each, the same in all lines: `params` are those of a line. `None` where there is no loop for that.
+    fn encode_lines<C: Code>(
+        &self,
+        _x: &[T],
+        _phase: usize,
+        _params: &Self::Params,
+        _codes: &mut [C],
+    ) -> Option<bool> {
+        None
+    }
+
     /// Whether [`encode_halves`](Self::encode_halves) serves blocks of `width`, but for unusual parameters.
     fn reads_halves(&self, _width: usize) -> bool {
         false
@@ -156,11 +168,17 @@ trait Encoder<T>: Sync {
         false
     }
 
+    /// Whether it may serve from numbers of 16 bits to such numbers, in blocks of `width`.
+    fn fakes_halves(&self, _width: usize, _stream: bool) -> bool {
+        false
+    }
+
     /// Writes the value of the code of each value of a stretch, as [`encode`](Self::encode) and decoding by the affine
     /// parameters `values` do, past the caches if `stream`. Whether any is NaN; `None` where there is no loop for that.
-    fn fake<A: Element>(
+    /// The values are of `T`, or of 16 bits and of the type of `out`.
+    fn fake<B: Element, A: Element>(
         &self,
-        _x: &[T],
+        _x: &[B],
         _pattern: Pattern,
         _params: &Self::Params,
         _values: Values<'_>,
@@ -408,6 +426,25 @@ impl Job<'_, '_> {
         Some(scratch)
     }
 
+    /// The codes of lines that have the same regions, one for each element; `None` where there is no loop for that.
+    fn lines<T: Real, E: Encoder<T>, C: Code>(
+        &self,
+        encoder: &E,
+        start: usize,
+        x: &[T],
+        params: &mut E::Params,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let line = self.tiling.columns().filter(|&line| line <= x.len())?;
+        if self.encoding.rounding.seed().is_some() {
+            return None;
+        }
+        let phase = start % line;
+        let whole = Segment { start: start - phase, len: line, region: 0, stride: 1, width: 1, phase: 0 };
+        encoder.fill(&whole, params);
+        encoder.encode_lines(x, phase, params, codes)
+    }
+
     fn segments<T: Real, E: Encoder<T>, C: Code>(
         &self,
         encoder: &E,
@@ -417,6 +454,9 @@ impl Job<'_, '_> {
         params: &mut E::Params,
         codes: &mut [C],
     ) -> Option<usize> {
+        if self.lines(encoder, range.start, x, params, codes) == Some(false) {
+            return None;
+        }
         let mut first_nan = None;
         for segment in self.tiling.segments(range.clone()) {
             let at = segment.start - range.start;

@@ -1,0 +1,94 @@
+//! From values to the scale of their codes, in the ways that loops have.
+#![allow(unsafe_code)] // parameters behind pointers
+
+use super::vector::Vector;
+
+/// How values are brought to the scale of their codes.
+pub(super) trait Scaling<V: Vector>: Copy {
+    /// The scaled `x`, which are the values from `at` on.
+    ///
+    /// # Safety
+    ///
+    /// There are parameters for them.
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats;
+}
+
+/// Multiplied by a factor.
+#[derive(Clone, Copy)]
+pub(super) struct Product<F>(pub F);
+
+impl<V: Vector> Scaling<V> for Product<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.mul(x, self.0)
+    }
+}
+
+/// Divided.
+#[derive(Clone, Copy)]
+pub(super) struct Quotient<F>(pub F);
+
+impl<V: Vector> Scaling<V> for Quotient<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.div(x, self.0)
+    }
+}
+
+/// Multiplied by a reciprocal in two terms: the bits of a division where [`division`](super::division) says so.
+#[derive(Clone, Copy)]
+pub(super) struct TwoTerms<F> {
+    pub near: F,
+    pub rest: F,
+}
+
+impl<V: Vector> Scaling<V> for TwoTerms<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        v.mul_add(x, self.near, v.mul(x, self.rest))
+    }
+}
+
+/// Multiplied by a reciprocal and corrected once, as it says too. Quotients beyond the numbers of f32 become NaN, which
+/// shows as they would.
+#[derive(Clone, Copy)]
+pub(super) struct Corrected<F> {
+    pub scale: F,
+    pub inverse: F,
+}
+
+impl<V: Vector> Scaling<V> for Corrected<V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
+        let quotient = v.mul(x, self.inverse);
+        v.mul_add(v.sub_product(x, quotient, self.scale), self.inverse, quotient)
+    }
+}
+
+/// Scaled, and moved by a zero point.
+#[derive(Clone, Copy)]
+pub(super) struct Moved<S, F> {
+    pub scaling: S,
+    pub zero: F,
+}
+
+impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
+        // SAFETY: the caller's promise.
+        v.add(unsafe { self.scaling.scaled(v, x, at) }, self.zero)
+    }
+}
+
+/// Multiplied, or divided, each by a number of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<const DIVIDE: bool>(pub *const f32);
+
+impl<V: Vector, const DIVIDE: bool> Scaling<V> for Columns<DIVIDE> {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
+        // SAFETY: the caller's promise.
+        let scale = unsafe { v.load(self.0.add(at)) };
+        if DIVIDE { v.div(x, scale) } else { v.mul(x, scale) }
+    }
+}
