@@ -6,12 +6,16 @@
 mod blocks;
 mod decode;
 mod encode;
+#[cfg(target_arch = "x86_64")]
+mod long;
 mod maps;
 #[cfg(target_arch = "x86_64")]
 mod short;
 mod starts;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub(crate) use blocks::magnitudes;
 pub(crate) use decode::{LevelTables, decode, decode_nibbles};

@@ -8,6 +8,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use super::Code;
 use super::affine::{EncodeMode, EncodeParams};

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::element::{Element, FloatType, Real};
 use crate::granularity::{Segment, Tiling};
 use crate::kernel::levels::{self, LevelTables};
-use crate::kernel::{Code, affine, pack};
+use crate::kernel::{Code, affine, pack, stream};
 
 use super::affine::{AffineGrids, ZeroPoints};
 use super::arrays::Parameters;
@@ -123,7 +123,11 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     let fields = Fields { tiling, scheme, grids, sign_bit: codes.sign_bit(), stream };
     if bits == 8 {
         let bytes = codes.as_bytes().get(range.clone()).unwrap_or_default();
-        return fields.decode(bytes, range.start, params, out);
+        fields.decode(bytes, range.start, params, out);
+        if stream {
+            stream::finish();
+        }
+        return;
     }
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
@@ -140,6 +144,9 @@ pub(crate) fn decode_range<T: Real, A: Element>(
             pack::unpack(codes.as_bytes(), bits, start, wide);
             fields.decode(wide, start, params, out);
         }
+    }
+    if stream {
+        stream::finish();
     }
 }
 
@@ -215,7 +222,7 @@ pub(super) fn decode_segment<T: Real, C: Code, A: Element>(
     }
     let size = scheme.bits().levels() as usize;
     let shared = matches!(grids, Grids::Levels(_));
-    levels::decode(codes, &LevelTables { values, size, shared, scale }, width, phase, out);
+    levels::decode(codes, &LevelTables { values, size, shared, scale }, width, phase, stream, out);
 }
 
 /// As [`decode_range`], where a code stands for a vector.

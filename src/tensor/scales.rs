@@ -436,8 +436,14 @@ impl ScaleArray {
                     255 => f32::NAN,
                     _ => f32::from_bits(u32::from(code) << 23),
                 };
-                let codes = codes.get(first..).unwrap_or_default().iter().step_by(stride.max(1)).take(count);
-                out.extend(codes.map(power).map(T::from_f32));
+                let codes = codes.get(first..).unwrap_or_default();
+                if stride == 1 {
+                    // A loop over vectors.
+                    out.extend(codes.iter().take(count).map(power).map(T::from_f32));
+                } else {
+                    let codes = codes.iter().step_by(stride.max(1)).take(count);
+                    out.extend(codes.map(power).map(T::from_f32));
+                }
             }
             Self::Power { .. } | Self::Minifloat { .. } => {
                 out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>))

@@ -1,38 +1,61 @@
 //! From codes to values.
 
-use super::super::{Code, convert, dispatch, runs};
+use super::super::{Code, convert, dispatch, runs, stream};
 #[cfg(target_arch = "x86_64")]
-use super::short;
+use super::{short, wide};
 use crate::element::{Element, Real};
 
-/// Decodes codes: each block multiplies its table, of `size` values in the order of codes, by its scale.
+/// Decodes codes: each block multiplies its table, of `size` values in the order of codes, by its scale. Values go past
+/// the caches if `stream`; [`finish`](super::super::stream::finish) has to follow then before other threads may see them.
 pub(crate) fn decode<T: Real, C: Code, A: Element>(
     fields: &[C],
     tables: &LevelTables<'_, T>,
     width: usize,
     phase: usize,
+    stream: bool,
     out: &mut [A],
 ) {
-    if A::TYPE == T::TYPE
-        && let Some(out) = convert::same_mut::<A, T>(out)
-    {
+    if !stream && let Some(out) = convert::same_mut::<A, T>(out) {
         return decode_same(fields, tables, width, phase, out);
     }
-    let mut stage = [T::zero(); convert::STAGE];
-    for (piece, (fields, out)) in
-        fields.chunks(convert::STAGE).zip(out.chunks_mut(convert::STAGE)).enumerate()
-    {
-        let width = width.max(1);
-        let at = phase + piece * convert::STAGE;
+    let (mut stage, width) = ([T::zero(); STAGE], width.max(1));
+    for (piece, (fields, out)) in fields.chunks(STAGE).zip(out.chunks_mut(STAGE)).enumerate() {
+        let at = phase + piece * STAGE;
         let tables = tables.from(at / width);
-        let stage = &mut stage[..out.len().min(convert::STAGE)];
+        let stage = &mut stage[..out.len().min(STAGE)];
         decode_same(fields, &tables, width, at % width, stage);
-        convert::convert(stage, out);
+        match convert::same_mut::<A, T>(out) {
+            Some(out) => stream::copy(stage, out),
+            None => convert::convert(stage, out),
+        }
     }
 }
 
+/// As [`decode`] of values that are what is wanted.
+fn decode_same<T: Real, C: Code>(
+    fields: &[C],
+    tables: &LevelTables<'_, T>,
+    width: usize,
+    phase: usize,
+    out: &mut [T],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if wide::serves_bytes(width)
+        && let (Some(bytes), Some(values)) = (C::bytes(fields), convert::same(tables.values))
+        && let (Some(scale), Some(out)) = (convert::same(tables.scale), convert::same_mut(out))
+    {
+        let tables = LevelTables { values, size: tables.size, shared: tables.shared, scale };
+        return wide::decode_bytes(bytes, &tables, width, phase, out);
+    }
+    look_up_all(fields, tables, width, phase, out);
+}
+
+/// Values that are put together before they are converted, or go past the caches.
+const STAGE: usize = 1024;
+
 /// As [`decode`], from 4-bit codes that are still packed: `first` is the place of the first in `bytes`. `false` where
-/// that has no kernel, and nothing is written. Values go past the caches if `stream`, where a loop can do that.
+/// that has no kernel, and nothing is written. Values go past the caches if `stream`, where a loop can do that;
+/// [`finish`](super::super::stream::finish) has to follow then before other threads may see them.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn decode_nibbles<T: Real, A: Element>(
     bytes: &[u8],
@@ -53,7 +76,7 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     let values = if tables.shared { values.get(..1).unwrap_or_default() } else { values };
     let Some(bytes) = bytes.get(first / 2..) else { return false };
     if let Some(out) = convert::same_mut::<A, f32>(out) {
-        short::decode(bytes, first % 2, values, scale, (width, phase), stream, out);
+        values_of(bytes, first % 2, values, scale, (width, phase), stream, out);
         return true;
     }
     let (mut stage, width) = ([0.0; convert::STAGE], width.max(1));
@@ -67,10 +90,29 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
         }
         let stage = &mut stage[..out.len()];
         let bytes = bytes.get(at / 2..).unwrap_or_default();
-        short::decode(bytes, first % 2, values, left, (width, (phase + at) % width), false, stage);
+        values_of(bytes, first % 2, values, left, (width, (phase + at) % width), false, stage);
         convert::convert(stage, out);
     }
     true
+}
+
+/// As [`short::decode`].
+#[cfg(target_arch = "x86_64")]
+fn values_of(
+    bytes: &[u8],
+    skip: usize,
+    tables: &[[f32; short::LEVELS]],
+    scale: &[f32],
+    (width, phase): (usize, usize),
+    stream: bool,
+    out: &mut [f32],
+) {
+    match tables {
+        [table] if wide::serves(width, skip, stream, out) => {
+            wide::decode(bytes, skip, table, scale, (width, phase), stream, out);
+        }
+        _ => short::decode(bytes, skip, tables, scale, (width, phase), stream, out),
+    }
 }
 
 /// As above.
@@ -112,7 +154,7 @@ impl<T: Real> LevelTables<'_, T> {
 }
 
 dispatch! {
-    fn decode_same[T: Real, C: Code](
+    fn look_up_all[T: Real, C: Code](
         fields: &[C],
         tables: &LevelTables<'_, T>,
         width: usize,

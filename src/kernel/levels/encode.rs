@@ -5,9 +5,9 @@ use super::super::convert;
 use super::super::{Code, dispatch, runs};
 use super::LINEAR;
 use super::maps::LevelMaps;
-#[cfg(target_arch = "x86_64")]
-use super::short;
 use super::starts::Starts;
+#[cfg(target_arch = "x86_64")]
+use super::{long, short};
 use crate::element::Real;
 
 /// How a value is brought to the scale of the levels.
@@ -48,6 +48,16 @@ pub(crate) fn encode<T: Real, C: Code>(
     params: &LevelParams<'_, T>,
     codes: &mut [C],
 ) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if long::serves()
+        && !params.maps.searches.long.is_empty()
+        && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
+        && let Some(codes) = C::bytes_mut(codes)
+    {
+        let searches = &params.maps.searches.long;
+        let searches = if params.shared { &searches[..1] } else { searches };
+        return long::encode(x, width, phase, scale, params.multiply, searches, codes);
+    }
     #[cfg(target_arch = "x86_64")]
     if super::has_avx2()
         && !params.maps.searches.short.is_empty()

@@ -3,9 +3,12 @@
 #[cfg(target_arch = "x86_64")]
 use super::super::convert;
 use super::LINEAR;
-#[cfg(target_arch = "x86_64")]
-use super::short::{self, Search};
 use super::starts::{Cells, Starts};
+#[cfg(target_arch = "x86_64")]
+use super::{
+    long,
+    short::{self, Search},
+};
 use crate::element::{Element, FloatType, Real};
 
 /// Which of two neighbouring levels gets a value that is as near to one as to the other.
@@ -52,6 +55,9 @@ pub(super) struct Searches<T> {
     /// Of tables that registers hold.
     #[cfg(target_arch = "x86_64")]
     pub(super) short: Vec<Search>,
+    /// Of tables that more registers hold.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) long: Vec<long::Search>,
     /// Of long tables.
     pub(super) starts: Vec<Starts<T>>,
     /// Of long tables without close neighbours.
@@ -63,9 +69,20 @@ impl<T> Default for Searches<T> {
         Self {
             #[cfg(target_arch = "x86_64")]
             short: Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            long: Vec::new(),
             starts: Vec::new(),
             cells: Vec::new(),
         }
+    }
+}
+
+impl<T> Searches<T> {
+    fn has_long(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return !self.long.is_empty();
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 }
 
@@ -95,8 +112,17 @@ impl<T: Real> LevelMaps<T> {
             let search = |(cuts, codes)| Search::new(convert::same(cuts)?, codes);
             self.searches.short = all(maps().map(search));
         }
+        #[cfg(target_arch = "x86_64")]
+        if count > short::LEVELS && values >= WORTH[1] && long::serves() {
+            let search = |(cuts, codes)| long::Search::new(convert::same(cuts)?, codes);
+            self.searches.long = all(maps().map(search));
+        }
         if cuts > LINEAR && values >= WORTH[1] {
             self.searches.starts = all(maps().map(|(cuts, _)| Starts::new(cuts)));
+            // Nothing else would use them; tests force other instruction sets on the same maps.
+            if self.searches.has_long() && !cfg!(test) {
+                return;
+            }
             if values >= WORTH[3] {
                 self.searches.cells = all(maps().map(|(cuts, codes)| Cells::even(cuts, codes)));
             }

@@ -1,4 +1,5 @@
-use super::super::forced::agreed;
+use super::super::forced::{agreed, available, with};
+use super::super::stream;
 use super::*;
 use crate::element::{Element, Real};
 
@@ -125,7 +126,7 @@ fn blocks_have_their_own_maps_and_scales() {
     let tables = LevelTables { values: &values, size: 4, shared: false, scale: &[] };
     let decoded = agreed(|| {
         let mut out = [0.0f64; 6];
-        decode(&codes, &tables, 2, 0, &mut out);
+        decode(&codes, &tables, 2, 0, false, &mut out);
         out
     });
     assert_eq!(decoded, [0.0, 1.0, -10.0, 10.0, 0.0, 100.0]);
@@ -231,6 +232,100 @@ fn short_tables_of_blocks_are_their_own() {
 }
 
 #[test]
+fn long_tables_are_searched_with_the_result_of_comparing_all() {
+    for count in [17, 18, 32, 33, 34, 63, 64, 65, 100, 128, 129, 200, 255, 256_usize] {
+        // Crowded towards zero, in no order.
+        let values: Vec<f32> = (0..count).map(|i| (i * 101 % 257) as f32 / 128.5 - 1.0).collect();
+        let values: Vec<f32> = values.iter().map(|u| u * u * u + 0.1 * u).collect();
+        let plain = maps(&values, Boundary::Midpoint(Ties::Away));
+        let mut prepared = plain.clone();
+        prepared.prepare(1 << 10);
+        let x: Vec<f32> =
+            values_around(&plain.cuts).into_iter().chain((0..3000).map(|i| i as f32 * 1e-3 - 1.5)).collect();
+        for (width, phase) in [(usize::MAX, 0), (1024, 3), (100, 99), (64, 0), (32, 5), (1, 0)] {
+            let entries = if width == usize::MAX { 1 } else { (phase + x.len()).div_ceil(width) };
+            let scale: Vec<f32> = (0..entries).map(|j| 1.0 + (j % 5) as f32 * 0.3).collect();
+            for (scale, multiply) in [(&scale[..], false), (&scale[..], true), (&[][..], false)] {
+                let run = |maps: &LevelMaps<f32>| {
+                    let params = LevelParams { maps, shared: true, scale, multiply };
+                    agreed(|| {
+                        let mut codes = vec![0u8; x.len()];
+                        let nan = encode(&x, width, phase, &params, &mut codes);
+                        (codes, nan)
+                    })
+                };
+                assert_eq!(run(&prepared), run(&plain), "{count} {width} {phase}");
+            }
+        }
+        // Whether there is a NaN, wherever it is.
+        for at in (0..1100).step_by(7) {
+            let mut x = [1.0; 1100];
+            x[at] = f32::NAN;
+            let params = LevelParams { maps: &prepared, shared: true, scale: &[], multiply: true };
+            assert!(agreed(|| encode(&x, usize::MAX, 0, &params, &mut [0u8; 1100])));
+            x[at] = -0.0;
+            assert!(!agreed(|| encode(&x, usize::MAX, 0, &params, &mut [0u8; 1100])));
+        }
+    }
+}
+
+#[test]
+fn long_tables_of_blocks_are_their_own() {
+    let mut maps = LevelMaps::default();
+    maps.reset(100);
+    for block in 0..4 {
+        let values: Vec<f32> = (0..100 - block).map(|i| (i as f32 - 50.0) * (block + 1) as f32).collect();
+        maps.push(&values, Boundary::Midpoint(Ties::Low));
+    }
+    let x: Vec<f32> = (0..2300).map(|i| (i as f32 * 0.9).sin() * 190.0).collect();
+    let run = |maps: &LevelMaps<f32>| {
+        let params = LevelParams { maps, shared: false, scale: &[], multiply: false };
+        agreed(|| {
+            let mut codes = vec![0u8; x.len()];
+            encode(&x, 600, 30, &params, &mut codes);
+            codes
+        })
+    };
+    let plain = run(&maps);
+    maps.prepare(1 << 10);
+    assert_eq!(run(&maps), plain);
+}
+
+#[test]
+fn bytes_decode_to_the_values_of_their_tables() {
+    let fields: Vec<u8> = (0..2500).map(|i| (i * 37 + i / 7) as u8).collect();
+    for (size, len) in [(256, 2500_usize), (200, 2500), (20, 1100), (256, 3), (256, 0)] {
+        for (width, phase) in [(usize::MAX, 0), (64, 0), (1024, 1000), (100, 33), (7, 2)] {
+            let blocks = if width == usize::MAX { 1 } else { (phase + len).div_ceil(width).max(1) };
+            let values: Vec<f32> = (0..size * blocks).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+            let scales: Vec<f32> = (0..blocks).map(|j| 0.5 + j as f32).collect();
+            for (shared, scale) in [(true, &scales[..]), (false, &scales[..]), (true, &[]), (false, &[])] {
+                let tables = LevelTables { values: &values, size, shared, scale };
+                let expected: Vec<f32> = (0..len)
+                    .map(|i| {
+                        let block = if width == usize::MAX { 0 } else { (phase + i) / width };
+                        let code = usize::from(fields[i]);
+                        let table = if shared { 0 } else { block * size };
+                        let level = if code < size { values[table + code] } else { 0.0 };
+                        if scale.is_empty() { level } else { level * scale[block] }
+                    })
+                    .collect();
+                for stream in [false, true] {
+                    let found = agreed(|| {
+                        let mut out = vec![9.0f32; len + 9];
+                        decode(&fields[..len], &tables, width, phase, stream, &mut out[7..len + 7]);
+                        stream::finish();
+                        assert!(out[..7].iter().chain(&out[len + 7..]).all(|&value| value == 9.0));
+                        out[7..len + 7].to_vec()
+                    });
+                    assert_eq!(found, expected, "{size} {len} {width} {phase} {shared} {stream}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn packed_codes_decode_as_unpacked_ones() {
     use crate::kernel::pack;
     use half::{bf16, f16};
@@ -250,20 +345,24 @@ fn packed_codes_decode_as_unpacked_ones() {
         let mut fields = vec![0u8; len];
         pack::unpack(&bytes, 4, first, &mut fields);
         let mut expected = vec![A::default(); len];
-        decode(&fields, &tables, width, phase, &mut expected);
-        let mut found = vec![A::default(); len];
-        if decode_nibbles(&bytes, first, &tables, (width, phase), false, &mut found) {
-            let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&found), bits(&expected), "{first} {len} {width} {phase}");
-            for at in [0, 1, 13] {
-                let mut streamed = vec![A::default(); len + 16];
-                let streamed = &mut streamed[at..at + len];
-                assert!(decode_nibbles(&bytes, first, &tables, (width, phase), true, streamed));
-                assert_eq!(bits(streamed), bits(&expected), "{first} {len} {width} {phase} streamed");
+        decode(&fields, &tables, width, phase, false, &mut expected);
+        let check = || {
+            let mut found = vec![A::default(); len];
+            if decode_nibbles(&bytes, first, &tables, (width, phase), false, &mut found) {
+                let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&found), bits(&expected), "{first} {len} {width} {phase}");
+                for at in [0, 1, 2, 4, 13] {
+                    let mut streamed = vec![A::default(); len + 16];
+                    let streamed = &mut streamed[at..at + len];
+                    assert!(decode_nibbles(&bytes, first, &tables, (width, phase), true, streamed));
+                    stream::finish();
+                    assert_eq!(bits(streamed), bits(&expected), "{first} {len} {width} {phase} streamed");
+                }
+            } else {
+                assert!(found.iter().all(|x| x.to_f64() == 0.0));
             }
-        } else {
-            assert!(found.iter().all(|x| x.to_f64() == 0.0));
-        }
+        };
+        available().into_iter().for_each(|level| with(level, check));
     }
 
     for shared in [true, false] {

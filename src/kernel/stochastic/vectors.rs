@@ -1,4 +1,8 @@
 //! In vectors of 256 bits.
+//!
+//! Values need not be looked at before they are rounded: what is NaN or does not fit becomes the most negative integer of
+//! 32 bits, which shows in 16. It is rare, and a piece where it shows is encoded once more by a loop that takes care of
+//! it.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
@@ -7,20 +11,32 @@ use super::super::affine::EncodeParams;
 use super::super::division::{DIVISORS, Reciprocals, one_correction};
 use super::super::{aes, level, prefetch, runs, stream};
 use super::Place;
+use super::wide::{self, Wide};
 use crate::random::Ars;
 use crate::simd::Level;
 
 /// Values whose codes fill a vector.
 const GROUP: usize = 32;
 
-/// Values whose random numbers are computed at once, and whose codes are put together before they go past the caches.
-const STAGE: usize = 1024;
+/// Values whose random numbers are computed at once.
+const NUMBERS: usize = 1024;
+
+/// Codes that are put together before they go past the caches.
+const STAGE: usize = 4096;
+
+/// Values that fill wide vectors long enough, and values whose codes are looked at once they are there.
+const WIDE: usize = 2 * wide::GROUP;
+const PIECE: usize = 4096;
 
 /// Numbers of a block.
-const BLOCK: usize = 8;
+pub(super) const BLOCK: usize = 8;
 
 /// Bytes ahead that are asked for.
-const AHEAD: usize = 2048;
+pub(super) const AHEAD: usize = 2048;
+
+/// Where an integer that is not above this shows that its value was NaN or did not fit, of half the most negative integer
+/// of 32 bits the upper half, perhaps with one that was carried.
+pub(super) const BAD: i16 = -16_383;
 
 /// What values are multiplied by, beside their scale: one more bit than random numbers have.
 const STEPS: f32 = 131_072.0;
@@ -28,10 +44,10 @@ const STEPS: f32 = 131_072.0;
 /// How values are scaled: then multiplied by the steps, or with the steps in the scale.
 const PRODUCT: u8 = 0;
 const QUOTIENT: u8 = 1;
-const PRODUCT_OF_STEPS: u8 = 2;
-const CORRECTED_ONCE: u8 = 3;
+pub(super) const PRODUCT_OF_STEPS: u8 = 2;
+pub(super) const CORRECTED_ONCE: u8 = 3;
 const CORRECTED_TWICE: u8 = 4;
-const TWO_TERMS: u8 = 5;
+pub(super) const TWO_TERMS: u8 = 5;
 
 /// As [`super::encode`] within equal lengths.
 #[allow(clippy::too_many_arguments)]
@@ -70,7 +86,8 @@ fn by_runs(
     stream: bool,
     codes: &mut [u8],
 ) -> bool {
-    let generator = Ars::new(place.seed).complemented();
+    let source =
+        Source { wide: Wide::new(place.seed), generator: Ars::new(place.seed).complemented(), stream };
     let mut nan = _mm256_setzero_ps();
     for (j, from, to) in runs(x.len().min(codes.len()), width, phase) {
         let (Some(&scale), Some(&low), Some(&high)) =
@@ -79,6 +96,7 @@ fn by_runs(
             break;
         };
         let zero_before = params.zero_before.get(j).copied();
+        let zero_after = params.zero_after.get(j).copied().unwrap_or_default();
         // Neither tiny nor huge: then the steps go into the scale without loss.
         let (product, steps) = (!divide, DIVISORS.contains(&scale));
         let corrected = if divide && zero_before.is_none() { one_correction(scale) } else { None };
@@ -96,25 +114,20 @@ fn by_runs(
             high: _mm256_set1_ps(high * STEPS),
             low_integer: _mm256_set1_epi16(low as i16),
             high_integer: _mm256_set1_epi16(high as i16),
-            zero_after: _mm256_set1_epi16(params.zero_after.get(j).copied().unwrap_or_default() as i16),
+            zero_after: _mm256_set1_epi16(zero_after as i16),
             mask: _mm256_set1_epi16((mask & 0xFF) as i16),
+            bytes: Bytes::new((low, high), zero_after, mask),
         };
         let (x, codes) = (&x[from..to], &mut codes[from..to]);
         let first = place.first.wrapping_add(from as u64);
         let found = match (corrected, product, steps, zero_before) {
-            (Some(_), ..) if reciprocals.exact[0] => {
-                lines::<TWO_TERMS, false>(x, run, first, &generator, stream, codes)
-            }
-            (Some(true), ..) => lines::<CORRECTED_ONCE, false>(x, run, first, &generator, stream, codes),
-            (Some(false), ..) => lines::<CORRECTED_TWICE, false>(x, run, first, &generator, stream, codes),
-            (_, true, true, None) => {
-                lines::<PRODUCT_OF_STEPS, false>(x, run, first, &generator, stream, codes)
-            }
-            (_, true, true, Some(_)) => {
-                lines::<PRODUCT_OF_STEPS, true>(x, run, first, &generator, stream, codes)
-            }
-            (_, true, false, _) => lines::<PRODUCT, true>(x, run, first, &generator, stream, codes),
-            (_, false, ..) => lines::<QUOTIENT, true>(x, run, first, &generator, stream, codes),
+            (Some(_), ..) if reciprocals.exact[0] => lines::<TWO_TERMS, false>(x, run, first, &source, codes),
+            (Some(true), ..) => lines::<CORRECTED_ONCE, false>(x, run, first, &source, codes),
+            (Some(false), ..) => lines::<CORRECTED_TWICE, false>(x, run, first, &source, codes),
+            (_, true, true, None) => lines::<PRODUCT_OF_STEPS, false>(x, run, first, &source, codes),
+            (_, true, true, Some(_)) => lines::<PRODUCT_OF_STEPS, true>(x, run, first, &source, codes),
+            (_, true, false, _) => lines::<PRODUCT, true>(x, run, first, &source, codes),
+            (_, false, ..) => lines::<QUOTIENT, true>(x, run, first, &source, codes),
         };
         nan = _mm256_or_ps(nan, found);
     }
@@ -127,22 +140,62 @@ fn by_runs(
 
 /// The parameters of a run, in every lane.
 #[derive(Clone, Copy)]
-struct Run {
+pub(super) struct Run {
     /// The divisor, or the factor.
-    scale: __m256,
+    pub(super) scale: __m256,
     /// The steps over the divisor.
-    inverse: __m256,
+    pub(super) inverse: __m256,
     /// What the reciprocal lacks, times the steps.
-    rest: __m256,
+    pub(super) rest: __m256,
     /// A value just beyond the upper bound.
     most: __m256,
     /// Times the steps.
-    zero_before: __m256,
+    pub(super) zero_before: __m256,
     high: __m256,
     low_integer: __m256i,
     high_integer: __m256i,
     zero_after: __m256i,
     mask: __m256i,
+    pub(super) bytes: Option<Bytes>,
+}
+
+/// How integers become codes once they are narrowed to bytes, where both bounds fit these when integers are moved.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bytes {
+    /// What is added to integers before they are narrowed; not more than the bounds of [`encode`].
+    pub(super) moved: i16,
+    pub(super) low: i8,
+    pub(super) high: i8,
+    /// Added then, wrapping.
+    pub(super) zero: i8,
+    pub(super) mask: i8,
+}
+
+impl Bytes {
+    fn new((low, high): (f32, f32), zero_after: i32, mask: u16) -> Option<Self> {
+        let (low, high) = (low as i16, high as i16);
+        let moved =
+            if low >= i8::MIN.into() && high <= i8::MAX.into() { 0 } else { i16::from(i8::MIN) - low };
+        Some(Self {
+            moved,
+            low: i8::try_from(low + moved).ok()?,
+            high: i8::try_from(high + moved).ok()?,
+            zero: (zero_after as i16).wrapping_sub(moved) as i8,
+            mask: mask as i8,
+        })
+    }
+
+    /// Whether narrowed integers are codes once they are within their bounds.
+    pub(super) fn plain(self) -> bool {
+        self.moved == 0 && self.zero == 0 && self.mask == -1
+    }
+}
+
+/// What is the same for all runs: where numbers come from, and whether codes go past the caches.
+struct Source {
+    wide: Option<Wide>,
+    generator: Ars,
+    stream: bool,
 }
 
 /// A run of values, the first of which is element `first`. Sign bits of the result tell of NaN.
@@ -152,63 +205,185 @@ fn lines<const SCALING: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
     first: u64,
-    generator: &Ars,
-    stream: bool,
+    source: &Source,
     codes: &mut [u8],
 ) -> __m256 {
     let mut nan = _mm256_setzero_ps();
-    let (mut numbers, mut stage) = ([[0; BLOCK]; (STAGE + BLOCK + GROUP) / BLOCK], [0; STAGE]);
+    if !source.stream {
+        wide_first::<SCALING, ZERO>(x, run, first, source, &mut nan, codes);
+        return nan;
+    }
+    let mut stage = [0; STAGE];
     let places = (0..).step_by(STAGE).map(|at| first.wrapping_add(at));
     for ((x, codes), first) in x.chunks(STAGE).zip(codes.chunks_mut(STAGE)).zip(places) {
-        let skip = (first % BLOCK as u64) as usize;
-        aes::blocks(generator, first / BLOCK as u64, &mut numbers[..(skip + x.len()).div_ceil(BLOCK)]);
-        let numbers = &numbers.as_flattened()[skip..];
-        if stream {
-            let stage = &mut stage[..codes.len()];
-            groups::<SCALING, ZERO>(x, run, numbers, &mut nan, stage);
-            stream::past_caches(stage, codes);
-        } else {
-            groups::<SCALING, ZERO>(x, run, numbers, &mut nan, codes);
-        }
+        let stage = &mut stage[..codes.len()];
+        wide_first::<SCALING, ZERO>(x, run, first, source, &mut nan, stage);
+        stream::past_caches(stage, codes);
     }
     nan
 }
 
-/// Whole groups and the beginning of one; there are numbers for whole groups.
+/// In wide vectors what fills such, the rest in those of 256 bits.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn groups<const SCALING: u8, const ZERO: bool>(
+fn wide_first<const SCALING: u8, const ZERO: bool>(
     x: &[f32],
     run: Run,
-    numbers: &[u16],
+    first: u64,
+    source: &Source,
     nan: &mut __m256,
     codes: &mut [u8],
 ) {
+    let (mut x, mut codes, mut first) = (x, codes, first);
+    if SCALING >= PRODUCT_OF_STEPS
+        && let Some(wide) = &source.wide
+        && let Some(bytes) = run.bytes
+    {
+        while x.len() >= WIDE {
+            // Up to the beginning of a block, then whole groups, unless these have to be done with care.
+            let skip = (first % BLOCK as u64) as usize;
+            let (len, done) = if skip > 0 {
+                (BLOCK - skip, false)
+            } else {
+                let len = x.len().min(PIECE) / wide::GROUP * wide::GROUP;
+                (len, wide.encode::<SCALING, ZERO>(&x[..len], &run, bytes, first, &mut codes[..len]))
+            };
+            let (here, later) = codes.split_at_mut(len);
+            if !done {
+                by_numbers::<SCALING, ZERO>(&x[..len], run, first, source, nan, here);
+            }
+            (x, codes, first) = (&x[len..], later, first.wrapping_add(len as u64));
+        }
+    }
+    if !x.is_empty() {
+        by_numbers::<SCALING, ZERO>(x, run, first, source, nan, codes);
+    }
+}
+
+/// Numbers first, then the codes of their values.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+fn by_numbers<const SCALING: u8, const ZERO: bool>(
+    x: &[f32],
+    run: Run,
+    first: u64,
+    source: &Source,
+    nan: &mut __m256,
+    codes: &mut [u8],
+) {
+    let mut numbers = [[0; BLOCK]; (NUMBERS + BLOCK + GROUP) / BLOCK];
+    let places = (0..).step_by(NUMBERS).map(|at| first.wrapping_add(at));
+    for ((x, codes), first) in x.chunks(NUMBERS).zip(codes.chunks_mut(NUMBERS)).zip(places) {
+        let skip = (first % BLOCK as u64) as usize;
+        let blocks = &mut numbers[..(skip + x.len()).div_ceil(BLOCK)];
+        aes::blocks(&source.generator, first / BLOCK as u64, blocks);
+        let numbers = &numbers.as_flattened()[skip..];
+        let good = match run.bytes {
+            _ if SCALING < PRODUCT_OF_STEPS => false,
+            Some(bytes) if bytes.plain() => {
+                groups::<SCALING, ZERO, PLAIN>(x, run, bytes, numbers, nan, codes)
+            }
+            Some(bytes) => groups::<SCALING, ZERO, MOVED>(x, run, bytes, numbers, nan, codes),
+            None => false,
+        };
+        if !good {
+            groups::<SCALING, ZERO, CAREFUL>(x, run, Bytes::default(), numbers, nan, codes);
+        }
+    }
+}
+
+/// How integers become codes: as [`Bytes`] says, of which there is nothing to add, or with care.
+const PLAIN: u8 = 0;
+const MOVED: u8 = 1;
+const CAREFUL: u8 = 2;
+
+/// Whole groups and the beginning of one; there are numbers for whole groups. `false` where that needs more care.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn groups<const SCALING: u8, const ZERO: bool, const HOW: u8>(
+    x: &[f32],
+    run: Run,
+    bytes: Bytes,
+    numbers: &[u16],
+    nan: &mut __m256,
+    codes: &mut [u8],
+) -> bool {
     let (wholes, rest) = x.as_chunks::<GROUP>();
     let (code_wholes, code_rest) = codes.as_chunks_mut::<GROUP>();
     let (numbers, _) = numbers.as_chunks::<GROUP>();
+    let mut least = _mm256_setzero_si256();
+    let mut group = |x: &[f32; GROUP], numbers: &[u16; GROUP]| {
+        if HOW == CAREFUL {
+            careful::<SCALING, ZERO>(x, run, numbers, nan)
+        } else {
+            quick::<SCALING, ZERO, HOW>(x, run, bytes, numbers, &mut least)
+        }
+    };
     for ((x, codes), numbers) in wholes.iter().zip(code_wholes).zip(numbers) {
         prefetch(x, AHEAD);
-        let found = group::<SCALING, ZERO>(x, run, numbers, nan);
+        let found = group(x, numbers);
         // SAFETY: as many places as the vector has.
         unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), found) };
     }
     if let (false, Some(numbers)) = (rest.is_empty(), numbers.get(wholes.len())) {
-        let (mut values, mut bytes) = ([0.0f32; GROUP], [0u8; GROUP]);
+        let (mut values, mut last) = ([0.0f32; GROUP], [0u8; GROUP]);
         // Zeros are no NaN, and their codes are not kept.
         values[..rest.len()].copy_from_slice(rest);
-        let found = group::<SCALING, ZERO>(&values, run, numbers, nan);
+        let found = group(&values, numbers);
         // SAFETY: as many places as the vector has.
-        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), found) };
+        unsafe { _mm256_storeu_si256(last.as_mut_ptr().cast(), found) };
         let shared = code_rest.len().min(rest.len());
-        code_rest[..shared].copy_from_slice(&bytes[..shared]);
+        code_rest[..shared].copy_from_slice(&last[..shared]);
     }
+    _mm256_movemask_epi8(_mm256_cmpgt_epi16(_mm256_set1_epi16(BAD + 1), least)) == 0
 }
 
-/// The codes of 32 values.
+/// Packing works in halves: this puts quarters of bytes that were packed twice in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn ordered(bytes: __m256i) -> __m256i {
+    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+}
+
+/// The codes of 32 values, of which `least` tells whether they are right.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn group<const SCALING: u8, const ZERO: bool>(
+fn quick<const SCALING: u8, const ZERO: bool, const HOW: u8>(
+    x: &[f32; GROUP],
+    run: Run,
+    bytes: Bytes,
+    numbers: &[u16; GROUP],
+    least: &mut __m256i,
+) -> __m256i {
+    let mut integers = [_mm256_setzero_si256(); 4];
+    for (i, integers) in integers.iter_mut().enumerate() {
+        // SAFETY: eight values and numbers each.
+        let (x, numbers) = unsafe {
+            (_mm256_loadu_ps(x.as_ptr().add(8 * i)), _mm_loadu_si128(numbers.as_ptr().add(8 * i).cast()))
+        };
+        *integers = chosen(scaled::<SCALING, ZERO>(x, run), _mm256_cvtepu16_epi32(numbers));
+    }
+    let [a, b, c, d] = integers;
+    let (mut front, mut back) = (_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    *least = _mm256_min_epi16(*least, _mm256_min_epi16(front, back));
+    if HOW == MOVED {
+        let moved = _mm256_set1_epi16(bytes.moved);
+        (front, back) = (_mm256_add_epi16(front, moved), _mm256_add_epi16(back, moved));
+    }
+    let (low, high) = (_mm256_set1_epi8(bytes.low), _mm256_set1_epi8(bytes.high));
+    let found = ordered(_mm256_packs_epi16(front, back));
+    let found = _mm256_min_epi8(_mm256_max_epi8(found, low), high);
+    if HOW == MOVED {
+        let (zero, mask) = (_mm256_set1_epi8(bytes.zero), _mm256_set1_epi8(bytes.mask));
+        return _mm256_and_si256(_mm256_add_epi8(found, zero), mask);
+    }
+    found
+}
+
+/// The codes of 32 values, whatever they are.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn careful<const SCALING: u8, const ZERO: bool>(
     x: &[f32; GROUP],
     run: Run,
     numbers: &[u16; GROUP],
@@ -216,7 +391,9 @@ fn group<const SCALING: u8, const ZERO: bool>(
 ) -> __m256i {
     // SAFETY: eight values each.
     let x = unsafe { [0, 8, 16, 24].map(|at| _mm256_loadu_ps(x.as_ptr().add(at))) };
-    let v = x.map(|x| scaled::<SCALING, ZERO>(x, run));
+    // The second operand where one is NaN.
+    let bounded_x = if SCALING >= CORRECTED_ONCE { x.map(|x| _mm256_min_ps(run.most, x)) } else { x };
+    let v = bounded_x.map(|x| scaled::<SCALING, ZERO>(x, run));
     let seen = if SCALING >= CORRECTED_ONCE { x } else { v };
     for pair in [[seen[0], seen[1]], [seen[2], seen[3]]] {
         *nan = _mm256_or_ps(*nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(pair[0], pair[1]));
@@ -225,13 +402,14 @@ fn group<const SCALING: u8, const ZERO: bool>(
     for (i, (integers, v)) in integers.iter_mut().zip(v).enumerate() {
         // SAFETY: eight numbers each.
         let numbers = unsafe { _mm_loadu_si128(numbers.as_ptr().add(8 * i).cast()) };
-        *integers = chosen::<SCALING>(v, _mm256_cvtepu16_epi32(numbers), run.high);
+        // As above.
+        let v = if SCALING >= CORRECTED_ONCE { v } else { _mm256_min_ps(run.high, v) };
+        *integers = chosen(v, _mm256_cvtepu16_epi32(numbers));
     }
     let [a, b, c, d] = integers;
     let front = bounded(_mm256_packs_epi32(a, b), run);
     let back = bounded(_mm256_packs_epi32(c, d), run);
-    // Packing works in halves.
-    _mm256_permutevar8x32_epi32(_mm256_packus_epi16(front, back), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+    ordered(_mm256_packus_epi16(front, back))
 }
 
 /// Integers within the bounds of their codes, as codes.
@@ -250,9 +428,7 @@ fn bounded(words: __m256i, run: Run) -> __m256i {
 /// carries nothing.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn chosen<const SCALING: u8>(v: __m256, complement: __m256i, high: __m256) -> __m256i {
-    // The second operand where one is NaN.
-    let v = if SCALING >= CORRECTED_ONCE { v } else { _mm256_min_ps(high, v) };
+fn chosen(v: __m256, complement: __m256i) -> __m256i {
     // What does not fit, NaN among it, becomes the most negative integer.
     let steps = _mm256_cvtps_epi32(_mm256_ceil_ps(v));
     _mm256_srai_epi32::<16>(_mm256_add_epi32(_mm256_srai_epi32::<1>(steps), complement))
@@ -270,8 +446,6 @@ fn scaled<const SCALING: u8, const ZERO: bool>(x: __m256, run: Run) -> __m256 {
         QUOTIENT => _mm256_mul_ps(_mm256_div_ps(x, run.scale), _mm256_set1_ps(STEPS)),
         PRODUCT_OF_STEPS => _mm256_mul_ps(x, run.scale),
         _ => {
-            // The second operand where one is NaN.
-            let x = _mm256_min_ps(run.most, x);
             if SCALING == TWO_TERMS {
                 return _mm256_fmadd_ps(x, run.inverse, _mm256_mul_ps(x, run.rest));
             }
