@@ -68,7 +68,7 @@ impl Reciprocals {
 
 /// The two terms, and whether they are exact. For functions that are compiled with fused operations.
 #[inline(always)]
-fn reciprocal(divisor: f32) -> (f32, f32, bool) {
+pub(super) fn reciprocal(divisor: f32) -> (f32, f32, bool) {
     let near = 1.0 / divisor;
     // Exact: a multiple of a unit of a product of 48 bits, of at most 24 bits.
     let first = (-divisor).mul_add(near, 1.0);

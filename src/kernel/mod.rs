@@ -25,6 +25,7 @@ pub(crate) mod convert;
 pub(crate) mod crossings;
 #[cfg(target_arch = "x86_64")]
 mod division;
+pub(crate) mod errors;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
 pub(crate) mod fake;
@@ -41,6 +42,8 @@ pub(crate) mod pack;
 pub(crate) mod presence;
 pub(crate) mod ranges;
 pub(crate) mod reduce;
+pub(crate) mod rows;
+pub(crate) mod search;
 #[cfg(target_arch = "x86_64")]
 mod sift;
 pub(crate) mod stochastic;
