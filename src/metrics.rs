@@ -21,8 +21,8 @@ use ndarray::{ArrayRef, ArrayViewD, Dimension};
 
 use crate::element::Element;
 use crate::error::{Result, ShapeError};
+use crate::kernel::errors::{ErrorSums, error_sums};
 use crate::kernel::gather::gather;
-use crate::kernel::reduce::{ErrorSums, error_sums};
 use crate::parallel;
 
 /// Elements summed in one piece, whatever the layout, so that all sums have one order.

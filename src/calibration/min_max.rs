@@ -48,19 +48,34 @@ impl fmt::Display for MinMax {
     }
 }
 
-/// Elements that a thread reads before it looks for more work.
+/// Elements that a thread reads before it looks for more work, of which there are more where it is still found: memory
+/// is read from several places of a part at once, and long ways are faster.
 const PART: usize = 1 << 18;
+const LONG_PART: usize = 1 << 20;
+const PARTS: usize = 16;
 
-/// Elements that are looked at together where they need no conversion.
-const BORROWED: usize = 1 << 16;
+/// Elements that are gathered together.
+const GATHERED: usize = 1 << 16;
 
 /// Accumulates the extremes of all regions in the order of memory.
 fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
     let (tensor, tiling, count) = (regions.tensor(), regions.tiling(), regions.len());
+    if count == 1
+        && tensor.len() <= PART
+        && let Some(x) = tensor.slice::<T>(0..tensor.len())
+    {
+        // All of it at once: a small tensor is read in less time than it takes to set out.
+        let (mut low, mut high) = ([T::infinity()], [T::neg_infinity()]);
+        if !reduce::min_max(x, x.len(), 0, &mut low, &mut high) {
+            return Err(regions.first_non_finite().into());
+        }
+        return Ok(vec![range(0, low[0], high[0])?].into());
+    }
     let columns = tiling.columns();
+    let part_len = (tensor.len() / PARTS).clamp(PART, LONG_PART) / PART * PART;
     let parts =
-        parallel::map_indices(tensor.len().div_ceil(PART), tensor.len(), Vec::new, |scratch, part| {
-            let range = part * PART..((part + 1) * PART).min(tensor.len());
+        parallel::map_indices(tensor.len().div_ceil(part_len), tensor.len(), Vec::new, |scratch, part| {
+            let range = part * part_len..((part + 1) * part_len).min(tensor.len());
             // The regions that this part touches; for regions along the last axis that is all of them.
             let (mut first, mut last) = if columns.is_some() { (0, count - 1) } else { (count, 0) };
             if columns.is_none() {
@@ -70,9 +85,12 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
                 }
             }
             let mut extremes = Extremes::<T>::new(first, last + 1 - first.min(last + 1));
-            // What needs no conversion is borrowed, so that more at once costs nothing.
-            let step = if tensor.element_type() == T::TYPE { BORROWED } else { 0 };
-            let step = step.max(tensor.chunk_len());
+            // What needs no conversion is borrowed, so that all of it at once costs nothing.
+            let step = match tensor.slice::<T>(range.clone()) {
+                Some(_) => range.len().max(1),
+                None if tensor.element_type() == T::TYPE => GATHERED.max(tensor.chunk_len()),
+                None => tensor.chunk_len(),
+            };
             for start in range.clone().step_by(step) {
                 let chunk = start..(start + step).min(range.end);
                 let x = tensor.chunk::<T>(chunk.clone(), scratch);
@@ -113,28 +131,20 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
             }
             Ok(extremes)
         });
-    let mut all = Extremes::<T>::new(0, count);
-    for part in parts {
-        let part = part?;
-        let into = all.low.iter_mut().zip(&mut all.high).skip(part.first);
-        for ((low, high), (&part_low, &part_high)) in into.zip(part.low.iter().zip(&part.high)) {
-            *low = low.min(part_low);
-            *high = high.max(part_high);
-        }
+    let all = Extremes::joined(parts, count)?;
+    let mut ranges = Vec::with_capacity(count);
+    for (region, (low, high)) in all.low.iter().zip(&all.high).enumerate() {
+        ranges.push(range(region, *low, *high)?);
     }
-    let ranges = all
-        .low
-        .iter()
-        .zip(&all.high)
-        .enumerate()
-        .map(|(region, (low, high))| {
-            if low > high {
-                return Err(DataError::NoData { region }.into());
-            }
-            Ok(ClippingRange::new(Element::to_f64(*low), Element::to_f64(*high))?)
-        })
-        .collect::<Result<Vec<_>>>()?;
     Ok(ranges.into())
+}
+
+/// The range between the extremes of a region.
+fn range<T: Real>(region: usize, low: T, high: T) -> Result<ClippingRange> {
+    if low > high {
+        return Err(DataError::NoData { region }.into());
+    }
+    Ok(ClippingRange::new(Element::to_f64(low), Element::to_f64(high))?)
 }
 
 /// The extremes of the regions from `first` on.
@@ -147,5 +157,24 @@ struct Extremes<T> {
 impl<T: Real> Extremes<T> {
     fn new(first: usize, count: usize) -> Self {
         Self { first, low: vec![T::infinity(); count], high: vec![T::neg_infinity(); count] }
+    }
+
+    /// Those of `count` regions, of all parts of the tensor.
+    fn joined(parts: Vec<Result<Self, DataError>>, count: usize) -> Result<Self, DataError> {
+        let mut all: Option<Self> = None;
+        for part in parts {
+            let part = part?;
+            if all.is_none() && part.first == 0 && part.low.len() == count {
+                all = Some(part);
+                continue;
+            }
+            let all = all.get_or_insert_with(|| Self::new(0, count));
+            let into = all.low.iter_mut().zip(&mut all.high).skip(part.first);
+            for ((low, high), (&part_low, &part_high)) in into.zip(part.low.iter().zip(&part.high)) {
+                *low = low.min(part_low);
+                *high = high.max(part_high);
+            }
+        }
+        Ok(all.unwrap_or_else(|| Self::new(0, count)))
     }
 }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::element::{FloatType, Real};
 use crate::error::{DataError, Error, Result};
 use crate::granularity::Tiling;
-use crate::kernel::reduce;
+use crate::kernel::search;
 use crate::parallel;
 use crate::tensor::{NonFinite, Note, Notes, TensorView};
 
@@ -247,7 +247,7 @@ impl<'a, 't> Regions<'a, 't> {
         importance: Option<&'s [T]>,
         finite: &'s mut (Vec<T>, Vec<T>),
     ) -> Result<(&'s [T], Option<&'s [T]>), DataError> {
-        if reduce::first_non_finite(values).is_none() {
+        if search::first_non_finite(values).is_none() {
             return Ok((values, importance));
         }
         if self.non_finite == NonFinite::Error {
@@ -279,7 +279,7 @@ impl<'a, 't> Regions<'a, 't> {
         for start in (0..self.tensor.len()).step_by(BUNDLE) {
             let range = start..(start + BUNDLE).min(self.tensor.len());
             let x = self.tensor.chunk::<f64>(range.clone(), &mut scratch);
-            if reduce::first_non_finite(x).is_none() {
+            if search::first_non_finite(x).is_none() {
                 continue;
             }
             for (at, _) in x.iter().enumerate().filter(|(_, x)| !x.is_finite()) {
@@ -296,7 +296,7 @@ impl<'a, 't> Regions<'a, 't> {
         for start in (0..self.tensor.len()).step_by(BUNDLE) {
             let range = start..(start + BUNDLE).min(self.tensor.len());
             let x = self.tensor.chunk::<f64>(range, &mut scratch);
-            if let Some(at) = reduce::first_non_finite(x) {
+            if let Some(at) = search::first_non_finite(x) {
                 let index = self.tensor.index_of(start + at);
                 return match x.get(at) {
                     Some(&value) if value.is_infinite() => DataError::Infinite { index, value },

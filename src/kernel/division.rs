@@ -72,16 +72,16 @@ impl Reciprocals {
 
 /// What [`Reciprocals`] have of each divisor.
 #[derive(Clone, Copy)]
-struct Reciprocal {
-    near: f32,
-    rest: f32,
-    exact: bool,
-    corrects: bool,
+pub(super) struct Reciprocal {
+    pub near: f32,
+    pub rest: f32,
+    pub exact: bool,
+    pub corrects: bool,
 }
 
 /// For functions that are compiled with fused operations.
 #[inline(always)]
-fn reciprocal(divisor: f32) -> Reciprocal {
+pub(super) fn reciprocal(divisor: f32) -> Reciprocal {
     let near = 1.0 / divisor;
     // Exact: a multiple of a unit of a product of 48 bits, of at most 24 bits.
     let first = (-divisor).mul_add(near, 1.0);

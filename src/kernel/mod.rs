@@ -25,6 +25,7 @@ pub(crate) mod convert;
 pub(crate) mod crossings;
 #[cfg(target_arch = "x86_64")]
 mod division;
+pub(crate) mod errors;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
 pub(crate) mod fake;
@@ -41,8 +42,10 @@ pub(crate) mod pack;
 pub(crate) mod presence;
 pub(crate) mod ranges;
 pub(crate) mod reduce;
+pub(crate) mod rows;
 #[cfg(target_arch = "x86_64")]
 mod scaling;
+pub(crate) mod search;
 #[cfg(target_arch = "x86_64")]
 mod sift;
 pub(crate) mod stochastic;

@@ -13,6 +13,7 @@
 //! | `lines` | the loops, for any way to scale values |
 //! | `codes` | from integers to codes |
 //! | `runs` | values that share parameters |
+//! | `row` | a long row, while others are asked for |
 //! | `columns` | values with parameters of their own |
 //! | `careful` | any values and codes |
 //!
@@ -23,6 +24,7 @@ mod careful;
 mod codes;
 mod columns;
 mod lines;
+mod row;
 mod runs;
 
 use core::arch::x86_64::*;
@@ -32,6 +34,8 @@ use super::convert::same;
 use super::stream;
 use super::vector::{Avx512, Lanes, Vector};
 use crate::simd::Level;
+
+pub(super) use row::encode_row;
 
 /// Codes of one vector of 256 bits.
 const VECTOR: usize = 32;

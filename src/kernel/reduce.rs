@@ -1,4 +1,4 @@
-//! Reductions: ranges, searches for bad values, sums of errors.
+//! Ranges: the smallest and the largest value of each block or column.
 
 #[cfg(target_arch = "x86_64")]
 use super::convert::same_mut;
@@ -9,10 +9,6 @@ use crate::element::{Element, Real};
 /// Lanes of a run: several vectors at every level, so that one does not wait for the other.
 const LANES: usize = 32;
 
-/// Elements of runs up to which one stream of memory is as fast as several.
-#[cfg(target_arch = "x86_64")]
-const SHORT: usize = 1 << 14;
-
 /// The lesser, or the first where the second is NaN.
 #[inline(always)]
 fn lesser<T: Real>(a: T, b: T) -> T {
@@ -21,7 +17,7 @@ fn lesser<T: Real>(a: T, b: T) -> T {
 
 /// The greater, or the first where the second is NaN.
 #[inline(always)]
-fn greater<T: Real>(a: T, b: T) -> T {
+pub(super) fn greater<T: Real>(a: T, b: T) -> T {
     if b > a { b } else { a }
 }
 
@@ -124,7 +120,8 @@ fn vector_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
     #[cfg(target_arch = "x86_64")]
     if let Some(x) = super::convert::same::<T, f32>(x) {
         let (min, max) = (Element::to_f32(min), Element::to_f32(max));
-        let (low, high, finite) = if x.len() > SHORT { quarters(x, min, max) } else { short(x, min, max) }?;
+        let many = x.len() > super::extremes::NEAR;
+        let (low, high, finite) = if many { eighths(x, min, max) } else { near(x, min, max) }?;
         return Some((T::from_element(low), T::from_element(high), finite));
     }
     let _ = (x, min, max);
@@ -133,19 +130,19 @@ fn vector_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn short(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+fn near(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
     let (low, high, numbers) = super::extremes::range(x, min, max)?;
     // An infinity shows in the range, unless it was there before; then the values tell.
     let bounded = low > f32::NEG_INFINITY && high < f32::INFINITY;
     Some((low, high, numbers && (bounded || x.iter().all(|x| x.is_finite()))))
 }
 
-/// From four places at a time: memory answers four streams faster than one.
+/// From several places at a time: memory answers several streams faster than one.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn quarters(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
-    let (mut lows, mut highs) = ([f32::INFINITY; 4], [f32::NEG_INFINITY; 4]);
-    let width = x.len() / 4;
+fn eighths(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+    let (mut lows, mut highs) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
+    let width = x.len() / 8;
     let (served, mut finite) = super::extremes::blocks(x, width, &mut lows, &mut highs)?;
     let (mut low, mut high) = (lows.into_iter().fold(min, lesser), highs.into_iter().fold(max, greater));
     for &x in x.get(served * width..).unwrap_or_default() {
@@ -254,6 +251,20 @@ dispatch! {
     }
 }
 
+/// Adds whole lines to the ranges of their columns, where this machine has a loop for them; whether all elements are
+/// finite.
+#[inline(always)]
+fn vector_lines<T: Real>(x: &[T], mins: &mut [T], maxs: &mut [T]) -> Option<bool> {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(x), Some(mins), Some(maxs)) =
+        (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
+    {
+        return super::extremes::lines(x, mins, maxs);
+    }
+    let _ = (x, mins, maxs);
+    None
+}
+
 /// As [`min_max`] of elements that have a range each, in lines of as many as there are ranges: `x` begins with column
 /// `first`.
 pub(crate) fn min_max_columns<T: Real>(x: &[T], first: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
@@ -267,183 +278,24 @@ pub(crate) fn min_max_columns<T: Real>(x: &[T], first: usize, mins: &mut [T], ma
     if columns == 0 {
         return finite;
     }
+    let (whole, rest) = x.split_at(x.len() / columns * columns);
+    if let Some(numbers) = vector_lines(whole, mins, maxs) {
+        return numbers & finite & min_max_real(rest, 1, 0, mins, maxs);
+    }
     let (lines, rest) = x.split_at(x.len() / (LINES * columns) * (LINES * columns));
     finite &= min_max_lines(lines, columns, mins, maxs);
     rest.chunks(columns).fold(finite, |finite, line| finite & min_max_real(line, 1, 0, mins, maxs))
 }
 
-/// Elements of one step of a search.
-const SEARCH: usize = 128;
-
-dispatch! {
-    fn first_step_not[T: Real, P: Predicate](x: &[T]) -> Option<usize> {
-        x.chunks(SEARCH).position(|x| x.iter().fold(false, |found, x| found | P::holds(*x)))
-    }
-}
-
-/// What is searched for.
-trait Predicate {
-    fn holds<T: Real>(x: T) -> bool;
-}
-struct NonFinite;
-impl Predicate for NonFinite {
-    #[inline(always)]
-    fn holds<T: Real>(x: T) -> bool {
-        !x.is_finite()
-    }
-}
-struct Nan;
-impl Predicate for Nan {
-    #[inline(always)]
-    fn holds<T: Real>(x: T) -> bool {
-        x.is_nan()
-    }
-}
-
-fn first<A: Element, P: Predicate>(x: &[A]) -> Option<usize> {
-    let mut buffer = [A::Real::default(); STAGE];
-    let mut at = 0;
-    while at < x.len() {
-        let part = stage::<A, A::Real>(&x[at..], &mut buffer);
-        if let Some(step) = first_step_not::<A::Real, P>(part) {
-            let from = step * SEARCH;
-            return part[from..].iter().position(|x| P::holds(*x)).map(|i| at + from + i);
-        }
-        at += part.len();
-    }
-    None
-}
-
-/// The first element that is NaN or infinite.
-pub(crate) fn first_non_finite<A: Element>(x: &[A]) -> Option<usize> {
-    first::<A, NonFinite>(x)
-}
-
-/// The first element that is NaN.
-pub(crate) fn first_nan<A: Element>(x: &[A]) -> Option<usize> {
-    first::<A, Nan>(x)
-}
-
-/// Sums from which the error of `b` against `a` is computed.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct ErrorSums {
-    /// Pairs.
-    pub count: u64,
-    /// Σ a².
-    pub signal: f64,
-    /// Σ b².
-    pub restored: f64,
-    /// Σ a·b.
-    pub product: f64,
-    /// Σ (a − b)².
-    pub noise: f64,
-    /// max |a − b|; NaN is passed over here (but not in the sums).
-    pub max_abs: f64,
-}
-
-impl ErrorSums {
-    /// Adds the sums of another part. The order of merging is the order of the additions, so parts
-    /// must be merged in their own order for results that do not depend on threads.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.signal += other.signal;
-        self.restored += other.restored;
-        self.product += other.product;
-        self.noise += other.noise;
-        self.max_abs = greater(self.max_abs, other.max_abs);
-    }
-}
-
-/// Lanes of the sums; element `i` goes to lane `i % 8`.
-const SUM_LANES: usize = 8;
-
-/// Sums by lane.
-#[derive(Default)]
-struct SumLanes {
-    signal: [f64; SUM_LANES],
-    restored: [f64; SUM_LANES],
-    product: [f64; SUM_LANES],
-    noise: [f64; SUM_LANES],
-    max_abs: [f64; SUM_LANES],
-}
-
-impl SumLanes {
-    #[inline(always)]
-    fn add(&mut self, lane: usize, a: f64, b: f64) {
-        let difference = a - b;
-        self.signal[lane] += a * a;
-        self.restored[lane] += b * b;
-        self.product[lane] += a * b;
-        self.noise[lane] += difference * difference;
-        self.max_abs[lane] = greater(self.max_abs[lane], difference.abs());
-    }
-}
-
-/// A fixed tree over lanes.
-fn tree(mut lanes: [f64; SUM_LANES], join: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut half = SUM_LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = join(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-dispatch! {
-    /// Adds a part that begins at a multiple of the lanes.
-    fn add_errors[A: Real, B: Real](a: &[A], b: &[B], sums: &mut SumLanes) {
-        let (a_steps, a_rest) = a.as_chunks::<SUM_LANES>();
-        let (b_steps, b_rest) = b.as_chunks::<SUM_LANES>();
-        let mut local = core::mem::take(sums);
-        for (a, b) in a_steps.iter().zip(b_steps) {
-            for lane in 0..SUM_LANES {
-                local.add(lane, Element::to_f64(a[lane]), Element::to_f64(b[lane]));
-            }
-        }
-        for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-            local.add(lane, Element::to_f64(*a), Element::to_f64(*b));
-        }
-        *sums = local;
-    }
-}
-
-/// Error sums of two slices, accumulated in f64 in a fixed order: eight lanes, then a fixed tree.
-pub(crate) fn error_sums<A: Element, B: Element>(a: &[A], b: &[B]) -> ErrorSums {
-    let len = a.len().min(b.len());
-    debug_assert_eq!(a.len(), b.len());
-    let (a, b) = (&a[..len], &b[..len]);
-    let (mut a_buffer, mut b_buffer) = ([A::Real::default(); STAGE], [B::Real::default(); STAGE]);
-    let mut sums = SumLanes::default();
-    let mut at = 0;
-    while at < len {
-        let a = stage::<A, A::Real>(&a[at..], &mut a_buffer);
-        let b = stage::<B, B::Real>(&b[at..], &mut b_buffer);
-        // Either both go to the end, or the shorter is a whole stage: a multiple of the lanes.
-        let part = a.len().min(b.len());
-        add_errors(&a[..part], &b[..part], &mut sums);
-        at += part;
-    }
-    let add = |a: f64, b: f64| a + b;
-    ErrorSums {
-        count: len as u64,
-        signal: tree(sums.signal, add),
-        restored: tree(sums.restored, add),
-        product: tree(sums.product, add),
-        noise: tree(sums.noise, add),
-        max_abs: tree(sums.max_abs, greater),
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::forced::agreed;
     use super::*;
     use half::{bf16, f16};
     use proptest::prelude::*;
 
-    fn numbers<A: Element>(len: usize, seed: u64, bad: f64) -> Vec<A> {
+    /// Numbers on both sides of zero, of which some are zeros and so large a part is not finite.
+    pub(in super::super) fn numbers<A: Element>(len: usize, seed: u64, bad: f64) -> Vec<A> {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -481,37 +333,9 @@ mod tests {
         assert_eq!(finite, x.iter().all(|x| x.to_f64().is_finite()));
     }
 
-    fn check_search<A: Element>(x: &[A]) {
-        let expected = x.iter().position(|x| !x.to_f64().is_finite());
-        assert_eq!(agreed(|| first_non_finite(x)), expected);
-        assert_eq!(agreed(|| first_nan(x)), x.iter().position(|x| x.to_f64().is_nan()));
-    }
-
-    /// The definition of the order: element i in lane i % 8, then a tree.
-    fn sum(terms: impl Iterator<Item = f64>) -> f64 {
-        let mut l = [0.0; 8];
-        for (i, term) in terms.enumerate() {
-            l[i % 8] += term;
-        }
-        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
-    }
-
-    fn check_errors<A: Element, B: Element>(a: &[A], b: &[B]) {
-        let pairs = || a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64()));
-        let expected = ErrorSums {
-            count: a.len() as u64,
-            signal: sum(pairs().map(|(a, _)| a * a)),
-            restored: sum(pairs().map(|(_, b)| b * b)),
-            product: sum(pairs().map(|(a, b)| a * b)),
-            noise: sum(pairs().map(|(a, b)| (a - b) * (a - b))),
-            max_abs: pairs().fold(0.0, |m, (a, b)| m.max((a - b).abs())),
-        };
-        assert_eq!(agreed(|| error_sums(a, b)), expected, "{:?} {:?}", A::TYPE, B::TYPE);
-    }
-
     proptest! {
         #[test]
-        fn ranges_searches_and_sums(
+        fn ranges_are_those_of_the_definition(
             len in 0usize..900,
             width in prop_oneof![Just(1usize), 2usize..20, 30usize..70, 250usize..260, Just(100_000usize)],
             phase in any::<prop::sample::Index>(),
@@ -522,24 +346,12 @@ mod tests {
             let x: Vec<f32> = numbers(len, seed, bad);
             check_min_max::<f32, f32>(&x, width, phase);
             check_min_max::<f32, f64>(&x, width, phase);
-            check_search(&x);
             let x: Vec<f64> = numbers(len, seed, bad);
             check_min_max::<f64, f64>(&x, width, phase);
-            check_search(&x);
             let x: Vec<f16> = numbers(len, seed, bad);
             check_min_max::<f16, f32>(&x, width, phase);
-            check_search(&x);
             let x: Vec<bf16> = numbers(len, seed, bad);
             check_min_max::<bf16, f32>(&x, width, phase);
-            check_search(&x);
-
-            let (a, b): (Vec<f32>, Vec<f32>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
-            let (c, d): (Vec<f64>, Vec<bf16>) = (numbers(len, seed, 0.0), numbers(len, !seed, 0.0));
-            check_errors(&a, &b);
-            check_errors(&a, &c);
-            check_errors(&c, &d);
-            check_errors(&d, &b);
-            check_errors(&d, &d);
         }
     }
 
@@ -584,21 +396,72 @@ mod tests {
         assert!(min_max_columns(&[1.0f32], 3, &mut [0.0], &mut [0.0]));
     }
 
-    #[test]
-    fn merging_adds() {
-        let (a, b): (Vec<f64>, Vec<f64>) = ((0..50).map(f64::from).collect(), vec![1.0; 50]);
-        let mut merged = error_sums(&a[..20], &b[..20]);
-        merged.merge(&error_sums(&a[20..], &b[20..]));
-        // Integers: exact in any order.
-        assert_eq!(merged, error_sums(&a, &b));
-        assert_eq!((merged.count, merged.product, merged.max_abs), (50, 1225.0, 48.0));
+    /// A copy of `x` for each kind of bad value, at each of some places; and one without any.
+    fn spoiled(x: &[f32]) -> impl Iterator<Item = Vec<f32>> {
+        let places = [0, x.len() / 3, x.len().saturating_sub(1)];
+        let bad = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        let pairs = places.into_iter().flat_map(move |at| bad.map(|bad| Some((at, bad))));
+        [None].into_iter().chain(pairs).map(|spoil| {
+            let mut x = x.to_vec();
+            if let Some((at, bad)) = spoil {
+                x[at] = bad;
+            }
+            x
+        })
     }
 
     #[test]
-    fn nan_shows_in_the_sums() {
-        let sums = error_sums(&[1.0f32, f32::NAN, 3.0], &[0.0f32, 0.0, 1.0]);
-        assert!(sums.noise.is_nan() && sums.signal.is_nan());
-        assert_eq!((sums.max_abs, sums.restored), (2.0, 1.0));
+    fn long_blocks_are_read_several_at_a_time() {
+        for (width, len) in [
+            (257, 3 * 257),
+            (257, 4 * 257 + 1),
+            (300, 9 * 300),
+            (1000, 13 * 1000 + 999),
+            (4099, 20 * 4099),
+            (9000, 8 * 9000 + 12),
+            (66_000, 66_000),
+            (usize::MAX, 65_536),
+            (usize::MAX, 65_537),
+            (usize::MAX, 70_013),
+        ] {
+            for x in spoiled(&numbers(len, 3, 0.0)) {
+                check_min_max::<f32, f32>(&x, width, 0);
+            }
+            check_min_max::<f32, f32>(&numbers(len, 4, 0.0), width, 5);
+        }
+    }
+
+    #[test]
+    fn lines_are_read_several_at_a_time() {
+        for (columns, len) in [(32, 32 * 9), (33, 33 * 20 + 1), (257, 257 * 7), (1000, 70_123)] {
+            for x in spoiled(&numbers(len, 5, 0.0)) {
+                let found = agreed(|| {
+                    let mut ends = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+                    let finite = min_max_columns(&x, 3, &mut ends.0, &mut ends.1);
+                    let bits = |ends: &[f32]| ends.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    (bits(&ends.0), bits(&ends.1), finite)
+                });
+                let column = |j: usize| x.iter().skip((j + columns - 3) % columns).step_by(columns);
+                let low = |j| (column(j).copied().fold(f32::INFINITY, f32::min) + 0.0).to_bits();
+                let high = |j| (column(j).copied().fold(f32::NEG_INFINITY, f32::max) + 0.0).to_bits();
+                assert!((0..columns).all(|j| (found.0[j], found.1[j]) == (low(j), high(j))), "{columns}");
+                assert_eq!(found.2, x.iter().all(|x| x.is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn an_infinity_of_before_is_none_of_now() {
+        let x: Vec<f32> = numbers(1000, 9, 0.0);
+        for width in [50, 256, 300, usize::MAX] {
+            let finite = agreed(|| {
+                let (mut mins, mut maxs) = ([f32::NEG_INFINITY; 20], [f32::INFINITY; 20]);
+                min_max(&x, width, 0, &mut mins, &mut maxs)
+            });
+            assert!(finite, "{width}");
+        }
+        let mut ends = ([f32::NEG_INFINITY; 50], [f32::INFINITY; 50]);
+        assert!(agreed(|| min_max_columns(&x, 0, &mut ends.0, &mut ends.1)));
     }
 
     #[test]

@@ -195,6 +195,12 @@ pub(super) trait Vector: Copy {
     ///
     /// There is room for a vector at `to`, which is a multiple of its length.
     unsafe fn stream(self, to: *mut u8, a: Self::Integers);
+    /// As [`stream`](Self::stream), to a multiple of 16, by parts of that length.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn stream_parts(self, to: *mut u8, a: Self::Integers);
 }
 
 /// Implements [`Vector`]: methods that are one intrinsic, and others.
@@ -202,7 +208,8 @@ macro_rules! vector {
     (
         $(#[$meta:meta])*
         $name:ident, $lanes:literal, $floats:ty, $integers:ty, $load:ident,
-        $put:ident, $store:ident, $stream:ident;
+        $put:ident, $store:ident, $stream:ident,
+        [$($extract:ident::<$part:literal>),*];
         $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
         ;
         $(fn $own:ident($($own_arg:ident: $own_ty:ty),*) -> $own_ret:ty $body:block)*
@@ -245,6 +252,17 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn stream_parts(self, to: *mut u8, a: $integers) {
+                let mut part = 0;
+                $(
+                    // SAFETY: as above.
+                    unsafe { _mm_stream_si128(to.add(part).cast(), $extract::<$part>(a)) };
+                    part += 16;
+                )*
+                debug_assert!(part == size_of::<$integers>());
+            }
+
+            #[inline(always)]
             unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: $floats) {
                 // SAFETY: as above.
                 unsafe { A::$put::<STREAM>(to, a) }
@@ -269,7 +287,8 @@ macro_rules! vector {
 
 vector! {
     /// Vectors of 256 bits.
-    Avx2, 8, __m256, __m256i, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256;
+    Avx2, 8, __m256, __m256i, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256,
+    [_mm256_extracti128_si256::<0>, _mm256_extracti128_si256::<1>];
     floats(x: f32) -> __m256 = _mm256_set1_ps;
     add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps;
     sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps;
@@ -307,7 +326,8 @@ vector! {
 
 vector! {
     /// Vectors of 512 bits.
-    Avx512, 16, __m512, __m512i, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512;
+    Avx512, 16, __m512, __m512i, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512,
+    [_mm512_extracti32x4_epi32::<0>, _mm512_extracti32x4_epi32::<1>, _mm512_extracti32x4_epi32::<2>, _mm512_extracti32x4_epi32::<3>];
     floats(x: f32) -> __m512 = _mm512_set1_ps;
     add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps;
     sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps;

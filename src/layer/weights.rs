@@ -152,7 +152,7 @@ fn check_finite(weights: &TensorView<'_>) -> Result<(), DataError> {
     let piece = weights.chunk_len();
     for start in (0..weights.len()).step_by(piece) {
         let x = weights.chunk::<f64>(start..(start + piece).min(weights.len()), &mut scratch);
-        if let Some(at) = crate::kernel::reduce::first_non_finite(x) {
+        if let Some(at) = crate::kernel::search::first_non_finite(x) {
             let index = weights.index_of(start + at);
             return Err(match x.get(at) {
                 Some(&value) if value.is_infinite() => DataError::Infinite { index, value },

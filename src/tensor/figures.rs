@@ -6,8 +6,8 @@ use ndarray::{ArrayRef, Dimension};
 
 use crate::element::{Element, FloatType, Real};
 use crate::error::Result;
+use crate::kernel::errors::error_sums;
 use crate::kernel::presence::Presence;
-use crate::kernel::reduce::error_sums;
 use crate::metrics::Errors;
 use crate::parallel;
 use crate::solve::scalar::entropy;

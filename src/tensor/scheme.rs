@@ -41,6 +41,7 @@ impl ClippingRange {
     /// # Errors
     ///
     /// [`ConfigError::ClippingRange`] unless both are finite and `low <= high`.
+    #[inline]
     pub fn new(low: f64, high: f64) -> Result<Self, ConfigError> {
         if low.is_finite() && high.is_finite() && low <= high {
             Ok(Self { low, high })

@@ -84,7 +84,7 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
 ///
 /// There are as many of them as a vector has codes, and parameters for them.
 #[inline(always)]
-unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
     from: *const A,
     at: usize,

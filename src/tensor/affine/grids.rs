@@ -11,6 +11,9 @@ use crate::tensor::scheme::ClippingRange;
 
 use super::{AffineGrid, AffineScheme, BlockGrids, ZeroPointRule};
 
+/// Grids that are found together.
+const AT_ONCE: usize = 32;
+
 /// The zero points of an affine tensor.
 #[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -67,15 +70,21 @@ impl AffineGrids {
     /// has changed.
     pub(crate) fn fill(&mut self, scheme: &AffineScheme, ranges: &[ClippingRange]) -> bool {
         let Some(rule) = BlockGrids::new(scheme).filter(|_| self.scales.is_empty()) else { return false };
-        let low: Vec<f64> = ranges.iter().map(|range| range.low()).collect();
-        let high: Vec<f64> = ranges.iter().map(|range| range.high()).collect();
-        let mut scales = vec![0.0; ranges.len()];
-        let mut zeros = vec![0; if rule.has_zeros() { ranges.len() } else { 0 }];
-        if !rule.find(&low, &high, &mut scales, &mut zeros) {
-            return false;
-        }
         let Some(mut places) = self.places(ranges.len()) else { return false };
-        places.write(0, &scales, &zeros);
+        let (mut low, mut high) = ([0.0f64; AT_ONCE], [0.0f64; AT_ONCE]);
+        let (mut scales, mut zeros) = ([0.0; AT_ONCE], [0; AT_ONCE]);
+        for (step, ranges) in ranges.chunks(AT_ONCE).enumerate() {
+            for ((low, high), range) in low.iter_mut().zip(&mut high).zip(ranges) {
+                (*low, *high) = (range.low(), range.high());
+            }
+            let count = ranges.len();
+            let zeros = &mut zeros[..if rule.has_zeros() { count } else { 0 }];
+            if !rule.find(&low[..count], &high[..count], &mut scales[..count], zeros) {
+                self.places(0);
+                return false;
+            }
+            places.write(step * AT_ONCE, &scales[..count], zeros);
+        }
         true
     }
 

@@ -5,6 +5,7 @@ use crate::granularity::Segment;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
 use crate::kernel::blocks::{self, BlockParams, DIVISORS};
 use crate::kernel::fake::{self, Values};
+use crate::kernel::rows::{self, Row};
 use crate::kernel::stochastic::{self, Place};
 use crate::kernel::{Code, levels, reduce};
 use crate::tensor::affine::{AffineGrids, AffineScheme, BlockGrids, ZeroPointRule, ZeroPoints};
@@ -404,6 +405,35 @@ impl BlockMethod for AffineBlocks<'_> {
         // All values are finite and no scale is zero: nothing is NaN.
         affine::encode(x, width, 0, &params.view(), &mode, codes);
         true
+    }
+
+    fn encode_row(
+        &self,
+        x: &[f32],
+        ahead: usize,
+        stream: bool,
+        buffers: &mut AffineBuffers,
+        codes: &mut [u8],
+    ) -> Option<bool> {
+        let divide = match self.encoding.dialect {
+            Dialect::Onnx | Dialect::Aimet => true,
+            Dialect::Torch => false,
+            _ => return None,
+        };
+        if self.encoding.rounding != Rounding::NearestEven
+            || self.zero.is_some_and(|zero| zero.fract() != 0.0)
+        {
+            return None;
+        }
+        if !self.find(x, x.len(), buffers) {
+            return Some(false);
+        }
+        let &scale = buffers.scales.first()?;
+        let zero = self.zero.map_or_else(|| buffers.zeros.first().copied(), |zero| Some(zero as i32))?;
+        let range = self.scheme.codes();
+        let codes_of = (range.min() as i16, range.max() as i16);
+        let row = Row { scale, zero: zero as i16, codes: codes_of, divide, ahead, stream };
+        ((!divide || DIVISORS.contains(&scale)) && rows::encode(x, &row, codes)).then_some(true)
     }
 
     fn found(buffers: &AffineBuffers) -> (&[f32], &[i32]) {

@@ -8,7 +8,7 @@ use core::ops::Range;
 use crate::bits::BitWidth;
 use crate::element::FloatType;
 use crate::granularity::Tiling;
-use crate::kernel::{self, pack, stream};
+use crate::kernel::{self, pack, rows, stream};
 use crate::parallel;
 use crate::tensor::affine::{AffineGrids, AffineScheme};
 use crate::tensor::code_range::CodeRange;
@@ -31,6 +31,9 @@ const TOGETHER: usize = 4;
 /// The longest regions: still in the second-level cache when they are read again.
 const LONGEST: usize = 1 << 15;
 
+/// Bytes of a tensor that may well be in a core's own caches.
+const CACHED: usize = 1 << 19;
+
 /// Elements of a thread's share, where a step is not longer.
 const SHARE: usize = 1 << 16;
 
@@ -42,6 +45,19 @@ pub(super) trait BlockMethod: Sync {
     /// Finds the grids of blocks of `width` values, of which the last may be shorter, and writes a code of one byte for
     /// each value. `false` where a block has no grid, or is none that this is for.
     fn encode(&self, x: &[f32], width: usize, buffers: &mut Self::Buffers, codes: &mut [u8]) -> bool;
+
+    /// As [`encode`](Self::encode), of one long block, whose codes go past the caches if `stream`, and with values asked for
+    /// that lie `ahead` bytes beyond; `None` where there is no loop for that.
+    fn encode_row(
+        &self,
+        _x: &[f32],
+        _ahead: usize,
+        _stream: bool,
+        _buffers: &mut Self::Buffers,
+        _codes: &mut [u8],
+    ) -> Option<bool> {
+        None
+    }
 
     /// The scales and zero points that were found.
     fn found(buffers: &Self::Buffers) -> (&[f32], &[i32]);
@@ -159,6 +175,9 @@ impl<'a, 't> Blocks<'a, 't> {
         scratch: &mut Scratch,
         buffers: &mut M::Buffers,
     ) -> bool {
+        if let Some(done) = self.rows(method, share, buffers) {
+            return done;
+        }
         let (step, bits) = (self.per_step * self.width, self.bits.get());
         let Scratch { values, narrow, packed } = scratch;
         let bytes = share.bytes.chunks_mut((step * bits as usize / 8).max(1));
@@ -201,6 +220,31 @@ impl<'a, 't> Blocks<'a, 't> {
             stream::finish();
         }
         true
+    }
+
+    /// As [`share`](Self::share), row by row, where blocks are long ones whose codes are whole bytes.
+    fn rows<M: BlockMethod>(
+        &self,
+        method: &M,
+        share: &mut Share<'_>,
+        buffers: &mut M::Buffers,
+    ) -> Option<bool> {
+        let long = self.width >= rows::SHORTEST && self.bits.get() == 8;
+        let x = self.tensor.slice::<f32>(share.range.clone()).filter(|_| long)?;
+        // What is in the caches anyway need not be asked for.
+        let ahead = if self.tensor.bytes() > CACHED { self.width * size_of::<f32>() } else { 0 };
+        let codes = share.bytes.chunks_mut(self.width);
+        for (row, (x, codes)) in x.chunks(self.width).zip(codes).enumerate() {
+            if !method.encode_row(x, ahead, self.stream, buffers, codes)? {
+                return Some(false);
+            }
+            let (scales, zeros) = M::found(buffers);
+            share.places.write(row, scales, zeros);
+        }
+        if self.stream {
+            stream::finish();
+        }
+        Some(true)
     }
 }
 

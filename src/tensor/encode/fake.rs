@@ -4,7 +4,7 @@ use crate::element::{Element, FloatType, Real};
 use crate::error::{Result, ShapeError};
 use crate::granularity::Tiling;
 use crate::kernel::fake::Values;
-use crate::kernel::{self, Code, convert, reduce};
+use crate::kernel::{self, Code, convert, search};
 use crate::parallel;
 use crate::tensor::decode::{Fields, Params, decodes_in_f64};
 use crate::tensor::encoding::{Encoding, NonFinite};
@@ -152,7 +152,7 @@ impl Job<'_, '_> {
             if encoder.fake(x, pattern, encoding, values, fields.stream, out)? {
                 match self.encoding.non_finite {
                     NonFinite::Error => {
-                        let nan = reduce::first_nan(x).map(|at| segment.start + at);
+                        let nan = search::first_nan(x).map(|at| segment.start + at);
                         first_nan = first_nan.or(nan);
                     }
                     NonFinite::NanToLowest => {}

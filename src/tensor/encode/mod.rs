@@ -20,7 +20,7 @@ use crate::granularity::{Segment, Tiling};
 use crate::kernel::fake::Values;
 use crate::kernel::levels::Ties;
 use crate::kernel::stochastic::Place;
-use crate::kernel::{self, Code, pack, reduce, uniform};
+use crate::kernel::{self, Code, pack, search, uniform};
 use crate::parallel;
 
 use super::codes::PackedCodes;
@@ -474,7 +474,7 @@ impl Job<'_, '_> {
             };
             match self.encoding.non_finite {
                 NonFinite::Error => {
-                    let nan = reduce::first_nan(x).map(|at| segment.start + at);
+                    let nan = search::first_nan(x).map(|at| segment.start + at);
                     first_nan = first_nan.or(nan);
                 }
                 // The kernel has written the lowest code.

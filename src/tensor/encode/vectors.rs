@@ -6,7 +6,7 @@ use crate::element::Real;
 use crate::error::{ConfigError, DataError, Result};
 use crate::granularity::Tiling;
 use crate::kernel::nearest::{Table, nearest};
-use crate::kernel::{pack, reduce};
+use crate::kernel::{pack, search};
 use crate::parallel;
 use crate::tensor::encoding::{Encoding, NonFinite, Rounding};
 use crate::tensor::vector_codebook::{Places, VectorGrids, VectorScheme};
@@ -54,7 +54,7 @@ pub(super) fn encode<T: Real>(
                 wide.extend(found.iter().map(|&code| code as u16));
                 pack::pack(wide, bits, bytes);
             }
-            let nan = if encoding.non_finite == NonFinite::Error { reduce::first_nan(x) } else { None };
+            let nan = if encoding.non_finite == NonFinite::Error { search::first_nan(x) } else { None };
             nan.map(|at| range.start + at)
         });
     match nans.into_iter().flatten().min() {

@@ -1,0 +1,86 @@
+//! A long row of values that are numbers within reach, while others are asked for.
+#![allow(unsafe_code)] // loads and stores by pointers
+
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+use super::super::division::reciprocal;
+use super::super::rows::Row;
+use super::super::scaling::{Corrected, Product, Quotient, Scaling, TwoTerms};
+use super::super::stream;
+use super::super::vector::{Vector, vectorized};
+use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
+use super::lines::{LINE, vector};
+
+vectorized! {
+    /// As [`rows::encode`](super::super::rows::encode), of as many values as codes.
+    pub(in super::super) fn encode_row<V>[](v, x: &[f32], row: &Row, codes: &mut [u8]) -> () {
+        let (least, most) = row.codes;
+        let zero = f32::from(row.zero);
+        let integers = Integers { low: f32::from(least) - zero, high: f32::from(most) - zero, zero: row.zero };
+        let Some(codes_of) = Codes::of(v, integers, u8::MAX) else { return };
+        if row.zero == 0 && most == 127 {
+            scaled::<V, SIGNED>(v, x, row, codes_of, codes);
+        } else if row.codes == (0, 255) {
+            scaled::<V, UNSIGNED>(v, x, row, codes_of, codes);
+        } else {
+            scaled::<V, ANY>(v, x, row, codes_of, codes);
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled<V: Vector, const CODES: u8>(v: V, x: &[f32], row: &Row, codes_of: Codes<V>, codes: &mut [u8]) {
+    let by = reciprocal(row.scale);
+    let (scale, near) = (v.floats(row.scale), v.floats(by.near));
+    if !row.divide {
+        steps::<V, _, CODES>(v, x, Product(near), row, codes_of, codes);
+    } else if by.exact {
+        steps::<V, _, CODES>(v, x, TwoTerms { near, rest: v.floats(by.rest) }, row, codes_of, codes);
+    } else if by.corrects {
+        steps::<V, _, CODES>(v, x, Corrected { scale, inverse: near }, row, codes_of, codes);
+    } else {
+        steps::<V, _, CODES>(v, x, Quotient(scale), row, codes_of, codes);
+    }
+}
+
+#[inline(always)]
+fn steps<V: Vector, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    x: &[f32],
+    scaling: S,
+    row: &Row,
+    codes_of: Codes<V>,
+    codes: &mut [u8],
+) {
+    let len = x.len().min(codes.len());
+    if len < V::BYTES {
+        return;
+    }
+    let stream = row.stream && stream::is_aligned(codes);
+    let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
+    // No value is beyond reach.
+    let mut least = v.words(0);
+    let mut at = 0;
+    while at < len {
+        // The last vector takes some of it for the second time.
+        let place = at.min(len - V::BYTES);
+        if row.ahead > 0 {
+            for line in (0..V::BYTES).step_by(LINE / size_of::<f32>()) {
+                let line = from.wrapping_add(place + line).wrapping_byte_add(row.ahead);
+                // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+            }
+        }
+        // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
+        // first on, places are aligned as that is.
+        unsafe {
+            let block = vector::<V, f32, S, CODES>(v, from, place, scaling, codes_of, &mut least);
+            if stream && place == at {
+                v.stream_parts(to.add(place), block);
+            } else {
+                v.store(to.add(place), block);
+            }
+        }
+        at += V::BYTES;
+    }
+}
