@@ -54,9 +54,8 @@ pub(crate) fn encode<A: Element>(
     let whole = range.steps.fract() == 0.0 && (1.0..=256.0).contains(&range.steps);
     let divisor = !rule.divide || DIVISORS.contains(&range.of_zeros);
     let enough = places.codes.len() >= x.len().div_ceil(8 / rule.bits.clamp(1, 8) as usize);
-    if !(matches!(width, 32 | 64 | 128 | 256) && matches!(rule.bits, 4 | 8))
-        || !(whole && divisor && enough && range.zeros.is_none())
-    {
+    let short = matches!(width, 32 | 64 | 128 | 256) && matches!(rule.bits, 4 | 8);
+    if !(short && whole && divisor && enough && range.zeros.is_none()) {
         return None;
     }
     #[cfg(target_arch = "x86_64")]

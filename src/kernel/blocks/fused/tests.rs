@@ -160,7 +160,7 @@ fn scales_are_rounded_once() {
                 let magnitude = (f64::from(scale) * steps / 2.0) as f32;
                 let magnitude = f32::from_bits(magnitude.to_bits() + numbers.next() % 3 - 1);
                 block[numbers.next() as usize % 32] =
-                    if numbers.next() % 2 == 0 { magnitude } else { -magnitude };
+                    if numbers.next().is_multiple_of(2) { magnitude } else { -magnitude };
             }
             let Some((usual, scales, _)) = found(&x, 32, &rule, false) else { return };
             let (expected, _) = expected(&x, 32, &rule);
