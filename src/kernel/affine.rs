@@ -12,7 +12,7 @@ use super::vector::Lanes;
 use super::{Code, dispatch, runs};
 use crate::element::{Element, FloatType, Real};
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, decode_nibbles, reads_nibbles};
 
 /// How a value is brought to the scale of the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,10 @@
 //! What the general loops set up for each run of values is here no more than a scale and a zero point, because values
 //! are known to be numbers within the reach of their scale, and all blocks have the same codes.
 
+mod fused;
+
+pub(crate) use fused::{BlockRule, Places, encode as encode_at_once};
+
 use super::affine::nearest_even;
 use super::dispatch;
 

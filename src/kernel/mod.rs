@@ -38,6 +38,8 @@ pub(crate) mod multiples;
 #[cfg(target_arch = "x86_64")]
 mod narrow;
 pub(crate) mod nearest;
+#[cfg(target_arch = "x86_64")]
+mod nibbles;
 pub(crate) mod pack;
 pub(crate) mod presence;
 pub(crate) mod ranges;

@@ -129,6 +129,9 @@ pub(crate) fn decode_range<T: Real, A: Element>(
         }
         return;
     }
+    if bits == 4 && fields.decode_nibbles(codes.as_bytes(), range.start, params, out) {
+        return;
+    }
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
         let range = start..start + out.len();
@@ -187,6 +190,31 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// As [`decode`](Self::decode) of packed codes of 4 bits on uniform grids, without unpacking them; `false` where they
+    /// have to be.
+    fn decode_nibbles<T: Real, A: Element>(
+        &self,
+        bytes: &[u8],
+        start: usize,
+        params: &mut Params<T>,
+        out: &mut [A],
+    ) -> bool {
+        let affine = matches!(self.grids, Grids::Affine(_));
+        affine
+            && self.tiling.segments(start..start + out.len()).all(|segment| {
+                let (first, pattern) = (segment.start, (segment.width, segment.phase));
+                let at = first - start;
+                let Some(out) = out.get_mut(at..at + segment.len) else { return true };
+                if !affine::reads_nibbles::<T>(first, pattern, out.len()) {
+                    return false;
+                }
+                params.fill(self.scheme, self.grids, &segment);
+                let (scale, zero) = params.affine();
+                let Self { sign_bit, stream, .. } = *self;
+                affine::decode_nibbles(bytes, first, sign_bit, pattern, scale, zero, stream, out)
+            })
+    }
+
     /// Writes the values of codes, the first of them that of element `start`, to as many places.
     pub(super) fn decode<T: Real, C: Code, A: Element>(
         &self,

@@ -5,9 +5,9 @@ use half::bf16;
 use half::f16;
 
 use super::super::convert::{convert, same, same_mut};
-#[cfg(target_arch = "x86_64")]
-use super::super::widen;
 use super::super::{Code, dispatch, runs, stream};
+#[cfg(target_arch = "x86_64")]
+use super::super::{nibbles, widen};
 use super::{LONG, STEP, covered, entries};
 use crate::element::{Element, FloatType, Real};
 
@@ -109,13 +109,93 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
             return;
         }
     }
-    let (mut stage, mut narrow) = ([T::zero(); DECODED], [A::default(); DECODED]);
     let width = width.max(1);
-    for (block, (codes, out)) in codes.chunks(DECODED).zip(out.chunks_mut(DECODED)).enumerate() {
-        let at = phase % width + block * DECODED;
-        let stage = &mut stage[..codes.len()];
+    let phase = phase % width;
+    staged(stream, phase, &mut [T::zero(); DECODED], out, |at, stage| {
+        let codes = &codes[at - phase..][..stage.len()];
         let zero = zero.get(at / width..).unwrap_or_default();
         decode_same(codes, sign_bit, width, at % width, &scale[at / width..], zero, false, stage);
+        true
+    });
+}
+
+/// Whether [`decode_nibbles`] serves `len` codes from number `first` on, in the arithmetic of `T`.
+pub(crate) fn reads_nibbles<T: Real>(first: usize, pattern: (usize, usize), len: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return T::TYPE == FloatType::F32 && first.is_multiple_of(2) && nibbles::serves(pattern, len);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (first, pattern, len);
+        false
+    }
+}
+
+/// As [`decode`] of the packed codes of 4 bits from number `first` on, without unpacking them; false where there is no loop
+/// for that, and what was written does not count.
+#[cfg(target_arch = "x86_64")]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn decode_nibbles<T: Real, A: Element>(
+    bytes: &[u8],
+    first: usize,
+    sign_bit: u16,
+    (width, phase): (usize, usize),
+    scale: &[T],
+    zero: &[T],
+    stream: bool,
+    out: &mut [A],
+) -> bool {
+    let enough = covered(entries(&[scale.len()], &[zero.len()]), width, phase) >= out.len();
+    if !enough || !reads_nibbles::<T>(first, (width, phase), out.len()) {
+        return false;
+    }
+    let (Some(scale), Some(zero), Some(bytes)) =
+        (same::<T, f32>(scale), same::<T, f32>(zero), bytes.get(first / 2..))
+    else {
+        return false;
+    };
+    let signed = sign_bit != 0;
+    if let Some(out) = same_mut::<A, f32>(out) {
+        return nibbles::decode(bytes, signed, (width, phase), scale, zero, stream, out);
+    }
+    let mut stage = [0.0; DECODED];
+    staged(stream, phase, &mut stage, out, |at, stage| {
+        let zero = zero.get(at / width..).unwrap_or_default();
+        let bytes = bytes.get((at - phase) / 2..).unwrap_or_default();
+        let pattern = (width, at % width);
+        nibbles::decode(bytes, signed, pattern, &scale[at / width..], zero, false, stage)
+    })
+}
+
+/// As above, for machines without such a loop.
+#[cfg(not(target_arch = "x86_64"))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn decode_nibbles<T: Real, A: Element>(
+    _bytes: &[u8],
+    _first: usize,
+    _sign_bit: u16,
+    _pattern: (usize, usize),
+    _scale: &[T],
+    _zero: &[T],
+    _stream: bool,
+    _out: &mut [A],
+) -> bool {
+    false
+}
+
+/// Rounds to `A` what `decode` writes to a stage from a position in the pattern on; false as soon as it cannot.
+fn staged<T: Real, A: Element>(
+    stream: bool,
+    phase: usize,
+    stage: &mut [T; DECODED],
+    out: &mut [A],
+    mut decode: impl FnMut(usize, &mut [T]) -> bool,
+) -> bool {
+    let mut narrow = [A::default(); DECODED];
+    for (block, out) in out.chunks_mut(DECODED).enumerate() {
+        let stage = &mut stage[..out.len()];
+        if !decode(phase + block * DECODED, stage) {
+            return false;
+        }
         if A::TYPE == FloatType::F16 {
             // A step beyond the largest half is still within the range that was quantized.
             hold_in_halves(stage);
@@ -131,6 +211,7 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     if stream {
         stream::finish();
     }
+    true
 }
 
 dispatch! {

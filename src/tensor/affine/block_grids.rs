@@ -48,6 +48,11 @@ impl<'a> BlockGrids<'a> {
         self.rule.zeros.is_some()
     }
 
+    /// How ranges become scales.
+    pub(crate) const fn rule(&self) -> &RangeRule {
+        &self.rule
+    }
+
     /// Writes the scales of the ranges from `low` to `high`, and their zero points where each has its own (`zeros` is not
     /// touched otherwise); `false` where one has no grid. Of symmetric grids any range of the same magnitude does.
     pub(crate) fn find<T: Real>(&self, low: &[T], high: &[T], scales: &mut [f32], zeros: &mut [i32]) -> bool {

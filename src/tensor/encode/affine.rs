@@ -3,7 +3,7 @@
 use crate::element::{Element, Real};
 use crate::granularity::Segment;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
-use crate::kernel::blocks::{self, BlockParams, DIVISORS};
+use crate::kernel::blocks::{self, BlockParams, BlockRule, DIVISORS, Places};
 use crate::kernel::fake::{self, Values};
 use crate::kernel::rows::{self, Row};
 use crate::kernel::stochastic::{self, Place};
@@ -341,17 +341,24 @@ impl<'a> AffineBlocks<'a> {
         reduce::min_max(x, width, 0, low, high) && self.rule.find(low, high, scales, zeros)
     }
 
+    /// Whether the loops for blocks divide by scales, rather than multiply by their reciprocals; `None` where dialect or
+    /// rounding are none that they have.
+    fn divides(&self) -> Option<bool> {
+        match self.encoding.dialect {
+            _ if self.encoding.rounding != Rounding::NearestEven => None,
+            Dialect::Onnx | Dialect::Aimet => Some(true),
+            Dialect::Torch => Some(false),
+            _ => None,
+        }
+    }
+
     /// Writes codes by the loops for blocks; `false` where these cannot serve.
     fn encode_short(&self, x: &[f32], width: usize, buffers: &mut AffineBuffers, codes: &mut [u8]) -> bool {
-        let divide = match self.encoding.dialect {
-            Dialect::Onnx | Dialect::Aimet => true,
-            Dialect::Torch => false,
-            _ => return false,
-        };
+        let Some(divide) = self.divides() else { return false };
         let AffineBuffers { scales, zeros, inverses, .. } = buffers;
         let integer = self.zero.is_none_or(|zero| zero.fract() == 0.0);
         let divisors = !divide || scales.iter().fold(true, |all, scale| all & DIVISORS.contains(scale));
-        if !(integer && divisors && self.encoding.rounding == Rounding::NearestEven) {
+        if !(integer && divisors) {
             return false;
         }
         inverses.resize(scales.len(), 0.0);
@@ -415,14 +422,8 @@ impl BlockMethod for AffineBlocks<'_> {
         buffers: &mut AffineBuffers,
         codes: &mut [u8],
     ) -> Option<bool> {
-        let divide = match self.encoding.dialect {
-            Dialect::Onnx | Dialect::Aimet => true,
-            Dialect::Torch => false,
-            _ => return None,
-        };
-        if self.encoding.rounding != Rounding::NearestEven
-            || self.zero.is_some_and(|zero| zero.fract() != 0.0)
-        {
+        let divide = self.divides()?;
+        if self.zero.is_some_and(|zero| zero.fract() != 0.0) {
             return None;
         }
         if !self.find(x, x.len(), buffers) {
@@ -434,6 +435,20 @@ impl BlockMethod for AffineBlocks<'_> {
         let codes_of = (range.min() as i16, range.max() as i16);
         let row = Row { scale, zero: zero as i16, codes: codes_of, divide, ahead, stream };
         ((!divide || DIVISORS.contains(&scale)) && rows::encode(x, &row, codes)).then_some(true)
+    }
+
+    fn encode_at_once<A: Element>(&self, x: &[A], width: usize, places: Places<'_>) -> Option<bool> {
+        let zero = self.zero.filter(|zero| zero.fract() == 0.0)?;
+        let divide = self.divides()?;
+        let codes = self.scheme.codes();
+        let rule = BlockRule {
+            range: self.rule.rule(),
+            zero: zero as i16,
+            codes: (codes.min() as i16, codes.max() as i16),
+            bits: self.scheme.bits().get(),
+            divide,
+        };
+        blocks::encode_at_once(x, width, &rule, places)
     }
 
     fn found(buffers: &AffineBuffers) -> (&[f32], &[i32]) {

@@ -5,9 +5,12 @@
 
 use core::ops::Range;
 
+use half::{bf16, f16};
+
 use crate::bits::BitWidth;
-use crate::element::FloatType;
+use crate::element::{Element, FloatType};
 use crate::granularity::Tiling;
+use crate::kernel::blocks::Places;
 use crate::kernel::{self, pack, rows, stream};
 use crate::parallel;
 use crate::tensor::affine::{AffineGrids, AffineScheme};
@@ -56,6 +59,12 @@ pub(super) trait BlockMethod: Sync {
         _buffers: &mut Self::Buffers,
         _codes: &mut [u8],
     ) -> Option<bool> {
+        None
+    }
+
+    /// Finds the scales of all blocks and writes the packed codes of all values, in one pass. `Some(false)` where a block
+    /// has no everyday scale, and nothing written counts; `None` where there is no loop for that.
+    fn encode_at_once<A: Element>(&self, _x: &[A], _width: usize, _places: Places<'_>) -> Option<bool> {
         None
     }
 
@@ -179,7 +188,10 @@ impl<'a, 't> Blocks<'a, 't> {
             return done;
         }
         let (step, bits) = (self.per_step * self.width, self.bits.get());
-        let Scratch { values, narrow, packed } = scratch;
+        if self.at_once(method, share, &mut scratch.scales) {
+            return true;
+        }
+        let Scratch { values, narrow, packed, .. } = scratch;
         let bytes = share.bytes.chunks_mut((step * bits as usize / 8).max(1));
         // What needs no conversion is borrowed once.
         let mut none = Vec::new();
@@ -246,11 +258,40 @@ impl<'a, 't> Blocks<'a, 't> {
         }
         Some(true)
     }
+
+    /// As [`share`](Self::share), by the loops that do it in one pass; `false` where there are none for these blocks.
+    fn at_once<M: BlockMethod>(&self, method: &M, share: &mut Share<'_>, scales: &mut Vec<f32>) -> bool {
+        match self.tensor.element_type() {
+            FloatType::F32 => self.at_once_of::<f32, M>(method, share, scales),
+            FloatType::F16 => self.at_once_of::<f16, M>(method, share, scales),
+            FloatType::Bf16 => self.at_once_of::<bf16, M>(method, share, scales),
+            FloatType::F64 => false,
+        }
+    }
+
+    fn at_once_of<A: Element, M: BlockMethod>(
+        &self,
+        method: &M,
+        share: &mut Share<'_>,
+        scales: &mut Vec<f32>,
+    ) -> bool {
+        let Some(x) = self.tensor.slice::<A>(share.range.clone()) else { return false };
+        let places = Places { scales, codes: share.bytes, stream: self.stream };
+        let done = method.encode_at_once(x, self.width, places) == Some(true);
+        if done {
+            if self.stream {
+                stream::finish();
+            }
+            share.places.write(0, scales, &[]);
+        }
+        done
+    }
 }
 
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
+    scales: Vec<f32>,
     values: Vec<f32>,
     narrow: Vec<u8>,
     packed: Vec<u8>,
