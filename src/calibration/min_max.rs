@@ -1,9 +1,13 @@
 //! Minimum and maximum: nothing is clipped.
 
 use core::fmt;
+use core::ops::Range;
+
+use half::{bf16, f16};
 
 use crate::element::{Element, FloatType, Real};
 use crate::error::{DataError, Result};
+use crate::granularity::Tiling;
 use crate::kernel::reduce;
 use crate::parallel;
 use crate::tensor::{ClippingRange, NonFinite, Scheme};
@@ -85,6 +89,19 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
                 }
             }
             let mut extremes = Extremes::<T>::new(first, last + 1 - first.min(last + 1));
+            // Numbers of 16 bits are read as they are.
+            let as_they_are = match tensor.element_type() {
+                FloatType::F16 => {
+                    tensor.slice::<f16>(range.clone()).map(|x| extremes.add(x, range.clone(), tiling))
+                }
+                FloatType::Bf16 => {
+                    tensor.slice::<bf16>(range.clone()).map(|x| extremes.add(x, range.clone(), tiling))
+                }
+                FloatType::F32 | FloatType::F64 => None,
+            };
+            if let Some(finite) = as_they_are {
+                return if finite { Ok(extremes) } else { Err(regions.first_non_finite()) };
+            }
             // What needs no conversion is borrowed, so that all of it at once costs nothing.
             let step = match tensor.slice::<T>(range.clone()) {
                 Some(_) => range.len().max(1),
@@ -94,39 +111,8 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
             for start in range.clone().step_by(step) {
                 let chunk = start..(start + step).min(range.end);
                 let x = tensor.chunk::<T>(chunk.clone(), scratch);
-                if let Some(columns) = columns {
-                    if !reduce::min_max_columns(x, start % columns, &mut extremes.low, &mut extremes.high) {
-                        return Err(regions.first_non_finite());
-                    }
-                    continue;
-                }
-                for segment in tiling.segments(chunk.clone()) {
-                    let x =
-                        x.get(segment.start - start..segment.start - start + segment.len).unwrap_or_default();
-                    let finite = if segment.stride == 1 {
-                        let blocks = segment.region - first..segment.region - first + segment.blocks();
-                        match (extremes.low.get_mut(blocks.clone()), extremes.high.get_mut(blocks)) {
-                            (Some(low), Some(high)) => {
-                                reduce::min_max(x, segment.width, segment.phase, low, high)
-                            }
-                            _ => true,
-                        }
-                    } else {
-                        segment.runs().fold(true, |finite, (region, run)| {
-                            let x =
-                                x.get(run.start - segment.start..run.end - segment.start).unwrap_or_default();
-                            let at = region - first..region - first + 1;
-                            match (extremes.low.get_mut(at.clone()), extremes.high.get_mut(at)) {
-                                (Some(low), Some(high)) => {
-                                    reduce::min_max(x, x.len().max(1), 0, low, high) & finite
-                                }
-                                _ => finite,
-                            }
-                        })
-                    };
-                    if !finite {
-                        return Err(regions.first_non_finite());
-                    }
+                if !extremes.add(x, chunk, tiling) {
+                    return Err(regions.first_non_finite());
                 }
             }
             Ok(extremes)
@@ -157,6 +143,34 @@ struct Extremes<T> {
 impl<T: Real> Extremes<T> {
     fn new(first: usize, count: usize) -> Self {
         Self { first, low: vec![T::infinity(); count], high: vec![T::neg_infinity(); count] }
+    }
+
+    /// Adds the elements `chunk` of the tensor, all of whose regions are there; whether they are finite.
+    fn add<A: Element>(&mut self, x: &[A], chunk: Range<usize>, tiling: &Tiling) -> bool {
+        if let Some(columns) = tiling.columns() {
+            return reduce::min_max_columns(x, chunk.start % columns, &mut self.low, &mut self.high);
+        }
+        let start = chunk.start;
+        tiling.segments(chunk).all(|segment| {
+            let place = segment.start - start..segment.start - start + segment.len;
+            let x = x.get(place).unwrap_or_default();
+            let mut add = |x: &[A], (width, phase): (usize, usize), regions: Range<usize>| {
+                let regions = regions.start - self.first..regions.end - self.first;
+                match (self.low.get_mut(regions.clone()), self.high.get_mut(regions)) {
+                    (Some(low), Some(high)) => reduce::min_max(x, width, phase, low, high),
+                    _ => true,
+                }
+            };
+            if segment.stride == 1 {
+                let regions = segment.region..segment.region + segment.blocks();
+                return add(x, (segment.width, segment.phase), regions);
+            }
+            segment.runs().fold(true, |finite, (region, run)| {
+                let run = run.start - segment.start..run.end - segment.start;
+                let x = x.get(run).unwrap_or_default();
+                add(x, (x.len().max(1), 0), region..region + 1) & finite
+            })
+        })
     }
 
     /// Those of `count` regions, of all parts of the tensor.

@@ -1,10 +1,8 @@
 //! Ranges: the smallest and the largest value of each block or column.
 
-#[cfg(target_arch = "x86_64")]
-use super::convert::same_mut;
-use super::convert::{STAGE, stage};
+use super::convert::{STAGE, same, same_mut, stage};
 use super::{dispatch, runs};
-use crate::element::{Element, Real};
+use crate::element::{Element, FloatType, Real};
 
 /// Lanes of a run: several vectors at every level, so that one does not wait for the other.
 const LANES: usize = 32;
@@ -114,38 +112,66 @@ fn run_range<T: Real>(x: &[T], min: T, max: T) -> (T, T, bool) {
     (lesser(min, low), greater(max, high), finite)
 }
 
-/// [`run_range`] where this machine has a loop for it.
+/// Does `$body` with `$x` as a slice of f32, f16 or bf16, whichever it is, where the arithmetic is that of f32; `$none` for
+/// other numbers and other machines.
+macro_rules! in_vectors {
+    ($t:ty, $x:ident => $body:expr, $none:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            use half::{bf16, f16};
+            if <$t>::TYPE != FloatType::F32 {
+                $none
+            } else if let Some($x) = same::<_, f32>($x) {
+                $body
+            } else if let Some($x) = same::<_, f16>($x) {
+                $body
+            } else if let Some($x) = same::<_, bf16>($x) {
+                $body
+            } else {
+                $none
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = $x;
+            $none
+        }
+    }};
+}
+
+/// [`run_range`] where this machine has a loop for it, also of numbers that would have to be widened first.
 #[inline(always)]
-fn vector_range<T: Real>(x: &[T], min: T, max: T) -> Option<(T, T, bool)> {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(x) = super::convert::same::<T, f32>(x) {
-        let (min, max) = (Element::to_f32(min), Element::to_f32(max));
-        let many = x.len() > super::extremes::NEAR;
-        let (low, high, finite) = if many { eighths(x, min, max) } else { near(x, min, max) }?;
-        return Some((T::from_element(low), T::from_element(high), finite));
-    }
-    let _ = (x, min, max);
-    None
+fn vector_range<A: Element, T: Real>(x: &[A], min: T, max: T) -> Option<(T, T, bool)> {
+    let (low, high) = (Element::to_f32(min), Element::to_f32(max));
+    let found = in_vectors!(T, x => range_of(x, low, high), None);
+    found.map(|(low, high, finite)| (T::from_element(low), T::from_element(high), finite))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn near(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+fn range_of<A: super::vector::Lanes>(x: &[A], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+    if x.len() > super::extremes::NEAR { eighths(x, min, max) } else { near(x, min, max) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn near<A: super::vector::Lanes>(x: &[A], min: f32, max: f32) -> Option<(f32, f32, bool)> {
     let (low, high, numbers) = super::extremes::range(x, min, max)?;
     // An infinity shows in the range, unless it was there before; then the values tell.
     let bounded = low > f32::NEG_INFINITY && high < f32::INFINITY;
-    Some((low, high, numbers && (bounded || x.iter().all(|x| x.is_finite()))))
+    Some((low, high, numbers && (bounded || x.iter().all(|x| x.to_f32().is_finite()))))
 }
 
 /// From several places at a time: memory answers several streams faster than one.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn eighths(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
+fn eighths<A: super::vector::Lanes>(x: &[A], min: f32, max: f32) -> Option<(f32, f32, bool)> {
     let (mut lows, mut highs) = ([f32::INFINITY; 8], [f32::NEG_INFINITY; 8]);
     let width = x.len() / 8;
     let (served, mut finite) = super::extremes::blocks(x, width, &mut lows, &mut highs)?;
     let (mut low, mut high) = (lows.into_iter().fold(min, lesser), highs.into_iter().fold(max, greater));
-    for &x in x.get(served * width..).unwrap_or_default() {
+    for x in x.get(served * width..).unwrap_or_default() {
+        let x = x.to_f32();
         (low, high) = (lesser(low, x), greater(high, x));
         finite &= x.is_finite();
     }
@@ -155,16 +181,12 @@ fn eighths(x: &[f32], min: f32, max: f32) -> Option<(f32, f32, bool)> {
 /// Adds whole blocks to their ranges several at a time, where this machine has a loop for them: how many from the first on,
 /// and whether all their elements are finite.
 #[inline(always)]
-fn whole_blocks<T: Real>(x: &[T], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
-    #[cfg(target_arch = "x86_64")]
-    if let (Some(x), Some(mins), Some(maxs)) =
-        (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
-        && let Some(served) = super::extremes::blocks(x, width, mins, maxs)
-    {
-        return served;
-    }
-    let _ = (x, width, mins, maxs);
-    (0, true)
+fn whole_blocks<A: Element, T: Real>(x: &[A], width: usize, mins: &mut [T], maxs: &mut [T]) -> (usize, bool) {
+    let (mins, maxs) = (same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs));
+    let (Some(mins), Some(maxs)) = (mins, maxs) else { return (0, true) };
+    let served = in_vectors!(T, x => super::extremes::blocks(x, width, mins, maxs), None);
+    let _ = (width, mins, maxs);
+    served.unwrap_or((0, true))
 }
 
 dispatch! {
@@ -210,21 +232,35 @@ pub(crate) fn min_max<A: Element, T: Real>(
     let (mut at, mut finite) = (0, true);
     while at < x.len() {
         let position = phase % width + at;
-        // What is left of a block that began before is for itself, so that whole blocks follow.
-        let left = if position.is_multiple_of(width) { x.len() } else { width - position % width };
-        let part = stage(&x[at..x.len().min(at.saturating_add(left))], &mut buffer);
         let (Some(mins), Some(maxs)) = (mins.get_mut(position / width..), maxs.get_mut(position / width..))
         else {
             break;
         };
         let phase = position % width;
-        let (done, numbers) = if phase == 0 { whole_blocks(part, width, mins, maxs) } else { (0, true) };
-        finite &= numbers;
-        if let (Some(rest), Some(mins), Some(maxs)) =
-            (part.get(done * width..), mins.get_mut(done..), maxs.get_mut(done..))
-        {
-            finite &= min_max_real(rest, width, phase, mins, maxs);
+        let rest = &x[at..];
+        if phase == 0 {
+            let (done, numbers) = whole_blocks(rest, width, mins, maxs);
+            if done > 0 {
+                finite &= numbers;
+                at += done * width;
+                continue;
+            }
         }
+        // What is left of a block that began before is for itself, so that whole blocks follow.
+        let left = if phase == 0 { rest.len() } else { (width - phase).min(rest.len()) };
+        let run = &rest[..left.min(width - phase)];
+        if A::TYPE != T::TYPE
+            && let (Some(min), Some(max)) = (mins.first_mut(), maxs.first_mut())
+            && let Some((low, high, numbers)) = vector_range(run, *min, *max)
+        {
+            // Adding zero makes a negative zero positive.
+            (*min, *max) = (low + T::zero(), high + T::zero());
+            finite &= numbers;
+            at += run.len();
+            continue;
+        }
+        let part = stage(&rest[..left], &mut buffer);
+        finite &= min_max_real(part, width, phase, mins, maxs);
         at += part.len();
     }
     finite
@@ -254,37 +290,45 @@ dispatch! {
 /// Adds whole lines to the ranges of their columns, where this machine has a loop for them; whether all elements are
 /// finite.
 #[inline(always)]
-fn vector_lines<T: Real>(x: &[T], mins: &mut [T], maxs: &mut [T]) -> Option<bool> {
-    #[cfg(target_arch = "x86_64")]
-    if let (Some(x), Some(mins), Some(maxs)) =
-        (super::convert::same::<T, f32>(x), same_mut::<T, f32>(mins), same_mut::<T, f32>(maxs))
-    {
-        return super::extremes::lines(x, mins, maxs);
-    }
-    let _ = (x, mins, maxs);
-    None
+fn vector_lines<A: Element, T: Real>(x: &[A], mins: &mut [T], maxs: &mut [T]) -> Option<bool> {
+    let (mins, maxs) = (same_mut::<T, f32>(mins)?, same_mut::<T, f32>(maxs)?);
+    in_vectors!(T, x => super::extremes::lines(x, mins, maxs), {
+        let _ = (mins, maxs);
+        None
+    })
 }
 
 /// As [`min_max`] of elements that have a range each, in lines of as many as there are ranges: `x` begins with column
 /// `first`.
-pub(crate) fn min_max_columns<T: Real>(x: &[T], first: usize, mins: &mut [T], maxs: &mut [T]) -> bool {
+pub(crate) fn min_max_columns<A: Element, T: Real>(
+    x: &[A],
+    first: usize,
+    mins: &mut [T],
+    maxs: &mut [T],
+) -> bool {
     let columns = mins.len().min(maxs.len());
     let Some(before) = columns.checked_sub(first) else { return true };
     let (head, x) = x.split_at(if first > 0 { before.min(x.len()) } else { 0 });
     let mut finite = true;
     if let (Some(mins), Some(maxs)) = (mins.get_mut(first..), maxs.get_mut(first..)) {
-        finite &= min_max_real(head, 1, 0, mins, maxs);
+        finite &= min_max(head, 1, 0, mins, maxs);
     }
     if columns == 0 {
         return finite;
     }
     let (whole, rest) = x.split_at(x.len() / columns * columns);
     if let Some(numbers) = vector_lines(whole, mins, maxs) {
-        return numbers & finite & min_max_real(rest, 1, 0, mins, maxs);
+        return numbers & finite & min_max(rest, 1, 0, mins, maxs);
     }
-    let (lines, rest) = x.split_at(x.len() / (LINES * columns) * (LINES * columns));
-    finite &= min_max_lines(lines, columns, mins, maxs);
-    rest.chunks(columns).fold(finite, |finite, line| finite & min_max_real(line, 1, 0, mins, maxs))
+    let rest = match same::<A, T>(x) {
+        Some(same) => {
+            let lines = same.len() / (LINES * columns) * (LINES * columns);
+            finite &= min_max_lines(&same[..lines], columns, mins, maxs);
+            &x[lines..]
+        }
+        None => x,
+    };
+    rest.chunks(columns).fold(finite, |finite, line| finite & min_max(line, 1, 0, mins, maxs))
 }
 
 #[cfg(test)]

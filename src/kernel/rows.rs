@@ -4,6 +4,13 @@
 //! While a row's codes are computed, which takes longer than to read it from the caches, the next row is asked for, so
 //! that it has come from memory when its range is wanted.
 
+#[cfg(target_arch = "x86_64")]
+use half::{bf16, f16};
+
+#[cfg(target_arch = "x86_64")]
+use super::{convert::same, narrow::encode_row};
+use crate::element::Element;
+
 /// The grid of a row, and how its codes are written.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only vectors serve rows"))]
@@ -28,10 +35,20 @@ pub(crate) const SHORTEST: usize = 1024;
 
 /// Writes the code of each value: `clamp(round(x / scale) + zero)`, to the nearest integer, ties to even. Every value is
 /// finite and at most 2^14 times the scale. `false` where there is no loop for that.
-pub(crate) fn encode(x: &[f32], row: &Row, codes: &mut [u8]) -> bool {
+pub(crate) fn encode<A: Element>(x: &[A], row: &Row, codes: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if super::level() >= crate::simd::Level::Avx2 && x.len() >= SHORTEST && x.len() == codes.len() {
-        return super::narrow::encode_row(super::level(), x, row, codes).is_some();
+    if x.len() >= SHORTEST && x.len() == codes.len() {
+        let level = super::level();
+        return if let Some(x) = same::<A, f32>(x) {
+            encode_row(level, x, row, codes)
+        } else if let Some(x) = same::<A, f16>(x) {
+            encode_row(level, x, row, codes)
+        } else if let Some(x) = same::<A, bf16>(x) {
+            encode_row(level, x, row, codes)
+        } else {
+            None
+        }
+        .is_some();
     }
     let _ = (x, row, codes);
     false

@@ -138,12 +138,33 @@ pub(super) trait Vector: Copy {
 
     type Floats: Copy;
     type Integers: Copy;
+    /// Lanes in which NaN was met.
+    type Marks: Copy;
+
+    /// The vectors of 256 bits that such a machine has too.
+    fn narrow(self) -> Avx2 {
+        Avx2(())
+    }
 
     /// # Safety
     ///
     /// There are as many numbers at `from` as lanes.
     unsafe fn load<A: Lanes>(self, from: *const A) -> Self::Floats;
     fn floats(self, x: f32) -> Self::Floats;
+    /// The lesser, or `b` where one is NaN.
+    fn lesser(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The greater, or `b` where one is NaN.
+    fn greater(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Eight lanes, each of which is the least of those that are joined in it.
+    fn eight_least(self, a: Self::Floats) -> __m256;
+    /// As [`eight_least`](Self::eight_least), of the greatest.
+    fn eight_greatest(self, a: Self::Floats) -> __m256;
+    /// No lane.
+    fn unmarked(self) -> Self::Marks;
+    /// Marks also the lanes in which one of two vectors has NaN.
+    fn mark(self, marks: Self::Marks, a: Self::Floats, b: Self::Floats) -> Self::Marks;
+    /// Whether a lane is marked.
+    fn marked(self, marks: Self::Marks) -> bool;
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -207,7 +228,7 @@ pub(super) trait Vector: Copy {
 macro_rules! vector {
     (
         $(#[$meta:meta])*
-        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $load:ident,
+        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $marks:ty, $load:ident,
         $put:ident, $store:ident, $stream:ident,
         [$($extract:ident::<$part:literal>),*];
         $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
@@ -232,6 +253,7 @@ macro_rules! vector {
             const LANES: usize = $lanes;
             type Floats = $floats;
             type Integers = $integers;
+            type Marks = $marks;
 
             #[inline(always)]
             unsafe fn load<A: Lanes>(self, from: *const A) -> $floats {
@@ -276,6 +298,7 @@ macro_rules! vector {
             )*
             $(
                 #[inline(always)]
+                #[allow(unused_unsafe, reason = "some take no instruction")]
                 fn $own(self, $($own_arg: $own_ty),*) -> $own_ret {
                     // SAFETY: `self` says that the instructions are there.
                     unsafe { $body }
@@ -287,9 +310,11 @@ macro_rules! vector {
 
 vector! {
     /// Vectors of 256 bits.
-    Avx2, 8, __m256, __m256i, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256,
+    Avx2, 8, __m256, __m256i, __m256, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256,
     [_mm256_extracti128_si256::<0>, _mm256_extracti128_si256::<1>];
     floats(x: f32) -> __m256 = _mm256_set1_ps;
+    lesser(a: __m256, b: __m256) -> __m256 = _mm256_min_ps;
+    greater(a: __m256, b: __m256) -> __m256 = _mm256_max_ps;
     add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps;
     sub(a: __m256, b: __m256) -> __m256 = _mm256_sub_ps;
     mul(a: __m256, b: __m256) -> __m256 = _mm256_mul_ps;
@@ -312,6 +337,13 @@ vector! {
     and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
     xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;
     ;
+    fn eight_least(a: __m256) -> __m256 { a }
+    fn eight_greatest(a: __m256) -> __m256 { a }
+    fn unmarked() -> __m256 { _mm256_setzero_ps() }
+    fn mark(marks: __m256, a: __m256, b: __m256) -> __m256 {
+        _mm256_or_ps(marks, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, b))
+    }
+    fn marked(marks: __m256) -> bool { _mm256_movemask_ps(marks) != 0 }
     fn sub_product(c: __m256, a: __m256, b: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
@@ -326,9 +358,11 @@ vector! {
 
 vector! {
     /// Vectors of 512 bits.
-    Avx512, 16, __m512, __m512i, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512,
+    Avx512, 16, __m512, __m512i, __mmask16, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512,
     [_mm512_extracti32x4_epi32::<0>, _mm512_extracti32x4_epi32::<1>, _mm512_extracti32x4_epi32::<2>, _mm512_extracti32x4_epi32::<3>];
     floats(x: f32) -> __m512 = _mm512_set1_ps;
+    lesser(a: __m512, b: __m512) -> __m512 = _mm512_min_ps;
+    greater(a: __m512, b: __m512) -> __m512 = _mm512_max_ps;
     add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps;
     sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps;
     mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps;
@@ -351,6 +385,17 @@ vector! {
     and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
     xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;
     ;
+    fn eight_least(a: __m512) -> __m256 {
+        _mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
+    }
+    fn eight_greatest(a: __m512) -> __m256 {
+        _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
+    }
+    fn unmarked() -> __mmask16 { 0 }
+    fn mark(marks: __mmask16, a: __m512, b: __m512) -> __mmask16 {
+        marks | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
+    }
+    fn marked(marks: __mmask16) -> bool { marks != 0 }
     fn sub_product(c: __m512, a: __m512, b: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m512i) -> __m512i {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

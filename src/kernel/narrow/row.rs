@@ -7,46 +7,52 @@ use super::super::division::reciprocal;
 use super::super::rows::Row;
 use super::super::scaling::{Corrected, Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
-use super::super::vector::{Vector, vectorized};
+use super::super::vector::{Lanes, Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
-use super::lines::{LINE, vector};
+use super::lines::vector;
 
 vectorized! {
     /// As [`rows::encode`](super::super::rows::encode), of as many values as codes.
-    pub(in super::super) fn encode_row<V>[](v, x: &[f32], row: &Row, codes: &mut [u8]) -> () {
+    pub(in super::super) fn encode_row<V>[A: Lanes](v, x: &[A], row: &Row, codes: &mut [u8]) -> () {
         let (least, most) = row.codes;
         let zero = f32::from(row.zero);
         let integers = Integers { low: f32::from(least) - zero, high: f32::from(most) - zero, zero: row.zero };
         let Some(codes_of) = Codes::of(v, integers, u8::MAX) else { return };
         if row.zero == 0 && most == 127 {
-            scaled::<V, SIGNED>(v, x, row, codes_of, codes);
+            scaled::<V, A, SIGNED>(v, x, row, codes_of, codes);
         } else if row.codes == (0, 255) {
-            scaled::<V, UNSIGNED>(v, x, row, codes_of, codes);
+            scaled::<V, A, UNSIGNED>(v, x, row, codes_of, codes);
         } else {
-            scaled::<V, ANY>(v, x, row, codes_of, codes);
+            scaled::<V, A, ANY>(v, x, row, codes_of, codes);
         }
     }
 }
 
 #[inline(always)]
-fn scaled<V: Vector, const CODES: u8>(v: V, x: &[f32], row: &Row, codes_of: Codes<V>, codes: &mut [u8]) {
+fn scaled<V: Vector, A: Lanes, const CODES: u8>(
+    v: V,
+    x: &[A],
+    row: &Row,
+    codes_of: Codes<V>,
+    codes: &mut [u8],
+) {
     let by = reciprocal(row.scale);
     let (scale, near) = (v.floats(row.scale), v.floats(by.near));
     if !row.divide {
-        steps::<V, _, CODES>(v, x, Product(near), row, codes_of, codes);
+        steps::<V, A, _, CODES>(v, x, Product(near), row, codes_of, codes);
     } else if by.exact {
-        steps::<V, _, CODES>(v, x, TwoTerms { near, rest: v.floats(by.rest) }, row, codes_of, codes);
+        steps::<V, A, _, CODES>(v, x, TwoTerms { near, rest: v.floats(by.rest) }, row, codes_of, codes);
     } else if by.corrects {
-        steps::<V, _, CODES>(v, x, Corrected { scale, inverse: near }, row, codes_of, codes);
+        steps::<V, A, _, CODES>(v, x, Corrected { scale, inverse: near }, row, codes_of, codes);
     } else {
-        steps::<V, _, CODES>(v, x, Quotient(scale), row, codes_of, codes);
+        steps::<V, A, _, CODES>(v, x, Quotient(scale), row, codes_of, codes);
     }
 }
 
 #[inline(always)]
-fn steps<V: Vector, S: Scaling<V>, const CODES: u8>(
+fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
-    x: &[f32],
+    x: &[A],
     scaling: S,
     row: &Row,
     codes_of: Codes<V>,
@@ -65,7 +71,7 @@ fn steps<V: Vector, S: Scaling<V>, const CODES: u8>(
         // The last vector takes some of it for the second time.
         let place = at.min(len - V::BYTES);
         if row.ahead > 0 {
-            for line in (0..V::BYTES).step_by(LINE / size_of::<f32>()) {
+            for line in (0..V::BYTES).step_by(A::LINE) {
                 let line = from.wrapping_add(place + line).wrapping_byte_add(row.ahead);
                 // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
@@ -74,7 +80,7 @@ fn steps<V: Vector, S: Scaling<V>, const CODES: u8>(
         // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
         // first on, places are aligned as that is.
         unsafe {
-            let block = vector::<V, f32, S, CODES>(v, from, place, scaling, codes_of, &mut least);
+            let block = vector::<V, A, S, CODES>(v, from, place, scaling, codes_of, &mut least);
             if stream && place == at {
                 v.stream_parts(to.add(place), block);
             } else {

@@ -126,7 +126,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
             nan |= careful(v, &x[from..to], entry, &mut codes[from..to]);
             continue;
         };
-        let run = Run { codes: codes_of, entry };
+        let run = Run { codes: codes_of, entry: &entry };
         let (scale, zero) = (v.floats(scale), v.floats(zero_before));
         nan |= if CODES == MOVED {
             if DIVIDE {
@@ -158,9 +158,10 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
 
 /// The parameters of a run, in every lane and once each.
 #[derive(Clone, Copy)]
-struct Run<V: Vector> {
+struct Run<'a, V: Vector> {
     codes: Codes<V>,
-    entry: Entry,
+    /// Where it is: nothing but [`careful`] reads it, and a copy would wait for what was just written.
+    entry: &'a Entry,
 }
 
 /// The values of `place`, piece by piece, again by [`careful`] where that is needed; past the caches by whole lines where
@@ -171,7 +172,7 @@ fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     x: &[A],
     place: Range<usize>,
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     seam: &mut Option<Seam>,
     codes: &mut [u8],
 ) -> bool {
@@ -195,7 +196,7 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     x: &[A],
     part: Range<usize>,
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     (seam, at): (&mut Seam, usize),
     codes: &mut [u8],
 ) -> bool {
@@ -211,7 +212,7 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let part = part.start - from..part.end - from;
     seam.put(at, &line[part.clone()], codes);
     // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], run.entry, &mut line[part])
+    nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
 }
 
 #[inline(always)]
@@ -219,7 +220,7 @@ fn body<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
     mut x: &[A],
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     stream: bool,
     mut codes: &mut [u8],
 ) -> bool {
@@ -228,7 +229,7 @@ fn body<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         let len = if codes.len() <= 2 * PIECE { codes.len() } else { PIECE };
         let ((x_here, x_after), (here, after)) = (x.split_at(len), codes.split_at_mut(len));
         if !lines::<V, A, S, CODES>(v, x_here, scaling, run.codes, stream, here) {
-            nan |= careful(v, x_here, run.entry, here);
+            nan |= careful(v, x_here, *run.entry, here);
         }
         (x, codes) = (x_after, after);
     }

@@ -323,6 +323,18 @@ impl<'a> AffineBlocks<'a> {
         Some(Self { scheme, rule: BlockGrids::new(scheme)?, encoding: *encoding, zero })
     }
 
+    /// Finds the grid of one block.
+    fn find_row<A: Element>(&self, x: &[A], buffers: &mut AffineBuffers) -> bool {
+        let AffineBuffers { low, high, scales, zeros, .. } = buffers;
+        for (array, fill) in [(&mut *low, f32::INFINITY), (&mut *high, f32::NEG_INFINITY)] {
+            array.clear();
+            array.push(fill);
+        }
+        scales.resize(1, 0.0);
+        zeros.resize(usize::from(self.rule.has_zeros()), 0);
+        reduce::min_max(x, x.len(), 0, low, high) && self.rule.find(low, high, scales, zeros)
+    }
+
     /// Finds the grids of all blocks.
     fn find(&self, x: &[f32], width: usize, buffers: &mut AffineBuffers) -> bool {
         let AffineBuffers { low, high, scales, zeros, .. } = buffers;
@@ -414,9 +426,9 @@ impl BlockMethod for AffineBlocks<'_> {
         true
     }
 
-    fn encode_row(
+    fn encode_row<A: Element>(
         &self,
-        x: &[f32],
+        x: &[A],
         ahead: usize,
         stream: bool,
         buffers: &mut AffineBuffers,
@@ -426,7 +438,7 @@ impl BlockMethod for AffineBlocks<'_> {
         if self.zero.is_some_and(|zero| zero.fract() != 0.0) {
             return None;
         }
-        if !self.find(x, x.len(), buffers) {
+        if !self.find_row(x, buffers) {
             return Some(false);
         }
         let &scale = buffers.scales.first()?;

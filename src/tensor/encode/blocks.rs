@@ -51,9 +51,9 @@ pub(super) trait BlockMethod: Sync {
 
     /// As [`encode`](Self::encode), of one long block, whose codes go past the caches if `stream`, and with values asked for
     /// that lie `ahead` bytes beyond; `None` where there is no loop for that.
-    fn encode_row(
+    fn encode_row<A: Element>(
         &self,
-        _x: &[f32],
+        _x: &[A],
         _ahead: usize,
         _stream: bool,
         _buffers: &mut Self::Buffers,
@@ -241,10 +241,26 @@ impl<'a, 't> Blocks<'a, 't> {
         share: &mut Share<'_>,
         buffers: &mut M::Buffers,
     ) -> Option<bool> {
-        let long = self.width >= rows::SHORTEST && self.bits.get() == 8;
-        let x = self.tensor.slice::<f32>(share.range.clone()).filter(|_| long)?;
+        if self.width < rows::SHORTEST || self.bits.get() != 8 {
+            return None;
+        }
+        match self.tensor.element_type() {
+            FloatType::F32 => self.rows_of::<f32, M>(method, share, buffers),
+            FloatType::F16 => self.rows_of::<f16, M>(method, share, buffers),
+            FloatType::Bf16 => self.rows_of::<bf16, M>(method, share, buffers),
+            FloatType::F64 => None,
+        }
+    }
+
+    fn rows_of<A: Element, M: BlockMethod>(
+        &self,
+        method: &M,
+        share: &mut Share<'_>,
+        buffers: &mut M::Buffers,
+    ) -> Option<bool> {
+        let x = self.tensor.slice::<A>(share.range.clone())?;
         // What is in the caches anyway need not be asked for.
-        let ahead = if self.tensor.bytes() > CACHED { self.width * size_of::<f32>() } else { 0 };
+        let ahead = if self.tensor.bytes() > CACHED { self.width * size_of::<A>() } else { 0 };
         let codes = share.bytes.chunks_mut(self.width);
         for (row, (x, codes)) in x.chunks(self.width).zip(codes).enumerate() {
             if !method.encode_row(x, ahead, self.stream, buffers, codes)? {

@@ -78,7 +78,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
-        let run = Run::of(v, entry);
+        let run = Run::of(v, &entry);
         let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
         nan |= if ZERO && DIVIDE {
@@ -108,17 +108,18 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
 
 /// The parameters of a run, in every lane and once each.
 #[derive(Clone, Copy)]
-struct Run<V: Vector> {
+struct Run<'a, V: Vector> {
     low: V::Integers,
     high: V::Integers,
     zero: V::Floats,
     step: V::Floats,
-    entry: Entry,
+    /// Where it is: nothing but [`careful`] reads it, and a copy would wait for what was just written.
+    entry: &'a Entry,
 }
 
-impl<V: Vector> Run<V> {
+impl<'a, V: Vector> Run<'a, V> {
     #[inline(always)]
-    fn of(v: V, entry: Entry) -> Self {
+    fn of(v: V, entry: &'a Entry) -> Self {
         Self {
             low: v.integers(entry.low as i32),
             high: v.integers(entry.high as i32),
@@ -137,7 +138,7 @@ fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     x: &[A],
     place: Range<usize>,
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     seam: &mut Option<Seam<A>>,
     out: &mut [A],
 ) -> bool {
@@ -161,7 +162,7 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     x: &[A],
     part: Range<usize>,
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     (seam, at): (&mut Seam<A>, usize),
     out: &mut [A],
 ) -> bool {
@@ -177,7 +178,7 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     let part = part.start - from..part.end - from;
     seam.put(at, &line[part.clone()], out);
     // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], run.entry, &mut line[part])
+    nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
 }
 
 #[inline(always)]
@@ -185,7 +186,7 @@ fn body<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool
     v: V,
     mut x: &[A],
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     mut out: &mut [A],
 ) -> bool {
     let mut nan = false;
@@ -193,7 +194,7 @@ fn body<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool
         let len = if out.len() <= 2 * PIECE { out.len() } else { PIECE };
         let ((x_here, x_after), (here, after)) = (x.split_at(len), out.split_at_mut(len));
         if !piece::<V, A, S, ZERO, STREAM>(v, x_here, scaling, run, here) {
-            nan |= careful(v, x_here, run.entry, here);
+            nan |= careful(v, x_here, *run.entry, here);
         }
         (x, out) = (x_after, after);
     }
@@ -206,7 +207,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
     v: V,
     x: &[A],
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     out: &mut [A],
 ) -> bool {
     let len = x.len().min(out.len());
@@ -278,7 +279,7 @@ unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     v: V,
     x: *const A,
     scaling: S,
-    run: Run<V>,
+    run: Run<'_, V>,
     least: &mut V::Integers,
 ) -> V::Floats {
     // SAFETY: the caller's promise; these scalings have no parameters of single values.
