@@ -60,6 +60,7 @@ mod tests {
     use super::super::forced::agreed;
     use super::super::stream;
     use super::*;
+    use half::{bf16, f16};
 
     #[test]
     fn codes_are_those_of_blocks() {
@@ -119,5 +120,28 @@ mod tests {
         // Different lengths.
         let row = Row { scale: 1.0, zero: 0, codes: (-127, 127), divide: true, ahead: 0, stream: false };
         assert!(!agreed(|| encode(&[1.0; 2000], &row, &mut [0; 1999])));
+    }
+
+    #[test]
+    fn numbers_of_16_bits_are_the_same_numbers() {
+        fn check<A: Element>() {
+            for (len, scale) in [(1024, 0.1f32), (1091, 2.6e-3), (4096, 1.0)] {
+                let x: Vec<A> =
+                    (0..len).map(|i| A::from_f32(((i * 37 % 601) as f32 - 300.0) * 0.5 * scale)).collect();
+                let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+                for divide in [true, false] {
+                    let row =
+                        Row { scale, zero: 3, codes: (-128, 127), divide, ahead: 4096, stream: len == 4096 };
+                    agreed(|| {
+                        let (mut found, mut expected) = (vec![0; len], vec![0; len]);
+                        assert_eq!(encode(&x, &row, &mut found), encode(&wide, &row, &mut expected));
+                        stream::finish();
+                        assert_eq!(found, expected);
+                    });
+                }
+            }
+        }
+        check::<f16>();
+        check::<bf16>();
     }
 }
