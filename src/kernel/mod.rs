@@ -12,6 +12,9 @@
 //! vectorizes it; [`dispatch!`] compiles it for several instruction sets and picks one at run time.
 //! Rust never contracts a multiplication and an addition, and reductions run over a fixed number of
 //! lanes in a fixed order, so every [`Level`](crate::simd::Level) gives the same bits.
+//! Where the compiler does not find the best instructions, a loop is written over a `Vector` of
+//! `vector.rs`, once for all widths, and its `vectorized!` compiles it for each level that
+//! has vectors. The scalar body stays, as the reference that tests hold the others equal to.
 //!
 //! **Bad lengths.** No kernel panics: where slices disagree in length, the common prefix is processed.
 
