@@ -5,7 +5,7 @@
 //! applied to bytes, a whole vector at once.
 //!
 //! So values need not be looked at before they are converted: what is NaN or does not fit shows as the most negative
-//! integer of 16 bits. It is rare, and a piece where it shows is encoded once more by a loop that takes care of it, as
+//! integer of 16 bits. It is rare, and a run where it shows is encoded once more by a loop that takes care of it, as
 //! are codes that do not have all their integers within one byte.
 //!
 //! | module | what |

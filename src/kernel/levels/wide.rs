@@ -105,8 +105,6 @@ unsafe fn decode_lines<const STREAM: bool>(
     }
     let mut scales = Scales { all: scale, width, now: 1.0, left: width - phase };
     scales.following();
-    // SAFETY: sixteen floats.
-    let table = unsafe { _mm512_loadu_ps(table.as_ptr()) };
     let out = &mut out[..len];
     let (head, rest) = out.split_at_mut(head(STREAM, skip, out).min(len));
     some(bytes, skip, table, &mut scales, head);
@@ -136,10 +134,12 @@ unsafe fn decode_lines<const STREAM: bool>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn vectors<const STREAM: bool, const PERIOD: usize>(
     groups: &[[u8; LANES / 2]],
-    table: __m512,
+    table: &[f32; LEVELS],
     scales: &mut Scales<'_>,
     out: &mut [[f32; LANES]],
 ) {
+    // SAFETY: sixteen floats.
+    let table = unsafe { _mm512_loadu_ps(table.as_ptr()) };
     let write = |codes: &[u8; LANES / 2], scales: __m512, out: &mut [f32; LANES]| {
         let v = _mm512_mul_ps(values(codes, table), scales);
         // SAFETY: sixteen floats, and a whole line if past the caches, by the caller's promise.
@@ -174,7 +174,9 @@ unsafe fn vectors<const STREAM: bool, const PERIOD: usize>(
             at += PERIOD;
         }
     }
-    for (codes, out) in groups.iter().zip(out).skip(at) {
+    // No call keeps vectors on the stack: what is read from there waits for all that is on its way past the caches.
+    let (groups, out) = (groups.get(at..).unwrap_or_default(), out.get_mut(at..).unwrap_or_default());
+    for (codes, out) in groups.iter().zip(out) {
         prefetch(codes, AHEAD);
         write(codes, scales.next(LANES), out);
     }
@@ -195,13 +197,15 @@ fn values(codes: &[u8; LANES / 2], table: __m512) -> __m512 {
 /// Writes fewer values than fill a vector; the first code is passed over if `skip` is one.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn some(bytes: &[u8], skip: usize, table: __m512, scales: &mut Scales<'_>, out: &mut [f32]) {
+fn some(bytes: &[u8], skip: usize, table: &[f32; LEVELS], scales: &mut Scales<'_>, out: &mut [f32]) {
     if out.is_empty() {
         return;
     }
     let mut codes = [0; 8];
     codes.iter_mut().zip(bytes).for_each(|(code, &byte)| *code = byte);
     let codes = u64::from_le_bytes(codes) >> (4 * skip);
+    // SAFETY: sixteen floats.
+    let table = unsafe { _mm512_loadu_ps(table.as_ptr()) };
     let v = _mm512_mul_ps(values(&codes.to_le_bytes(), table), scales.next(out.len()));
     let mut all = [0.0; LANES];
     // SAFETY: sixteen floats.

@@ -2,17 +2,14 @@
 #![allow(unsafe_code)] // loads and stores by pointers
 
 use super::super::scaling::Scaling;
-use super::super::vector::{Avx512, Lanes, Vector};
+use super::super::vector::{Lanes, Vector};
 use super::codes::Codes;
 
 /// Codes of one cache line.
 pub(super) const LINE: usize = 64;
 
-/// Codes of the longest vector.
-const LONGEST: usize = Avx512::BYTES;
-
-/// The codes of values, past the caches where they fill whole lines and begin one, if `stream`. `false` where a value shows
-/// that is NaN or too large, and codes do not count.
+/// The codes of values, past the caches where they fill whole lines and begin one, if `stream`. `false` where there are
+/// fewer than a vector has codes, or one shows that is NaN or too large, and codes do not count.
 ///
 /// Parameters of [`Columns`](super::super::scaling::Columns) are as many as values, and these as many as a vector of codes at least.
 #[inline(always)]
@@ -28,15 +25,7 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
     let mut least = v.words(0);
     if len < V::BYTES {
-        let (mut values, mut bytes) = ([A::default(); LONGEST], [0u8; LONGEST]);
-        values[..len].copy_from_slice(&x[..len]);
-        // SAFETY: both arrays have the length of the longest vector. (The codes of zeros are not kept.)
-        unsafe {
-            let block = vector::<V, A, S, CODES>(v, values.as_ptr(), 0, scaling, codes_of, &mut least);
-            v.store(bytes.as_mut_ptr(), block);
-        }
-        codes[..len].copy_from_slice(&bytes[..len]);
-        return !v.any_word(least, i16::MIN);
+        return false;
     }
     let mut at = 0;
     // SAFETY: every access is to the elements of a vector from an `at` on that is at most `len − V::BYTES`; the aligned

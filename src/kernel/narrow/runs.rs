@@ -13,9 +13,6 @@ use super::lines::{LINE, lines};
 
 type Seam = stream::Seam<u8>;
 
-/// Codes of a long run that are looked at once they are written: a multiple of a line, whose values are in the caches.
-const PIECE: usize = 4096;
-
 /// Values of a run from which on it pays to look at all boundaries between codes.
 const LONG: usize = 1 << 14;
 
@@ -131,21 +128,21 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
         nan |= if CODES == MOVED {
             if DIVIDE {
                 let scaling = Moved { scaling: Quotient(scale), zero };
-                pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
+                one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
             } else {
                 let scaling = Moved { scaling: Product(scale), zero };
-                pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
+                one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
             }
         } else if !DIVIDE {
-            pieces::<V, A, _, CODES>(v, x, from..to, Product(scale), run, &mut seam, codes)
+            one_run::<V, A, _, CODES>(v, x, from..to, Product(scale), run, &mut seam, codes)
         } else if by.exact[place] {
             let scaling = TwoTerms { near: v.floats(by.near[place]), rest: v.floats(by.rest[place]) };
-            pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
+            one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
         } else if by.corrects[place] {
             let scaling = Corrected { scale, inverse: v.floats(by.near[place]) };
-            pieces::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
+            one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
         } else {
-            pieces::<V, A, _, CODES>(v, x, from..to, Quotient(scale), run, &mut seam, codes)
+            one_run::<V, A, _, CODES>(v, x, from..to, Quotient(scale), run, &mut seam, codes)
         };
     }
     if let Some(seam) = seam {
@@ -164,10 +161,10 @@ struct Run<'a, V: Vector> {
     entry: &'a Entry,
 }
 
-/// The values of `place`, piece by piece, again by [`careful`] where that is needed; past the caches by whole lines where
+/// The values of `place`, again by [`careful`] where that is needed; past the caches by whole lines where
 /// there is a `seam`. Whether any is NaN.
 #[inline(always)]
-fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+fn one_run<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
     x: &[A],
     place: Range<usize>,
@@ -215,23 +212,18 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
 }
 
+/// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.
 #[inline(always)]
 fn body<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
-    mut x: &[A],
+    x: &[A],
     scaling: S,
     run: Run<'_, V>,
     stream: bool,
-    mut codes: &mut [u8],
+    codes: &mut [u8],
 ) -> bool {
-    let mut nan = false;
-    while !codes.is_empty() {
-        let len = if codes.len() <= 2 * PIECE { codes.len() } else { PIECE };
-        let ((x_here, x_after), (here, after)) = (x.split_at(len), codes.split_at_mut(len));
-        if !lines::<V, A, S, CODES>(v, x_here, scaling, run.codes, stream, here) {
-            nan |= careful(v, x_here, *run.entry, here);
-        }
-        (x, codes) = (x_after, after);
+    if codes.is_empty() || lines::<V, A, S, CODES>(v, x, scaling, run.codes, stream, codes) {
+        return false;
     }
-    nan
+    careful(v, x, *run.entry, codes)
 }

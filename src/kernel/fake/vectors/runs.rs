@@ -1,7 +1,7 @@
 //! Runs of values that share parameters.
 //!
 //! The processor makes the most negative integer of what does not fit, NaN among it. So values are not looked at before
-//! they are converted, and a piece where that integer shows is computed once more by a loop that takes care of it.
+//! they are converted, and a run where that integer shows is computed once more by a loop that takes care of it.
 #![allow(unsafe_code)] // loads and stores by pointers
 
 use core::ops::Range;
@@ -18,9 +18,6 @@ use super::each::{Entry, careful};
 
 /// Values of the longest line of the caches.
 const LONGEST: usize = f16::LINE;
-
-/// Values that are looked at once they are written, and are still in the caches then.
-const PIECE: usize = 2048;
 
 /// Values of a run from which on it pays to look at all boundaries between codes, for each boundary.
 const PER_BOUNDARY: usize = 64;
@@ -83,20 +80,20 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         let (near, rest) = (by.near[place], by.rest[place]);
         nan |= if ZERO && DIVIDE {
             let scaling = Moved { scaling: Quotient(scale), zero };
-            pieces::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else if ZERO {
             let scaling = Moved { scaling: Product(scale), zero };
-            pieces::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else if !DIVIDE {
-            pieces::<V, A, _, ZERO>(v, x, from..to, Product(scale), run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, Product(scale), run, &mut seam, out)
         } else if by.exact[place] {
             let scaling = TwoTerms { near: v.floats(near), rest: v.floats(rest) };
-            pieces::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else if by.corrects[place] {
             let scaling = Corrected { scale, inverse: v.floats(near) };
-            pieces::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else {
-            pieces::<V, A, _, ZERO>(v, x, from..to, Quotient(scale), run, &mut seam, out)
+            one_run::<V, A, _, ZERO>(v, x, from..to, Quotient(scale), run, &mut seam, out)
         };
     }
     if let Some(seam) = seam {
@@ -130,10 +127,10 @@ impl<'a, V: Vector> Run<'a, V> {
     }
 }
 
-/// The values of `place`, piece by piece, again by [`careful`] where that is needed; past the caches by whole lines where
+/// The values of `place`, again by [`careful`] where that is needed; past the caches by whole lines where
 /// there is a `seam`. Whether any is NaN.
 #[inline(always)]
-fn pieces<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
+fn one_run<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     v: V,
     x: &[A],
     place: Range<usize>,
@@ -181,27 +178,22 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
 }
 
+/// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.
 #[inline(always)]
 fn body<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool>(
     v: V,
-    mut x: &[A],
+    x: &[A],
     scaling: S,
     run: Run<'_, V>,
-    mut out: &mut [A],
+    out: &mut [A],
 ) -> bool {
-    let mut nan = false;
-    while !out.is_empty() {
-        let len = if out.len() <= 2 * PIECE { out.len() } else { PIECE };
-        let ((x_here, x_after), (here, after)) = (x.split_at(len), out.split_at_mut(len));
-        if !piece::<V, A, S, ZERO, STREAM>(v, x_here, scaling, run, here) {
-            nan |= careful(v, x_here, *run.entry, here);
-        }
-        (x, out) = (x_after, after);
+    if out.is_empty() || piece::<V, A, S, ZERO, STREAM>(v, x, scaling, run, out) {
+        return false;
     }
-    nan
+    careful(v, x, *run.entry, out)
 }
 
-/// `false` where a value shows that is NaN or too large, and results do not count. If `STREAM`, they are whole lines.
+/// `false` where there are fewer values than lanes, or one shows that is NaN or too large, and results do not count. If `STREAM`, they are whole lines.
 #[inline(always)]
 fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool>(
     v: V,
@@ -213,15 +205,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
     let len = x.len().min(out.len());
     let mut least = v.integers(0);
     if len < V::LANES {
-        let mut values = [A::default(); LONGEST];
-        values[..len].copy_from_slice(&x[..len]);
-        // SAFETY: there are as many values as lanes, or more. (Those of zeros are not kept.)
-        unsafe {
-            let found = vector::<V, A, S, ZERO>(v, values.as_ptr(), scaling, run, &mut least);
-            v.put::<A, false>(values.as_mut_ptr(), found);
-        }
-        out[..len].copy_from_slice(&values[..len]);
-        return !v.any(least, i32::MIN);
+        return false;
     }
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
     let mut at = 0;
