@@ -1,5 +1,5 @@
-//! Loops that move bytes and do nothing else, as fast as the machine can: what a kernel that moves the same bytes
-//! cannot beat. The one place of this example with unsafe code.
+//! Loops that move bytes and do nothing else, as fast as plain loops can: what a kernel that moves the same bytes can
+//! hardly beat. The one place of this example with unsafe code.
 //!
 //! A pattern reads R cache lines, combines them by exclusive or, and writes the result to W cache lines. Vectors are the
 //! widest of the machine, whatever the level that the library was told to use.
