@@ -133,7 +133,7 @@ macro_rules! in_vectors {
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = $x;
+            let _ = ($x, <$t>::TYPE == FloatType::F32);
             $none
         }
     }};
@@ -143,7 +143,8 @@ macro_rules! in_vectors {
 #[inline(always)]
 fn vector_range<A: Element, T: Real>(x: &[A], min: T, max: T) -> Option<(T, T, bool)> {
     let (low, high) = (Element::to_f32(min), Element::to_f32(max));
-    let found = in_vectors!(T, x => range_of(x, low, high), None);
+    let found: Option<(f32, f32, bool)> = in_vectors!(T, x => range_of(x, low, high), None);
+    let _ = (low, high);
     found.map(|(low, high, finite)| (T::from_element(low), T::from_element(high), finite))
 }
 
