@@ -3,8 +3,8 @@
 //! One register holds all values of 4-bit codes, and one permutation looks up sixteen codes at once. Sixteen registers
 //! hold those of bytes, of which a permutation looks up in two.
 //!
-//! Values of 4-bit codes that go past the caches do so in whole cache lines, wherever blocks end: a vector that two blocks share has two
-//! scales.
+//! Values of 4-bit codes that go past the caches do so in whole cache lines, wherever blocks end: a vector that two blocks
+//! share has two scales.
 #![allow(unsafe_code)] // loads and stores of whole vectors, and calls where the instructions were detected
 
 use core::arch::x86_64::*;

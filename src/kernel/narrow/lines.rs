@@ -11,7 +11,7 @@ pub(super) const LINE: usize = 64;
 /// The codes of values, past the caches where they fill whole lines and begin one, if `stream`. `false` where there are
 /// fewer than a vector has codes, or one shows that is NaN or too large, and codes do not count.
 ///
-/// Parameters of [`Columns`](super::super::scaling::Columns) are as many as values, and these as many as a vector of codes at least.
+/// Parameters of [`Columns`](super::super::scaling::Columns) are as many as values.
 #[inline(always)]
 pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,

@@ -84,7 +84,7 @@ impl Job<'_, '_> {
             for (part, out) in out.chunks_mut(largest).enumerate() {
                 let start = index * piece + part * largest;
                 if one_loop {
-                    let found = self.fake_at_once(encoder, &fields, start, scratch, params, out);
+                    let found = self.fake_at_once(encoder, &fields, (start, halves), scratch, params, out);
                     if let Some(found) = found {
                         nan = nan.or(found);
                         continue;
@@ -107,22 +107,20 @@ impl Job<'_, '_> {
     }
 
     /// Writes the values from element `start` on without their codes; the index of the first NaN where that is an error.
-    /// `None` where it takes codes; `out` holds anything then.
+    /// `None` where it takes codes; `out` holds anything then. `halves`: whether numbers of 16 bits need not be widened first.
     fn fake_at_once<T: Real, E: Encoder<T>, U: Real, A: Element>(
         &self,
         encoder: &E,
         fields: &Fields<'_>,
-        start: usize,
+        (start, halves): (usize, bool),
         scratch: &mut Scratch<T, E::Params>,
         params: &mut Params<U>,
         out: &mut [A],
     ) -> Option<Option<usize>> {
         let Scratch { values, params: encoding, .. } = scratch;
         let range = start..start + out.len();
-        let width = self.tiling.consecutive_blocks().filter(|_| A::TYPE.bits() == 16);
-        if width.is_some_and(|width| encoder.fakes_halves(width, fields.stream))
-            && let Some(x) = self.tensor.slice::<A>(range.clone())
-        {
+        let as_they_are = if halves { self.tensor.slice::<A>(range.clone()) } else { None };
+        if let Some(x) = as_they_are {
             return self.fake_slice(encoder, fields, (start, x), encoding, params, out);
         }
         let x = self.tensor.chunk::<T>(range.clone(), values);

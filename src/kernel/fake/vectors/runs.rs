@@ -193,7 +193,8 @@ fn body<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool
     careful(v, x, *run.entry, out)
 }
 
-/// `false` where there are fewer values than lanes, or one shows that is NaN or too large, and results do not count. If `STREAM`, they are whole lines.
+/// `false` where there are fewer values than lanes, or one shows that is NaN or too large, and results do not count. If
+/// `STREAM`, they are whole lines.
 #[inline(always)]
 fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool>(
     v: V,
