@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use lowbit::calibration::Regions;
 use lowbit::prelude::*;
-use lowbit::{Element, FloatType, Granularity, NonFinite};
+use lowbit::{Element, FloatType, Granularity, NonFinite, TensorView};
 use ndarray::{Array2, s};
 
 /// Something that can be repeated.
@@ -99,9 +100,9 @@ impl<A: Element> Operation<A> {
             row("dequantize_i8_per_row", Decode(32), |t| decode(t, signed(rows()))),
             row("fake_quantize_per_tensor", ReadAndWrite, |t| fake(t, signed(PerLayer))),
             row("fake_quantize_per_row", ReadAndWrite, |t| fake(t, signed(rows()))),
-            row("min_max_per_tensor", Read, |t| range(t, signed(PerLayer))),
-            row("min_max_per_row", Read, |t| range(t, signed(rows()))),
-            row("min_max_per_column", Read, |t| range(t, signed(columns()))),
+            row("min_max_per_tensor", Read, |t| range(t, PerLayer)),
+            row("min_max_per_row", Read, |t| range(t, rows())),
+            row("min_max_per_column", Read, |t| range(t, columns())),
             row("dynamic_quantize_i8_per_row", Encode(32), |t| fit_and_encode(t, signed(rows()))),
             row("quantize_block32_8bit", Encode(34), |t| fit_and_encode(t, block32(8)?)),
             row("dequantize_block32_8bit", Decode(34), |t| decode(t, block32(8)?)),
@@ -176,10 +177,14 @@ fn fake<A: Element>(tensors: &mut Tensors<A>, recipe: Recipe) -> Result<Run<'_>>
     Ok(Box::new(move || frozen.fake_quantize_into(values, restored)))
 }
 
-/// The grids alone, which cost the extremes.
-fn range<A: Element>(tensors: &mut Tensors<A>, recipe: Recipe) -> Result<Run<'_>> {
+/// The range of each region, of which grids are made.
+fn range<A: Element>(tensors: &mut Tensors<A>, granularity: impl Granularity) -> Result<Run<'_>> {
     let Tensors { values, .. } = tensors;
-    Ok(Box::new(move || recipe.freeze_from(values).map(drop)))
+    let (tiling, scheme) = (granularity.tiling(values.shape())?, signed(PerLayer).scheme()?);
+    Ok(Box::new(move || {
+        let tensor = TensorView::new(values);
+        MinMax.ranges(&Regions::new(&tensor, &tiling, NonFinite::Error), &scheme).map(drop)
+    }))
 }
 
 /// 256 levels found by k-means in a part of the tensor, which is not measured; then the nearest for each value.

@@ -228,7 +228,8 @@ pub(crate) fn min_max<A: Element, T: Real>(
     mins: &mut [T],
     maxs: &mut [T],
 ) -> bool {
-    let mut buffer = [T::zero(); STAGE];
+    // Most need none.
+    let mut buffer = None;
     let width = width.max(1);
     let (mut at, mut finite) = (0, true);
     while at < x.len() {
@@ -260,7 +261,7 @@ pub(crate) fn min_max<A: Element, T: Real>(
             at += run.len();
             continue;
         }
-        let part = stage(&rest[..left], &mut buffer);
+        let part = stage(&rest[..left], buffer.get_or_insert([T::zero(); STAGE]));
         finite &= min_max_real(part, width, phase, mins, maxs);
         at += part.len();
     }

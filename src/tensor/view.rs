@@ -53,10 +53,9 @@ macro_rules! typed {
 impl<'a> TensorView<'a> {
     /// The view of `tensor`. Costs no more than a few words for tensors of up to four axes.
     pub fn new<A: Element, D: Dimension>(tensor: &'a ArrayRef<A, D>) -> Self {
-        let view = tensor.view().into_dyn();
-        let contiguous = view.is_standard_layout();
-        let len = view.len();
-        Self { view: A::erase(view), contiguous, len, importance: None }
+        // Asked while the number of axes is known, which is faster.
+        let (contiguous, len) = (tensor.is_standard_layout(), tensor.len());
+        Self { view: A::erase(tensor.view().into_dyn()), contiguous, len, importance: None }
     }
 
     /// The same tensor with a weight for the squared error of each element, for methods that can be weighted: the
