@@ -66,21 +66,26 @@ impl Wide {
 struct Order([i16; NUMBERS]);
 
 /// The upper halves of their words.
-static UPPER: Order = order(0, true);
-
-/// The first half of the numbers, or the second one, each twice: the first in the lower half of its word.
-static FRONT: Order = order(0, false);
-static BACK: Order = order(NUMBERS as i16 / 2, false);
-
-const fn order(first: i16, upper: bool) -> Order {
+static UPPER: Order = {
     let mut order = [0; NUMBERS];
     let mut place = 0;
     while place < NUMBERS {
-        order[place] = if upper { 2 * place as i16 + 1 } else { first + place as i16 / 2 };
+        order[place] = 2 * place as i16 + 1;
         place += 1;
     }
     Order(order)
-}
+};
+
+/// The second half of the numbers, each in the lower half of its word, whose upper half is the first of zeros.
+static BACK: Order = {
+    let mut order = [NUMBERS as i16; NUMBERS];
+    let mut place = 0;
+    while place < NUMBERS {
+        order[place] = (NUMBERS / 2 + place / 2) as i16;
+        place += 2;
+    }
+    Order(order)
+};
 
 /// The lower halves of words.
 const LOWER_HALVES: __mmask32 = 0x5555_5555;
@@ -90,7 +95,6 @@ struct Vectors {
     factor: __m512,
     offset: __m512,
     upper: __m512i,
-    front: __m512i,
     back: __m512i,
     quarters: __m512i,
     moved: __m512i,
@@ -111,7 +115,6 @@ impl Vectors {
             factor: _mm512_set1_ps(quick.factor),
             offset: _mm512_set1_ps(quick.offset),
             upper: load(&UPPER),
-            front: load(&FRONT),
             back: load(&BACK),
             // Packing works in quarters.
             quarters: _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
@@ -144,9 +147,9 @@ impl Vectors {
         least: &mut __m512i,
     ) -> __m512i {
         let [front, back] = steps;
-        let front =
-            _mm512_add_epi32(front, _mm512_maskz_permutexvar_epi16(LOWER_HALVES, self.front, numbers));
-        let back = _mm512_add_epi32(back, _mm512_maskz_permutexvar_epi16(LOWER_HALVES, self.back, numbers));
+        let first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(numbers));
+        let second = _mm512_permutex2var_epi16(numbers, self.back, _mm512_setzero_si512());
+        let (front, back) = (_mm512_add_epi32(front, first), _mm512_add_epi32(back, second));
         *lowest = _mm512_min_epu16(*lowest, _mm512_min_epu16(front, back));
         let integers = _mm512_permutex2var_epi16(front, self.upper, back);
         *least = _mm512_min_epi16(*least, integers);
