@@ -28,9 +28,10 @@ const fn power(exponent: i32) -> f32 {
     f32::from_bits(((127 + exponent) as u32) << 23)
 }
 
-/// Whether the quotients of `scale` are right after one correction; `None` if they cannot be corrected.
-#[inline(always)]
-pub(super) fn one_correction(scale: f32) -> Option<bool> {
+/// Whether the quotients of `scale` are right after one correction; `None` if they cannot be corrected. (What
+/// [`reciprocal`] says of it is held equal to this.)
+#[cfg(test)]
+fn one_correction(scale: f32) -> Option<bool> {
     if !DIVISORS.contains(&scale) {
         return None;
     }

@@ -1,24 +1,28 @@
 //! In vectors of 512 bits, with numbers that never leave the registers: for processors that have AES for such vectors.
 //!
-//! Steps fall into the upper half of their words, the integer, and the lower one, which is compared with the number
-//! itself: sixteen bits each, so that both halves of 32 values fill a vector.
+//! The numbers of a group are computed while the group before it is encoded, a round here and there: a chain of rounds takes
+//! long, and instructions that wait for it would keep others from being looked at.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
 
-use super::super::{level, prefetch};
-use super::vectors::{AHEAD, BAD, BLOCK, Bytes, CORRECTED_ONCE, PRODUCT_OF_STEPS, Run, TWO_TERMS};
+use super::super::level;
+use super::super::vector::Lanes;
+use super::runs::{Bytes, PIECE, Quick};
 use crate::random::{Ars, ROUNDS};
 use crate::simd::Level;
 
 /// Values whose codes fill a vector.
 pub(super) const GROUP: usize = 64;
 
+/// Numbers of a block.
+pub(super) const BLOCK: usize = 8;
+
 /// Numbers of a vector.
 const NUMBERS: usize = 32;
 
-/// Toward positive infinity, which only a register of the processor decides otherwise.
-const UP: i32 = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
+/// Values that are encoded at once: a bit for each of their pieces.
+pub(super) const MOST: usize = PIECE * u64::BITS as usize;
 
 /// The keys of the generator. That there is one says that the machine has AVX-512 F, BW, VL, DQ and VAES.
 pub(super) struct Wide {
@@ -26,148 +30,217 @@ pub(super) struct Wide {
 }
 
 impl Wide {
-    /// `None` where the machine lacks an instruction.
-    pub(super) fn new(seed: u64) -> Option<Self> {
+    /// `None` where the machine lacks an instruction. The generator is that of complements.
+    pub(super) fn new(generator: &Ars) -> Option<Self> {
         let has = level() >= Level::Avx512 && std::arch::is_x86_feature_detected!("vaes");
-        has.then(|| Self { keys: *Ars::new(seed).keys() })
+        has.then(|| Self { keys: *generator.keys() })
     }
 
-    /// The codes of whole groups, from element `first` on, which begins a block. `false` where they need more care.
+    /// The codes of whole groups, at most [`MOST`], from element `first` on, which begins a block; past the caches if
+    /// `stream`, where they begin a line. A bit for each piece that needs more care.
     #[inline]
-    pub(super) fn encode<const SCALING: u8, const ZERO: bool>(
+    pub(super) fn encode<A: Lanes>(
         &self,
-        x: &[f32],
-        run: &Run,
-        bytes: Bytes,
+        x: &[A],
+        quick: &Quick,
         first: u64,
+        stream: bool,
         codes: &mut [u8],
-    ) -> bool {
-        let (x, _) = x.as_chunks::<GROUP>();
-        let (codes, _) = codes.as_chunks_mut::<GROUP>();
+    ) -> u64 {
         let block = first / BLOCK as u64;
+        debug_assert!(!stream || codes.as_ptr().addr().is_multiple_of(GROUP));
         // SAFETY: the machine has the instructions.
         unsafe {
-            if bytes.plain() {
-                groups::<SCALING, ZERO, true>(x, run, bytes, &self.keys, block, codes)
-            } else {
-                groups::<SCALING, ZERO, false>(x, run, bytes, &self.keys, block, codes)
+            match (quick.bytes.plain(), stream) {
+                (true, false) => pieces::<A, true, false>(x, quick, &self.keys, block, codes),
+                (true, true) => pieces::<A, true, true>(x, quick, &self.keys, block, codes),
+                (false, false) => pieces::<A, false, false>(x, quick, &self.keys, block, codes),
+                (false, true) => pieces::<A, false, true>(x, quick, &self.keys, block, codes),
             }
         }
     }
 }
 
-/// In every lane.
-#[derive(Clone, Copy)]
-struct Scaling {
-    scale: __m512,
-    inverse: __m512,
-    rest: __m512,
-    zero_before: __m512,
+/// Half-words of two vectors one behind the other.
+#[repr(align(64))]
+struct Order([i16; NUMBERS]);
+
+/// The upper halves of their words.
+static UPPER: Order = {
+    let mut order = [0; NUMBERS];
+    let mut place = 0;
+    while place < NUMBERS {
+        order[place] = 2 * place as i16 + 1;
+        place += 1;
+    }
+    Order(order)
+};
+
+/// The second half of the numbers, each in the lower half of its word, whose upper half is the first of zeros.
+static BACK: Order = {
+    let mut order = [NUMBERS as i16; NUMBERS];
+    let mut place = 0;
+    while place < NUMBERS {
+        order[place] = (NUMBERS / 2 + place / 2) as i16;
+        place += 2;
+    }
+    Order(order)
+};
+
+/// The lower halves of words.
+const LOWER_HALVES: __mmask32 = 0x5555_5555;
+
+/// What a group takes, in every lane.
+struct Vectors {
+    factor: __m512,
+    offset: __m512,
+    upper: __m512i,
+    back: __m512i,
+    quarters: __m512i,
+    moved: __m512i,
+    low: __m512i,
+    high: __m512i,
+    zero: __m512i,
+    mask: __m512i,
 }
 
-/// As [`Wide::encode`]; whether no value needs more care. `PLAIN` where nothing is added to integers.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes")]
-fn groups<const SCALING: u8, const ZERO: bool, const PLAIN: bool>(
-    x: &[[f32; GROUP]],
-    run: &Run,
-    bytes: Bytes,
+impl Vectors {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn new(quick: &Quick) -> Self {
+        let Bytes { moved, low, high, zero, mask } = quick.bytes;
+        // SAFETY: as many half-words as the vector has.
+        let load = |order: &Order| unsafe { _mm512_load_si512(order.0.as_ptr().cast()) };
+        Self {
+            factor: _mm512_set1_ps(quick.factor),
+            offset: _mm512_set1_ps(quick.offset),
+            upper: load(&UPPER),
+            back: load(&BACK),
+            // Packing works in quarters.
+            quarters: _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
+            moved: _mm512_set1_epi16(moved),
+            low: _mm512_set1_epi8(low),
+            high: _mm512_set1_epi8(high),
+            zero: _mm512_set1_epi8(zero),
+            mask: _mm512_set1_epi8(mask),
+        }
+    }
+
+    /// Sixteen values as steps. What does not fit, NaN among it, becomes the most negative integer.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
+    unsafe fn steps<A: Lanes>(&self, x: *const A) -> __m512i {
+        // SAFETY: the caller has sixteen values there.
+        let x = unsafe { A::sixteen(x) };
+        _mm512_cvtps_epi32(_mm512_fmadd_ps(x, self.factor, self.offset))
+    }
+
+    /// The integers of 32 values, whose steps are given in two vectors; sums of steps and numbers lower `lowest`, integers
+    /// lower `least`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn integers(
+        &self,
+        steps: [__m512i; 2],
+        numbers: __m512i,
+        lowest: &mut __m512i,
+        least: &mut __m512i,
+    ) -> __m512i {
+        let [front, back] = steps;
+        let first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(numbers));
+        let second = _mm512_permutex2var_epi16(numbers, self.back, _mm512_setzero_si512());
+        let (front, back) = (_mm512_add_epi32(front, first), _mm512_add_epi32(back, second));
+        *lowest = _mm512_min_epu16(*lowest, _mm512_min_epu16(front, back));
+        let integers = _mm512_permutex2var_epi16(front, self.upper, back);
+        *least = _mm512_min_epi16(*least, integers);
+        integers
+    }
+
+    /// The codes of 64 integers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn codes<const PLAIN: bool>(&self, [front, back]: [__m512i; 2]) -> __m512i {
+        if PLAIN {
+            let found = _mm512_permutexvar_epi64(self.quarters, _mm512_packs_epi16(front, back));
+            return _mm512_max_epi8(found, self.low);
+        }
+        let (front, back) = (_mm512_adds_epi16(front, self.moved), _mm512_adds_epi16(back, self.moved));
+        let found = _mm512_permutexvar_epi64(self.quarters, _mm512_packs_epi16(front, back));
+        let found = _mm512_min_epi8(_mm512_max_epi8(found, self.low), self.high);
+        _mm512_and_si512(_mm512_add_epi8(found, self.zero), self.mask)
+    }
+}
+
+/// As [`Wide::encode`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c,vaes")]
+fn pieces<A: Lanes, const PLAIN: bool, const STREAM: bool>(
+    x: &[A],
+    quick: &Quick,
     keys: &[[u64; 2]; ROUNDS + 1],
     block: u64,
-    codes: &mut [[u8; GROUP]],
-) -> bool {
+    codes: &mut [u8],
+) -> u64 {
     let keys = keys.map(|[low, high]| _mm512_broadcast_i64x2(_mm_set_epi64x(high as i64, low as i64)));
-    let by_lane = |value: __m256| _mm512_broadcastss_ps(_mm256_castps256_ps128(value));
-    let by = Scaling {
-        scale: by_lane(run.scale),
-        inverse: by_lane(run.inverse),
-        rest: by_lane(run.rest),
-        zero_before: by_lane(run.zero_before),
-    };
-    let (moved, one) = (_mm512_set1_epi16(bytes.moved), _mm512_set1_epi16(1));
-    let (low, high) = (_mm512_set1_epi8(bytes.low), _mm512_set1_epi8(bytes.high));
-    let (zero, mask) = (_mm512_set1_epi8(bytes.zero), _mm512_set1_epi8(bytes.mask));
-    let (lower, upper) = (halves(0), halves(1));
-    // Packing works in quarters.
-    let order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    let following = |blocks: i64| _mm512_setr_epi64(blocks, 0, blocks, 0, blocks, 0, blocks, 0);
-    let next = following((NUMBERS / BLOCK) as i64);
+    let by = Vectors::new(quick);
+    let (sure, misfit) = (_mm512_set1_epi16(quick.sure as i16), _mm512_set1_epi16(i16::MIN));
     // Counters have 64 bits.
-    let mut counters = _mm512_add_epi64(following(block as i64), _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0));
-    let mut least = _mm512_setzero_si512();
-    for (x, codes) in x.iter().zip(codes) {
-        prefetch(x, AHEAD);
-        let mut integers = [_mm512_setzero_si512(); GROUP / NUMBERS];
-        let (values, _) = x.as_chunks::<NUMBERS>();
-        for (integers, x) in integers.iter_mut().zip(values) {
-            let (front, back) =
-                (steps::<SCALING, ZERO>(x, 0, by), steps::<SCALING, ZERO>(x, NUMBERS / 2, by));
-            let fractions = _mm512_permutex2var_epi16(front, lower, back);
-            *integers = _mm512_permutex2var_epi16(front, upper, back);
-            least = _mm512_min_epi16(least, *integers);
-            // The upper neighbour, where the number lies below the distance from the lower one.
-            let up = _mm512_cmplt_epu16_mask(numbers(&keys, counters), fractions);
-            counters = _mm512_add_epi64(counters, next);
-            *integers = _mm512_mask_add_epi16(*integers, up, *integers, one);
-            if !PLAIN {
-                *integers = _mm512_add_epi16(*integers, moved);
+    let following = |blocks: i64| _mm512_setr_epi64(blocks, 0, blocks, 0, blocks, 0, blocks, 0);
+    let next = following((GROUP / BLOCK) as i64);
+    let mut first = _mm512_add_epi64(following(block as i64), _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0));
+    let mut second = _mm512_add_epi64(first, following((NUMBERS / BLOCK) as i64));
+    let mut numbers = [blocks(&keys, first), blocks(&keys, second)];
+    let mut unsure = 0;
+    let (x, _) = x.as_chunks::<GROUP>();
+    let (codes, _) = codes.as_chunks_mut::<GROUP>();
+    let pieces = x.chunks(PIECE / GROUP).zip(codes.chunks_mut(PIECE / GROUP));
+    for (piece, (x, codes)) in pieces.enumerate() {
+        let (mut lowest, mut least) = (_mm512_set1_epi16(-1), _mm512_setzero_si512());
+        for (x, codes) in x.iter().zip(codes) {
+            let x = x.as_ptr();
+            (first, second) = (_mm512_add_epi64(first, next), _mm512_add_epi64(second, next));
+            let mut states = [_mm512_xor_si512(first, keys[0]), _mm512_xor_si512(second, keys[0])];
+            let mut round = |key: usize| {
+                states =
+                    [_mm512_aesenc_epi128(states[0], keys[key]), _mm512_aesenc_epi128(states[1], keys[key])];
+            };
+            // SAFETY: there are 64 values.
+            unsafe {
+                let front = by.steps(x);
+                round(1);
+                let steps = [front, by.steps(x.add(16))];
+                round(2);
+                let front = by.integers(steps, numbers[0], &mut lowest, &mut least);
+                round(3);
+                let back = by.steps(x.add(32));
+                round(4);
+                let steps = [back, by.steps(x.add(48))];
+                round(5);
+                let back = by.integers(steps, numbers[1], &mut lowest, &mut least);
+                round(6);
+                let found = by.codes::<PLAIN>([front, back]);
+                if STREAM {
+                    _mm512_stream_si512(codes.as_mut_ptr().cast(), found);
+                } else {
+                    _mm512_storeu_si512(codes.as_mut_ptr().cast(), found);
+                }
             }
+            numbers = states.map(|state| _mm512_aesenclast_epi128(state, keys[ROUNDS]));
         }
-        let [front, back] = integers;
-        let found = _mm512_permutexvar_epi64(order, _mm512_packs_epi16(front, back));
-        let mut found = _mm512_min_epi8(_mm512_max_epi8(found, low), high);
-        if !PLAIN {
-            found = _mm512_and_si512(_mm512_add_epi8(found, zero), mask);
-        }
-        // SAFETY: as many places as the vector has.
-        unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), found) };
+        // Of sums, the lower halves count.
+        let few = _mm512_mask_cmplt_epu16_mask(LOWER_HALVES, lowest, sure);
+        let care = few | _mm512_cmpeq_epi16_mask(least, misfit);
+        unsure |= u64::from(care != 0) << (piece % u64::BITS as usize);
     }
-    _mm512_cmple_epi16_mask(least, _mm512_set1_epi16(BAD)) == 0
-}
-
-/// The lower halves of 32-bit words, or the upper ones, of two vectors one behind the other.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn halves(upper: i16) -> __m512i {
-    let mut order = [0i16; NUMBERS];
-    for (place, order) in order.iter_mut().enumerate() {
-        *order = 2 * place as i16 + upper;
-    }
-    // SAFETY: as many places as the vector has.
-    unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
+    unsure
 }
 
 /// The numbers of four blocks.
 #[inline]
 #[target_feature(enable = "avx512f,vaes")]
-fn numbers(keys: &[__m512i; ROUNDS + 1], counters: __m512i) -> __m512i {
+fn blocks(keys: &[__m512i; ROUNDS + 1], counters: __m512i) -> __m512i {
     let mut state = _mm512_xor_si512(counters, keys[0]);
     for key in &keys[1..ROUNDS] {
         state = _mm512_aesenc_epi128(state, *key);
     }
     _mm512_aesenclast_epi128(state, keys[ROUNDS])
-}
-
-/// Sixteen values in the scale of their codes, with 2¹⁶ steps to an integer: one is above the number `k` of a value if
-/// and only if `(k + ½)/65536` lies below the value (see `chosen` in `vectors`).
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn steps<const SCALING: u8, const ZERO: bool>(x: &[f32; NUMBERS], at: usize, by: Scaling) -> __m512i {
-    // SAFETY: there are sixteen more values.
-    let x = unsafe { _mm512_loadu_ps(x[at..].as_ptr()) };
-    let v = match SCALING {
-        PRODUCT_OF_STEPS => _mm512_mul_ps(x, by.scale),
-        TWO_TERMS => _mm512_fmadd_ps(x, by.inverse, _mm512_mul_ps(x, by.rest)),
-        _ => {
-            let q = _mm512_mul_ps(x, by.inverse);
-            let q = _mm512_fmadd_ps(_mm512_fnmadd_ps(q, by.scale, x), by.inverse, q);
-            if SCALING == CORRECTED_ONCE {
-                q
-            } else {
-                _mm512_fmadd_ps(_mm512_fnmadd_ps(q, by.scale, x), by.inverse, q)
-            }
-        }
-    };
-    let v = if ZERO { _mm512_add_ps(v, by.zero_before) } else { v };
-    // What does not fit, NaN among it, becomes the most negative integer.
-    _mm512_srai_epi32::<1>(_mm512_cvt_roundps_epi32::<UP>(v))
 }

@@ -102,9 +102,13 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         affine::encode_halves(x, width, phase, &params.view(), &mode, codes)
     }
 
-    fn encode_seeded<C: Code>(
+    fn serves_seeded(&self, width: usize) -> bool {
+        stochastic::serves(width, &mode::<T>(self.scheme, &self.encoding))
+    }
+
+    fn encode_seeded<A: Element, C: Code>(
         &self,
-        x: &[T],
+        x: &[A],
         Pattern { width, phase }: Pattern,
         params: &Params<T>,
         place: Place,

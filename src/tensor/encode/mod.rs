@@ -151,10 +151,16 @@ trait Encoder<T>: Sync {
         None
     }
 
-    /// As [`encode`](Self::encode) with the numbers of `place`; `None` where there is no loop that finds them itself.
-    fn encode_seeded<C: Code>(
+    /// Whether [`encode_seeded`](Self::encode_seeded) serves blocks of `width`, but for unusual parameters.
+    fn serves_seeded(&self, _width: usize) -> bool {
+        false
+    }
+
+    /// As [`encode`](Self::encode) of values of `T` or of 16 bits, with the numbers of `place`; `None` where there is no loop
+    /// that finds them itself.
+    fn encode_seeded<A: Element, C: Code>(
         &self,
-        _x: &[T],
+        _x: &[A],
         _pattern: Pattern,
         _params: &Self::Params,
         _place: Place,
@@ -293,7 +299,8 @@ impl Job<'_, '_> {
 
     /// Elements of a chunk.
     fn chunk_len<T: Real, E: Encoder<T>>(&self, encoder: &E) -> usize {
-        if self.bits == 8 && self.encoding.rounding.seed().is_none() {
+        let seeded = self.encoding.rounding.seed().is_some();
+        if self.bits == 8 && (!seeded || self.serves_seeded(encoder)) {
             self.tensor
                 .borrowed_len(|found| found == T::TYPE || found.bits() == 16 && self.reads_halves(encoder))
         } else {
@@ -304,8 +311,17 @@ impl Job<'_, '_> {
     /// Whether numbers of 16 bits are encoded as they are.
     fn reads_halves<T: Real, E: Encoder<T>>(&self, encoder: &E) -> bool {
         let width = self.tiling.consecutive_blocks();
-        let whole = self.bits == 8 && self.encoding.rounding.seed().is_none();
-        whole && width.is_some_and(|width| encoder.reads_halves(width))
+        self.bits == 8
+            && match self.encoding.rounding.seed() {
+                Some(_) => self.serves_seeded(encoder),
+                None => width.is_some_and(|width| encoder.reads_halves(width)),
+            }
+    }
+
+    /// Whether random numbers are found where they are used.
+    fn serves_seeded<T: Real, E: Encoder<T>>(&self, encoder: &E) -> bool {
+        let width = self.tiling.consecutive_blocks();
+        self.uniforms.is_none() && width.is_some_and(|width| encoder.serves_seeded(width))
     }
 
     /// The error for a NaN in a chunk, if there is one in any.
@@ -389,7 +405,14 @@ impl Job<'_, '_> {
             let (Some(x), Some(codes)) = (x.get(place.clone()), codes.get_mut(place)) else { return true };
             encoder.fill(&segment, params);
             let pattern = Pattern { width: segment.width, phase: segment.phase };
-            encoder.encode_halves(x, pattern, params, codes) == Some(false)
+            let nan = match self.encoding.rounding.seed() {
+                Some(seed) => {
+                    let place = Place { seed, first: segment.start as u64 };
+                    encoder.encode_seeded(x, pattern, params, place, codes)
+                }
+                None => encoder.encode_halves(x, pattern, params, codes),
+            };
+            nan == Some(false)
         })
     }
 
