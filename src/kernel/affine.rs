@@ -394,10 +394,10 @@ pub(crate) fn encode<T: Real, C: Code>(
 }
 
 /// As [`encode`] of lines of elements, the first of them from the element `phase` on, each with a scale of its own and all
-/// else in common: `params` has a scale for each place in a line, and the first of each other parameter counts. `None` where
-/// there is no loop for that.
-pub(crate) fn encode_lines<T: Real, C: Code>(
-    x: &[T],
+/// else in common: `params` has a scale for each place in a line, and the first of each other parameter counts. Values are of
+/// f32 or of 16 bits. `None` where there is no loop for that.
+pub(crate) fn encode_lines<T: Real, A: Element, C: Code>(
+    x: &[A],
     phase: usize,
     params: &EncodeParams<'_, T>,
     mode: &EncodeMode<T>,
@@ -410,8 +410,15 @@ pub(crate) fn encode_lines<T: Real, C: Code>(
         && x.len() == codes.len()
     {
         let (params, divide) = (params.in_f32()?, mode.arithmetic == Arithmetic::Divide);
-        let codes = C::bytes_mut(codes)?;
-        return super::narrow::encode_lines(same(x)?, phase, &params, divide, mode.mask, mode.stream, codes);
+        let (mask, codes) = (mode.mask, C::bytes_mut(codes)?);
+        if let Some(x) = same::<A, f32>(x) {
+            return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
+        }
+        if let Some(x) = same::<A, f16>(x) {
+            return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
+        }
+        let x = same::<A, bf16>(x)?;
+        return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
     }
     let _ = (x, phase, params, mode, codes);
     None

@@ -54,8 +54,6 @@ pub(super) struct Reciprocals {
     pub rest: [f32; GROUP],
     /// Whether both together give all quotients, by one multiplication and one fused operation.
     pub exact: [bool; GROUP],
-    /// Whether the first gives them, after one correction.
-    pub corrects: [bool; GROUP],
 }
 
 impl Reciprocals {
@@ -63,11 +61,11 @@ impl Reciprocals {
     #[inline(always)]
     pub(super) fn of(divisors: &[f32]) -> Self {
         let none = [false; GROUP];
-        let mut all = Self { near: [0.0; GROUP], rest: [0.0; GROUP], exact: none, corrects: none };
-        let places = all.near.iter_mut().zip(&mut all.rest).zip(&mut all.exact).zip(&mut all.corrects);
-        for (&divisor, (((near, rest), exact), corrects)) in divisors.iter().zip(places) {
+        let mut all = Self { near: [0.0; GROUP], rest: [0.0; GROUP], exact: none };
+        let places = all.near.iter_mut().zip(&mut all.rest).zip(&mut all.exact);
+        for (&divisor, ((near, rest), exact)) in divisors.iter().zip(places) {
             let found = reciprocal(divisor);
-            (*near, *rest, *exact, *corrects) = (found.near, found.rest, found.exact, found.corrects);
+            (*near, *rest, *exact) = (found.near, found.rest, found.exact);
         }
         all
     }
@@ -79,7 +77,6 @@ pub(super) struct Reciprocal {
     pub near: f32,
     pub rest: f32,
     pub exact: bool,
-    pub corrects: bool,
 }
 
 /// For functions that are compiled with fused operations.
@@ -102,38 +99,57 @@ pub(super) fn reciprocal(divisor: f32) -> Reciprocal {
     let from_one = (2.0 * second + power(-48)) * MARGIN < power(-47);
     let within = (*DIVISORS.start() <= divisor) & (divisor <= *DIVISORS.end());
     let exact = within & below_one & from_one & (first <= power(-24));
-    Reciprocal { near, rest, exact, corrects: within & (first <= power(-25)) }
+    Reciprocal { near, rest, exact }
 }
 
-/// Whether both terms give the nearest integers to all quotients that a division gives, where these are at most `most`
-/// and a half in magnitude: for functions that are compiled with fused operations, and for many numbers by one divisor.
+/// Whether both terms give the nearest integers to all quotients that a division gives, where these are at most `most` and
+/// a half in magnitude; larger ones become larger integers by both.
 ///
-/// What rounds to which integer changes at few places, and both ways of dividing are monotone, so they agree everywhere
-/// if they do beside those. Quotients change from one integer to the next within half a unit in the last place of the
-/// half between them, `at` is its multiple of the divisor up to as much, and a number has at least half as many units as
-/// its neighbours: all of that is within three units of `at`.
+/// What rounds to which integer changes at a half, and both ways of dividing are monotone, so they differ only where one
+/// gives such a number `h` and the other its neighbour: the quotient is then as good as the middle `M` between these, as
+/// integers `|2ⁿ·X − S·M| ≤ 6`, with `X`, `S < 2²⁴` and `M < 2²⁵` odd, because `fma(x, y, x·z)` rounds what is within
+/// `3·2⁻⁴⁸` of the quotient. The difference is not zero, as `n ≥ 24` and `S·M` has no factor `2²⁴`. And `M` is one more or
+/// less than `h`, a multiple of `2ᵏ` if twice `h` has `25 − k` bits or fewer: so `S` is within 6 of a multiple of `2ᵏ`, and
+/// no multiple of it.
 #[inline(always)]
-pub(super) fn same_integers(divisor: f32, (near, rest): (f32, f32), most: u32) -> bool {
-    /// Added to a number and taken off again, this leaves the nearest integer.
-    const MAGIC: f32 = 12_582_912.0;
-    if !DIVISORS.contains(&divisor) {
-        return false;
-    }
-    let mut same = true;
-    for below in 0..=most.min(1 << 15) {
-        let at = ((below as f32 + 0.5) * divisor).to_bits();
-        for off in 0..7 {
-            let x = f32::from_bits(at + off - 3);
-            let (quotient, other) = (x / divisor, x.mul_add(near, x * rest));
-            same &= quotient + MAGIC == other + MAGIC;
-        }
-    }
-    same
+pub(super) fn same_integers(divisor: f32, most: u32) -> bool {
+    /// More than 6.
+    const NEAR: u32 = 8;
+    /// Less is left of the significand below more integers than these.
+    const MOST: u32 = 1 << 17;
+    let bits = u32::BITS - most.min(MOST).leading_zeros() + 1;
+    // Bits of the significand below 2ᵏ; what lies above them moves out.
+    let above = u32::BITS - (25 - bits);
+    let low = divisor.to_bits() << above;
+    let near = low.wrapping_add(NEAR << above) <= (2 * NEAR) << above;
+    let within = (*DIVISORS.start() <= divisor) & (divisor <= *DIVISORS.end());
+    within & (most <= MOST) & (!near | (low == 0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The same, looked at: quotients change from one integer to the next within half a unit in the last place of the half
+    /// between them, `at` is its multiple of the divisor up to as much, and a number has at least half as many units as its
+    /// neighbours: all of that is within three units of `at`.
+    fn beside_the_halves(divisor: f32, (near, rest): (f32, f32), most: u32) -> bool {
+        /// Added to a number and taken off again, this leaves the nearest integer.
+        const MAGIC: f32 = 12_582_912.0;
+        if !DIVISORS.contains(&divisor) {
+            return false;
+        }
+        let mut same = true;
+        for below in 0..=most.min(1 << 15) {
+            let at = ((below as f32 + 0.5) * divisor).to_bits();
+            for off in 0..7 {
+                let x = f32::from_bits(at + off - 3);
+                let (quotient, other) = (x / divisor, x.mul_add(near, x * rest));
+                same &= quotient + MAGIC == other + MAGIC;
+            }
+        }
+        same
+    }
 
     /// What the loops do.
     fn quotient(x: f32, by: Reciprocal) -> f32 {
@@ -199,8 +215,7 @@ mod tests {
             let significand = round.wrapping_mul(0x9E37_79B9) >> 9;
             let scale = f32::from_bits(([44, 100, 127, 128, 200][round as usize % 5]) << 23 | significand);
             let by = reciprocal(scale);
-            assert_eq!(by.corrects, one_correction(scale).unwrap_or(false));
-            if !by.corrects {
+            if !one_correction(scale).unwrap_or(false) {
                 continue;
             }
             corrects += 1;
@@ -228,9 +243,9 @@ mod tests {
             let exponent = [44, 100, 127, 128, 200][round % 5];
             let divisor = f32::from_bits(exponent << 23 | significand);
             let by = reciprocal(divisor);
-            if by.exact || !same_integers(divisor, (by.near, by.rest), 127) {
+            if by.exact || !beside_the_halves(divisor, (by.near, by.rest), 127) {
                 // A worse reciprocal is found out.
-                assert!(!same_integers(divisor, (by.near.next_up(), 0.0), 127), "{divisor:e}");
+                assert!(!beside_the_halves(divisor, (by.near.next_up(), 0.0), 127), "{divisor:e}");
                 continue;
             }
             served += 1;
@@ -243,7 +258,39 @@ mod tests {
             }
         }
         assert!(served > 10, "{served}");
-        assert!(!same_integers(0.0, (f32::INFINITY, 0.0), 127));
+        assert!(!beside_the_halves(0.0, (f32::INFINITY, 0.0), 127));
+    }
+
+    #[test]
+    fn divisors_that_give_the_same_integers_are_known_by_their_low_bits() {
+        let (mut served, mut all) = (0, 0);
+        for most in [0, 1, 7, 127, 128, 255, 4000, 1 << 15] {
+            let count: u32 = if most > 255 { 40 } else { 1500 };
+            for round in 0..count {
+                let exponent = [44, 60, 100, 126, 127, 128, 150, 200, 209][round as usize % 9];
+                // Some beside what is left out, others anywhere.
+                let step = if round % 2 == 0 { 0x9E37_79B9u32 } else { 0x9E37_0000 };
+                let off = if round % 2 == 0 { 0 } else { round % 41 };
+                let significand =
+                    (round.wrapping_mul(step) >> 9).wrapping_add(off).wrapping_sub(20) & 0x7F_FFFF;
+                let divisor = f32::from_bits(exponent << 23 | significand);
+                let by = reciprocal(divisor);
+                all += 1;
+                if same_integers(divisor, most) {
+                    served += 1;
+                    assert!(beside_the_halves(divisor, (by.near, by.rest), most), "{divisor:e} {most}");
+                }
+            }
+        }
+        assert!(served > all * 2 / 3, "{served} of {all}");
+        for divisor in [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN] {
+            assert!(!same_integers(divisor, 127), "{divisor}");
+        }
+        // Whole bits, and what is near them.
+        for (off, same) in [(0, true), (1, false), (8, false), (9, true)] {
+            assert_eq!(same_integers(f32::from_bits(0x3F82_0000 + off), 127), same);
+            assert_eq!(same_integers(f32::from_bits(0x3F82_0000 - off), 127), same);
+        }
     }
 
     #[test]
@@ -271,7 +318,7 @@ mod tests {
     fn divisors_that_are_tiny_or_huge_are_left_alone() {
         for scale in [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE] {
             let by = reciprocal(scale);
-            assert!(!by.exact && !by.corrects && one_correction(scale).is_none(), "{scale}");
+            assert!(!by.exact && one_correction(scale).is_none(), "{scale}");
         }
         assert!(reciprocal(1.0).exact && one_correction(1.0).unwrap());
         let some = Reciprocals::of(&[1.0, 0.0, 2.0]);

@@ -24,6 +24,9 @@ const SHORT_BLOCK: usize = 256;
 /// Lines that are read together: memory answers several streams faster than one.
 const LINES: usize = 8;
 
+/// Lines of each stream of numbers of 16 bits that are compared before their ranges are widened.
+const TURNS: usize = 2;
+
 /// Values up to which they may well be in the second-level cache, where asking for them ahead costs more than it saves.
 pub(super) const NEAR: usize = 1 << 16;
 
@@ -303,14 +306,82 @@ vectorized! {
 /// Whether no value is NaN.
 #[inline(always)]
 fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32], maxs: &mut [f32]) -> bool {
-    let (front, back) = x.split_at(x.len() / (LINES * columns) * LINES * columns);
-    {
+    let mut done = 0;
+    if size_of::<A>() == size_of::<u16>() {
+        done = x.len() / (TURNS * LINES * columns) * TURNS * LINES * columns;
+        let halves = &x[..done];
         let numbers = if x.len() > NEAR {
-            some_lines::<V, A, LINES, true>(v, front, columns, mins, maxs)
+            half_lines::<V, A, true>(v, halves, columns, mins, maxs)
         } else {
-            some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
+            half_lines::<V, A, false>(v, halves, columns, mins, maxs)
         };
-        numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
+        if !numbers {
+            // With a look at each value. What was found before stays: ranges only grow.
+            done = 0;
+        }
+    }
+    let x = &x[done..];
+    let (front, back) = x.split_at(x.len() / (LINES * columns) * LINES * columns);
+    let numbers = if x.len() > NEAR {
+        some_lines::<V, A, LINES, true>(v, front, columns, mins, maxs)
+    } else {
+        some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
+    };
+    numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
+}
+
+/// Numbers of a step, which are written and read again in vectors of different lengths.
+#[repr(align(64))]
+struct Step<A>([A; STEP]);
+
+/// As [`some_lines`] of [`LINES`] streams of numbers of 16 bits, which are compared as integers of that length: of
+/// [`TURNS`] lines of each stream before their ranges are widened. `false` where one is NaN; ranges are then no larger than
+/// those of the other values.
+#[inline(always)]
+fn half_lines<V: Vector, A: Lanes, const FAR: bool>(
+    v: V,
+    x: &[A],
+    columns: usize,
+    mins: &mut [f32],
+    maxs: &mut [f32],
+) -> bool {
+    let each = x.len() / columns / LINES;
+    let words = 2 * V::LANES;
+    // SAFETY: lines lie within `x`, and steps within lines and ranges, which are as long; numbers of 16 bits fill a vector
+    // twice as long as its lanes are many.
+    unsafe {
+        let mut nan = v.unmarked();
+        for line in (0..each).step_by(TURNS) {
+            for at in (0..columns).step_by(STEP) {
+                // The last step takes some of it for the second time.
+                let at = at.min(columns - STEP);
+                let (mut least, mut most) = (Step([A::default(); STEP]), Step([A::default(); STEP]));
+                for part in (0..STEP).step_by(words) {
+                    let (mut low, mut high) = (v.words(i16::MAX), v.words(i16::MIN));
+                    for stream in 0..LINES {
+                        let from = x.as_ptr().add((stream * each + line) * columns + at + part);
+                        for turn in 0..TURNS {
+                            let from = from.add(turn * columns);
+                            if FAR && part == 0 {
+                                ask(from);
+                            }
+                            let numbers = v.in_order_of_numbers(v.load_bytes(from.cast()));
+                            (low, high) = (v.min_words(low, numbers), v.max_words(high, numbers));
+                        }
+                    }
+                    v.store(least.0.as_mut_ptr().add(part).cast(), v.in_order_of_numbers(low));
+                    v.store(most.0.as_mut_ptr().add(part).cast(), v.in_order_of_numbers(high));
+                }
+                for part in (0..STEP).step_by(V::LANES) {
+                    let (low, high) = (v.load(least.0.as_ptr().add(part)), v.load(most.0.as_ptr().add(part)));
+                    nan = v.mark(nan, low, high);
+                    let (min, max) = (mins.as_mut_ptr().add(at + part), maxs.as_mut_ptr().add(at + part));
+                    v.put::<f32, false>(min, v.lesser(low, v.load(min.cast_const())), true);
+                    v.put::<f32, false>(max, v.greater(high, v.load(max.cast_const())), true);
+                }
+            }
+        }
+        !v.marked(nan)
     }
 }
 
@@ -348,8 +419,8 @@ fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
                         nan = v.mark(nan, a, b);
                     }
                     for (i, &at) in places.iter().enumerate() {
-                        v.put::<f32, false>(mins.as_mut_ptr().add(at), low[i]);
-                        v.put::<f32, false>(maxs.as_mut_ptr().add(at), high[i]);
+                        v.put::<f32, false>(mins.as_mut_ptr().add(at), low[i], true);
+                        v.put::<f32, false>(maxs.as_mut_ptr().add(at), high[i], true);
                     }
                 }
             }

@@ -35,6 +35,8 @@ pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
 pub(crate) mod histogram;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub(crate) mod levels;
 pub(crate) mod misfit;
 pub(crate) mod multiples;

@@ -72,16 +72,16 @@ pub(super) fn encode<A: Lanes>(
     // SAFETY: the level says that the machine has AVX2, FMA and F16C.
     unsafe {
         Some(if divide {
-            columns::columns::<true, false>(x, params, mask, codes)
+            columns::columns::<f32, true, false>(x, params, mask, codes)
         } else {
-            columns::columns::<false, false>(x, params, mask, codes)
+            columns::columns::<f32, false, false>(x, params, mask, codes)
         })
     }
 }
 
 /// As [`affine::encode_lines`](super::affine::encode_lines) within equal lengths; `None` where these loops cannot serve.
-pub(super) fn encode_lines(
-    x: &[f32],
+pub(super) fn encode_lines<A: Lanes>(
+    x: &[A],
     phase: usize,
     params: &EncodeParams<'_, f32>,
     divide: bool,
@@ -89,7 +89,8 @@ pub(super) fn encode_lines(
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    let level = level(params.scale.len(), stream);
+    // Lines that are worked on together are longest vectors' work, also past the caches.
+    let level = level(params.scale.len(), false);
     columns::by_lines(level, x, phase, params, divide, mask as u8, stream, codes)?
 }
 

@@ -492,8 +492,25 @@ pub(super) mod tests {
                 let high = |j| (column(j).copied().fold(f32::NEG_INFINITY, f32::max) + 0.0).to_bits();
                 assert!((0..columns).all(|j| (found.0[j], found.1[j]) == (low(j), high(j))), "{columns}");
                 assert_eq!(found.2, x.iter().all(|x| x.is_finite()));
+                columns_of_halves::<half::f16>(&x, columns);
+                columns_of_halves::<half::bf16>(&x, columns);
             }
         }
+    }
+
+    /// Asserts that the ranges of numbers of 16 bits are those of the same numbers of f32.
+    fn columns_of_halves<A: Element>(x: &[f32], columns: usize) {
+        let halves: Vec<A> = x.iter().map(|&x| A::from_f32(x)).collect();
+        let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+        let bits = |ends: &[f32]| ends.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let mut expected = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+        let finite = min_max_columns(&wide, 3, &mut expected.0, &mut expected.1);
+        let found = agreed(|| {
+            let mut ends = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+            let finite = min_max_columns(&halves, 3, &mut ends.0, &mut ends.1);
+            (bits(&ends.0), bits(&ends.1), finite)
+        });
+        assert_eq!(found, (bits(&expected.0), bits(&expected.1), finite), "{columns} {:?}", A::TYPE);
     }
 
     #[test]

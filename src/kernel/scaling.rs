@@ -35,7 +35,8 @@ impl<V: Vector> Scaling<V> for Quotient<V::Floats> {
     }
 }
 
-/// Multiplied by a reciprocal in two terms: the bits of a division where [`division`](super::division) says so.
+/// Multiplied by a reciprocal in two terms: the bits of a division, or its integers, where [`division`](super::division)
+/// says so.
 #[derive(Clone, Copy)]
 pub(super) struct TwoTerms<F> {
     pub near: F,
@@ -46,22 +47,6 @@ impl<V: Vector> Scaling<V> for TwoTerms<V::Floats> {
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
         v.mul_add(x, self.near, v.mul(x, self.rest))
-    }
-}
-
-/// Multiplied by a reciprocal and corrected once, as it says too. Quotients beyond the numbers of f32 become NaN, which
-/// shows as they would.
-#[derive(Clone, Copy)]
-pub(super) struct Corrected<F> {
-    pub scale: F,
-    pub inverse: F,
-}
-
-impl<V: Vector> Scaling<V> for Corrected<V::Floats> {
-    #[inline(always)]
-    unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
-        let quotient = v.mul(x, self.inverse);
-        v.mul_add(v.sub_product(x, quotient, self.scale), self.inverse, quotient)
     }
 }
 

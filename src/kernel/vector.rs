@@ -7,127 +7,7 @@
 
 use core::arch::x86_64::*;
 
-use half::{bf16, f16};
-
-use super::convert::Eight;
-use super::stream;
-#[cfg(doc)]
-use crate::simd::Level;
-
-/// Numbers that are read as vectors of f32, and written from these, which are no NaN: rounded to the nearest, and held
-/// within the range of f16 if they are such numbers. What passes by the caches needs a fence before other threads may see it.
-pub(super) trait Lanes: Eight {
-    /// Numbers of a line of the caches.
-    const LINE: usize = 64 / size_of::<Self>();
-
-    /// # Safety
-    ///
-    /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
-    unsafe fn sixteen(from: *const Self) -> __m512;
-
-    /// # Safety
-    ///
-    /// There is room for eight numbers at `to`, which is a multiple of 16 if `STREAM`. Only for machines of
-    /// [`Level::Avx2`].
-    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256);
-
-    /// # Safety
-    ///
-    /// There is room for sixteen numbers at `to`, which is a multiple of their bytes if `STREAM`. Only for machines of
-    /// [`Level::Avx512`].
-    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512);
-}
-
-impl Lanes for f32 {
-    #[inline(always)]
-    unsafe fn sixteen(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
-        // SAFETY: the caller's promise.
-        unsafe { stream::store::<STREAM>(to, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
-        // SAFETY: the caller's promise.
-        unsafe { if STREAM { _mm512_stream_ps(to, x) } else { _mm512_storeu_ps(to, x) } }
-    }
-}
-
-impl Lanes for f16 {
-    #[inline(always)]
-    unsafe fn sixteen(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
-        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
-        // SAFETY: the caller's promise. The second operand where it is NaN.
-        unsafe {
-            let x = _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x));
-            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
-            if STREAM { _mm_stream_si128(to.cast(), halves) } else { _mm_storeu_si128(to.cast(), halves) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
-        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
-        // SAFETY: as above.
-        unsafe {
-            let x = _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x));
-            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
-            if STREAM {
-                _mm256_stream_si256(to.cast(), halves)
-            } else {
-                _mm256_storeu_si256(to.cast(), halves)
-            }
-        }
-    }
-}
-
-impl Lanes for bf16 {
-    #[inline(always)]
-    unsafe fn sixteen(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
-        unsafe {
-            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bits = _mm256_castps_si256(x);
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let most = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF));
-            let upper = _mm256_srli_epi32::<16>(_mm256_add_epi32(most, odd));
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(upper, upper));
-            let words = _mm256_castsi256_si128(words);
-            if STREAM { _mm_stream_si128(to.cast(), words) } else { _mm_storeu_si128(to.cast(), words) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bits = _mm512_castps_si512(x);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let most = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
-            let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_add_epi32(most, odd)));
-            if STREAM { _mm256_stream_si256(to.cast(), words) } else { _mm256_storeu_si256(to.cast(), words) }
-        }
-    }
-}
+pub(super) use super::lanes::Lanes;
 
 /// The vectors of one instruction set. Methods without a word of their own do what their name says to each lane.
 pub(super) trait Vector: Copy {
@@ -175,10 +55,12 @@ pub(super) trait Vector: Copy {
     fn sub_product(self, c: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The nearest integers of 32 bits, ties to even; the most negative one for what does not fit, NaN among it.
     fn nearest(self, x: Self::Floats) -> Self::Integers;
+    /// Numbers that `fit` as [`Lanes::fit`] says, or any.
+    ///
     /// # Safety
     ///
     /// There is room for as many numbers at `to` as lanes, and it is a multiple of their bytes if `STREAM`.
-    unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: Self::Floats);
+    unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: Self::Floats, fit: bool);
 
     fn integers(self, x: i32) -> Self::Integers;
     fn min(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -198,6 +80,9 @@ pub(super) trait Vector: Copy {
     /// What was narrowed twice, in its order.
     fn in_order(self, bytes: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn max_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// Numbers of 16 bits as integers in the same order, NaN beyond the infinities; and these as numbers again.
+    fn in_order_of_numbers(self, a: Self::Integers) -> Self::Integers;
     /// What does not fit goes to the ends.
     fn add_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn min_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -206,6 +91,10 @@ pub(super) trait Vector: Copy {
     fn xor(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// Whether any integer of 16 bits is `x`.
     fn any_word(self, a: Self::Integers, x: i16) -> bool;
+    /// # Safety
+    ///
+    /// There is a vector at `from`.
+    unsafe fn load_bytes(self, from: *const u8) -> Self::Integers;
     /// # Safety
     ///
     /// There is room for a vector at `to`.
@@ -262,6 +151,12 @@ macro_rules! vector {
             }
 
             #[inline(always)]
+            unsafe fn load_bytes(self, from: *const u8) -> $integers {
+                // SAFETY: as above.
+                unsafe { from.cast::<$integers>().read_unaligned() }
+            }
+
+            #[inline(always)]
             unsafe fn store(self, to: *mut u8, a: $integers) {
                 // SAFETY: as above.
                 unsafe { $store(to.cast(), a) }
@@ -285,9 +180,9 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: $floats) {
+            unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: $floats, fit: bool) {
                 // SAFETY: as above.
-                unsafe { A::$put::<STREAM>(to, a) }
+                unsafe { A::$put::<STREAM>(to, a, fit) }
             }
             $(
                 #[inline(always)]
@@ -331,12 +226,17 @@ vector! {
     to_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi16;
     to_unsigned_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_packus_epi16;
     min_words(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi16;
+    max_words(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi16;
     add_words(a: __m256i, b: __m256i) -> __m256i = _mm256_adds_epi16;
     min_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi8;
     max_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi8;
     and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
     xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;
     ;
+    fn in_order_of_numbers(a: __m256i) -> __m256i {
+        let magnitude = _mm256_and_si256(_mm256_srai_epi16::<15>(a), _mm256_set1_epi16(i16::MAX));
+        _mm256_xor_si256(a, magnitude)
+    }
     fn eight_least(a: __m256) -> __m256 { a }
     fn eight_greatest(a: __m256) -> __m256 { a }
     fn unmarked() -> __m256 { _mm256_setzero_ps() }
@@ -379,12 +279,17 @@ vector! {
     to_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi16;
     to_unsigned_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_packus_epi16;
     min_words(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi16;
+    max_words(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi16;
     add_words(a: __m512i, b: __m512i) -> __m512i = _mm512_adds_epi16;
     min_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi8;
     max_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi8;
     and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
     xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;
     ;
+    fn in_order_of_numbers(a: __m512i) -> __m512i {
+        let magnitude = _mm512_and_si512(_mm512_srai_epi16::<15>(a), _mm512_set1_epi16(i16::MAX));
+        _mm512_xor_si512(a, magnitude)
+    }
     fn eight_least(a: __m512) -> __m256 {
         _mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
     }

@@ -24,6 +24,14 @@ const UNSIGNED: u8 = 0;
 const BYTES: u8 = 1;
 const FEWER: u8 = 2;
 
+/// What all codes have in common.
+#[derive(Clone, Copy)]
+struct Codes {
+    sign_bit: u8,
+    /// Whether values fit, as [`Lanes::fit`] says.
+    fit: bool,
+}
+
 /// Scales and zero points that can be divided and multiplied by the powers in use.
 const SCALES: f32 = 1e-28;
 const ZEROS: f32 = 1e28;
@@ -48,18 +56,22 @@ pub(super) fn decode<A: Lanes>(
     {
         return false;
     }
-    let sign_bit = sign_bit as u8;
+    // As the bits of magnitudes, whose order is theirs: all are finite, and none is tiny.
+    let most = |all: &[f32]| f32::from_bits(all.iter().fold(0, |most, one| most.max(one.abs().to_bits())));
+    let whole = zero.iter().fold(true, |whole, &zero| whole & (zero as i32 as f32 == zero));
+    let fit = A::fit(if whole { SCALES } else { 0.0 }, most(scale) * (256.0 + most(zero)));
+    let kind = Codes { sign_bit: sign_bit as u8, fit };
     // SAFETY: the level says that the machine has AVX2 and F16C.
     unsafe {
         if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && !stream {
-            whole_blocks::<A, false>(codes, sign_bit, width, scale, zero, out);
+            whole_blocks::<A, false>(codes, kind, width, scale, zero, out);
         } else if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && stream::is_aligned(out) {
-            whole_blocks::<A, true>(codes, sign_bit, width, scale, zero, out);
+            whole_blocks::<A, true>(codes, kind, width, scale, zero, out);
             _mm_sfence();
         } else if stream && width < STAGE {
-            staged(codes, sign_bit, (width, phase), scale, zero, out);
+            staged(codes, kind, (width, phase), scale, zero, out);
         } else {
-            by_runs(codes, sign_bit, (width, phase), scale, zero, stream, out);
+            by_runs(codes, kind, (width, phase), scale, zero, stream, out);
         }
     }
     true
@@ -70,20 +82,20 @@ pub(super) fn decode<A: Lanes>(
 #[target_feature(enable = "avx2,f16c")]
 fn whole_blocks<A: Lanes, const STREAM: bool>(
     codes: &[u8],
-    sign_bit: u8,
+    kind: Codes,
     width: usize,
     scale: &[f32],
     zero: &[f32],
     out: &mut [A],
 ) {
     let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
-    match (sign_bit, none) {
-        (0, true) => blocks::<A, UNSIGNED, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (0, false) => blocks::<A, UNSIGNED, true, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (128, true) => blocks::<A, BYTES, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (128, false) => blocks::<A, BYTES, true, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (_, true) => blocks::<A, FEWER, false, STREAM>(codes, sign_bit, width, scale, zero, out),
-        (_, false) => blocks::<A, FEWER, true, STREAM>(codes, sign_bit, width, scale, zero, out),
+    match (kind.sign_bit, none) {
+        (0, true) => blocks::<A, UNSIGNED, false, STREAM>(codes, kind, width, scale, zero, out),
+        (0, false) => blocks::<A, UNSIGNED, true, STREAM>(codes, kind, width, scale, zero, out),
+        (128, true) => blocks::<A, BYTES, false, STREAM>(codes, kind, width, scale, zero, out),
+        (128, false) => blocks::<A, BYTES, true, STREAM>(codes, kind, width, scale, zero, out),
+        (_, true) => blocks::<A, FEWER, false, STREAM>(codes, kind, width, scale, zero, out),
+        (_, false) => blocks::<A, FEWER, true, STREAM>(codes, kind, width, scale, zero, out),
     }
 }
 
@@ -91,14 +103,14 @@ fn whole_blocks<A: Lanes, const STREAM: bool>(
 #[target_feature(enable = "avx2,f16c")]
 fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
-    sign_bit: u8,
+    kind: Codes,
     width: usize,
     scale: &[f32],
     zero: &[f32],
     out: &mut [A],
 ) {
     let vectors_of = width / VECTOR;
-    let powers = Powers::of(sign_bit);
+    let powers = Powers::of::<A>(kind);
     let (steps, rest) = codes.as_chunks::<VECTOR>();
     let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
     let run = |j: usize| {
@@ -110,7 +122,7 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     for (codes, place) in steps.iter().zip(places) {
         // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
         // which is aligned if `STREAM`.
-        unsafe { store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here)) };
+        unsafe { store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here), here) };
         left -= 1;
         if left == 0 {
             (j, left) = (j + 1, vectors_of);
@@ -126,7 +138,7 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
 #[target_feature(enable = "avx2,f16c")]
 fn staged<A: Lanes>(
     codes: &[u8],
-    sign_bit: u8,
+    kind: Codes,
     (width, phase): (usize, usize),
     scale: &[f32],
     zero: &[f32],
@@ -147,7 +159,7 @@ fn staged<A: Lanes>(
             break;
         };
         let (codes, stage) = (&codes[at..to], &mut stage[..to - at]);
-        by_runs(codes, sign_bit, (width, position % width), scale, zero, false, stage);
+        by_runs(codes, kind, (width, position % width), scale, zero, false, stage);
         stream::past_caches(stage, &mut out[at..to]);
         at = to;
     }
@@ -157,20 +169,20 @@ fn staged<A: Lanes>(
 #[target_feature(enable = "avx2,f16c")]
 fn by_runs<A: Lanes>(
     codes: &[u8],
-    sign_bit: u8,
+    kind: Codes,
     (width, phase): (usize, usize),
     scale: &[f32],
     zero: &[f32],
     stream: bool,
     out: &mut [A],
 ) {
-    let powers = Powers::of(sign_bit);
+    let powers = Powers::of::<A>(kind);
     let mut seam = stream.then(Seam::<A>::default);
     for (j, from, to) in runs(codes.len().min(out.len()), width, phase) {
         let Some(&scale) = scale.get(j) else { break };
         let zero = zero.get(j).copied().unwrap_or_default();
         let run = Run::of(powers, scale, zero);
-        match (sign_bit, zero != 0.0) {
+        match (kind.sign_bit, zero != 0.0) {
             (0, false) => one_run::<A, UNSIGNED, false>(codes, from..to, run, &mut seam, out),
             (0, true) => one_run::<A, UNSIGNED, true>(codes, from..to, run, &mut seam, out),
             (128, false) => one_run::<A, BYTES, false>(codes, from..to, run, &mut seam, out),
@@ -233,35 +245,39 @@ fn few<A: Lanes, const CODES: u8, const ZERO: bool>(
 /// How bytes become integers of 32 bits.
 #[derive(Clone, Copy)]
 struct Powers {
-    /// Where the first eight and the last eight of sixteen codes go.
+    /// Where the first eight and the last eight of sixteen codes go, or those of even and of odd places.
     places: [__m256i; 2],
     /// By how many bits signs lie too low then.
     shift: __m128i,
     /// What a code is multiplied by, and the reciprocal.
     up: f32,
     down: f32,
+    /// As in [`Codes`].
+    fit: bool,
 }
 
 impl Powers {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    fn of(sign_bit: u8) -> Self {
+    fn of<A: Lanes>(Codes { sign_bit, fit }: Codes) -> Self {
         let (byte, shift) = if sign_bit > 0 { (3, sign_bit.leading_zeros() as i32) } else { (2, 0) };
+        let (second, step) = if A::IN_TURNS && !fit { (1, 2) } else { (8, 1) };
         // Other bytes are zero.
         let place = |first: i32| {
             let four = |at: i32| {
                 let lane = |code: i32| (-1 ^ 0xFF << (8 * byte)) | code << (8 * byte);
-                [lane(at), lane(at + 1), lane(at + 2), lane(at + 3)]
+                [lane(at), lane(at + step), lane(at + 2 * step), lane(at + 3 * step)]
             };
-            let ([a, b, c, d], [e, f, g, h]) = (four(first), four(first + 4));
+            let ([a, b, c, d], [e, f, g, h]) = (four(first), four(first + 4 * step));
             _mm256_setr_epi32(a, b, c, d, e, f, g, h)
         };
         let power = (8 * byte + shift) as u32;
         Self {
-            places: [place(0), place(8)],
+            places: [place(0), place(second)],
             shift: _mm_cvtsi32_si128(shift),
             up: f32::from_bits((127 + power) << 23),
             down: f32::from_bits((127 - power) << 23),
+            fit,
         }
     }
 }
@@ -295,7 +311,7 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
         // SAFETY: both arrays have the length of a vector of codes.
         unsafe {
             let v = vectors::<CODES, ZERO>(bytes.as_ptr(), run);
-            store::<A, false>(values.as_mut_ptr(), v);
+            store::<A, false>(values.as_mut_ptr(), v, run);
         }
         out[..len].copy_from_slice(&values[..len]);
         return;
@@ -306,24 +322,23 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
     unsafe {
         if stream && stream::head(out) == 0 {
             while at + VECTOR <= len {
-                store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
+                store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), run);
                 at += VECTOR;
             }
             if at + 16 == len {
                 let [.., first, second] = vectors::<CODES, ZERO>(from.add(len - VECTOR), run);
-                A::put_eight::<true>(to.add(at), first);
-                A::put_eight::<true>(to.add(at + 8), second);
+                A::put_two::<true>(to.add(at), first, second, run.powers.fit);
                 at = len;
             }
         } else {
             while at + VECTOR <= len {
-                store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run));
+                store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), run);
                 at += VECTOR;
             }
         }
         if at < len {
             let place = len - VECTOR;
-            store::<A, false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run));
+            store::<A, false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run), run);
         }
     }
 }
@@ -333,14 +348,15 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
 /// There is room for 32 values at `to`, which is a multiple of 16 if `STREAM`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn store<A: Lanes, const STREAM: bool>(to: *mut A, values: [__m256; 4]) {
-    for (i, values) in values.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { A::put_eight::<STREAM>(to.add(8 * i), values) };
+unsafe fn store<A: Lanes, const STREAM: bool>(to: *mut A, [a, b, c, d]: [__m256; 4], run: Run) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        A::put_two::<STREAM>(to, a, b, run.powers.fit);
+        A::put_two::<STREAM>(to.add(16), c, d, run.powers.fit);
     }
 }
 
-/// The values of 32 codes.
+/// The values of 32 codes, by eights in the order of the type.
 ///
 /// # Safety
 ///

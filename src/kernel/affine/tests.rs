@@ -106,6 +106,21 @@ fn as_if_widened<A: Element>(
     }
 }
 
+/// As [`as_if_widened`], of lines.
+fn lines_as_if_widened<A: Element>(
+    x: &[f32],
+    phase: usize,
+    params: &EncodeParams<'_, f32>,
+    mode: &EncodeMode<f32>,
+) {
+    let halves: Vec<A> = x.iter().map(|&x| A::from_f32(x)).collect();
+    let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+    let (mut codes, mut expected) = (vec![0u8; x.len() + 7], vec![0u8; x.len()]);
+    let found = encode_lines(&halves, phase, params, mode, &mut codes[7..]);
+    assert_eq!(found, encode_lines(&wide, phase, params, mode, &mut expected));
+    assert_eq!(&codes[7..], expected, "{:?} {phase}", A::TYPE);
+}
+
 /// Values on, just below and just above every half step, and those that break careless code.
 fn awkward<T: Oracle>(scale: T, last: i32) -> Vec<T> {
     let t = |v: f64| <T as Element>::from_f64(v);
@@ -436,8 +451,11 @@ fn lengths_that_differ_process_the_common_prefix() {
 
 #[test]
 fn lines_in_common_are_columns() {
-    const LINES: usize = 5;
-    let scales: Vec<f32> = (0..300).map(|j| 0.01 + (j * 37 % 300) as f32 * 1e-3).collect();
+    // Some together, and some after them.
+    const LINES: usize = 11;
+    let mut scales: Vec<f32> = (0..300).map(|j| 0.01 + (j * 37 % 300) as f32 * 1e-3).collect();
+    // Not to be divided by in two terms.
+    (scales[90], scales[200]) = (f32::INFINITY, f32::from_bits(0x3D82_0003));
     for (low, high, zero) in [(-127.0, 127.0, 0), (-8.0, 7.0, 8), (0.0, 255.0, 0), (-3.0, 252.0, 3)] {
         for (arithmetic, stream) in [
             (Arithmetic::Divide, false),
@@ -488,6 +506,8 @@ fn lines_in_common_are_columns() {
                     }
                     for level in super::super::forced::available() {
                         super::super::forced::with(level, || {
+                            lines_as_if_widened::<f16>(&x, phase, &params, &mode);
+                            lines_as_if_widened::<bf16>(&x, phase, &params, &mode);
                             for at in [0, 1, 48] {
                                 let mut codes = vec![77u8; count + 49];
                                 let place = &mut codes[at..at + count];

@@ -4,20 +4,27 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use super::super::scaling::Columns;
+use super::super::division::same_integers;
+use super::super::scaling::{Columns, Product, Quotient, Scaling, TwoTerms};
 use super::super::stream::{self, Seam};
-use super::super::vector::{Vector, vectorized};
+use super::super::vector::{Lanes, Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
 use super::lines::{LINE, lines};
 use super::{EncodeParams, VECTOR, in_order};
+
+/// Lines that are worked on together: what is read from as many places of memory arrives faster, too.
+const TOGETHER: usize = 8;
+
+/// Bytes ahead that are asked for, where codes go past the caches.
+const AHEAD: usize = 4096;
 
 vectorized! {
     /// The codes of lines of values, the first of them from the element `phase` on, each with a scale of its own, one for
     /// each place in a line, and all else in common: the first of each other parameter. Whether any value is NaN; `None`
     /// within for codes and lines that these loops cannot do.
-    pub(super) fn by_lines<V>[](
+    pub(super) fn by_lines<V>[A: Lanes](
         v,
-        x: &[f32],
+        x: &[A],
         phase: usize,
         params: &EncodeParams<'_, f32>,
         divide: bool,
@@ -40,12 +47,12 @@ vectorized! {
         let unsigned = whole && low == -zero && high == 255.0 - zero;
         let params = Common { params, mask, codes: codes_of };
         Some(match (divide, signed, unsigned) {
-            (true, true, _) => each_line::<V, true, SIGNED>(v, x, phase, params, stream, codes),
-            (true, _, true) => each_line::<V, true, UNSIGNED>(v, x, phase, params, stream, codes),
-            (true, ..) => each_line::<V, true, ANY>(v, x, phase, params, stream, codes),
-            (false, true, _) => each_line::<V, false, SIGNED>(v, x, phase, params, stream, codes),
-            (false, _, true) => each_line::<V, false, UNSIGNED>(v, x, phase, params, stream, codes),
-            (false, ..) => each_line::<V, false, ANY>(v, x, phase, params, stream, codes),
+            (true, true, _) => each_line::<V, A, true, SIGNED>(v, x, phase, params, stream, codes),
+            (true, _, true) => each_line::<V, A, true, UNSIGNED>(v, x, phase, params, stream, codes),
+            (true, ..) => each_line::<V, A, true, ANY>(v, x, phase, params, stream, codes),
+            (false, true, _) => each_line::<V, A, false, SIGNED>(v, x, phase, params, stream, codes),
+            (false, _, true) => each_line::<V, A, false, UNSIGNED>(v, x, phase, params, stream, codes),
+            (false, ..) => each_line::<V, A, false, ANY>(v, x, phase, params, stream, codes),
         })
     }
 }
@@ -58,10 +65,19 @@ struct Common<'a, V: Vector> {
     codes: Codes<V>,
 }
 
+impl<V: Vector> Common<'_, V> {
+    /// The largest magnitude of an integer that gets a code of its own.
+    #[inline(always)]
+    fn codes_within(&self) -> u32 {
+        let bound = |bounds: &[f32]| bounds.first().copied().unwrap_or_default().abs();
+        bound(self.params.low).max(bound(self.params.high)) as u32
+    }
+}
+
 #[inline(always)]
-fn each_line<V: Vector, const DIVIDE: bool, const CODES: u8>(
+fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     v: V,
-    x: &[f32],
+    x: &[A],
     phase: usize,
     common: Common<'_, V>,
     stream: bool,
@@ -69,9 +85,21 @@ fn each_line<V: Vector, const DIVIDE: bool, const CODES: u8>(
 ) -> bool {
     let (len, width) = (x.len().min(codes.len()), common.params.scale.len());
     let mut seam = stream.then(Seam::<u8>::default);
+    let most = common.codes_within();
+    let same = DIVIDE && common.params.scale.iter().fold(true, |all, &one| all & same_integers(one, most));
     let (mut start, mut first, mut nan) = (0, phase % width.max(1), false);
     while start < len {
         let end = (start + width - first).min(len);
+        // Several lines at once, but for those past the caches that do not begin where lines of the caches do.
+        let several = start + TOGETHER * width;
+        let aligned = width.is_multiple_of(LINE) && stream::head(&codes[start..]) == 0;
+        if first == 0 && several <= len && (!stream || aligned) {
+            let (x, codes) = (&x[start..several], &mut codes[start..several]);
+            if together::<V, A, DIVIDE, CODES>(v, x, common, same, stream, codes) {
+                start = several;
+                continue;
+            }
+        }
         let line = Line { x: &x[start..end], scale: &common.params.scale[first..first + end - start] };
         let Some(seam) = &mut seam else {
             nan |= line.encode::<V, DIVIDE, CODES>(v, common, false, &mut codes[start..end]);
@@ -95,14 +123,124 @@ fn each_line<V: Vector, const DIVIDE: bool, const CODES: u8>(
     nan
 }
 
+/// The codes of [`TOGETHER`] lines, whose parameters are so made ready once for all of them. `false` where a value shows that
+/// is NaN or too large, and codes do not count. `same`: whether all scales may be divided by in two terms.
+#[inline(always)]
+fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
+    v: V,
+    x: &[A],
+    common: Common<'_, V>,
+    same: bool,
+    stream: bool,
+    codes: &mut [u8],
+) -> bool {
+    let scales = common.params.scale;
+    let width = scales.len();
+    if width < V::BYTES || x.len() < TOGETHER * width || codes.len() < TOGETHER * width {
+        return false;
+    }
+    let most = common.codes_within();
+    let mut least = v.words(0);
+    let mut at = 0;
+    while at < width {
+        // The last vectors may overlap with those before them.
+        let place = at.min(width - V::BYTES);
+        let same = same
+            || scales[place..place + V::BYTES].iter().fold(true, |all, &one| all & same_integers(one, most));
+        // SAFETY: `place + V::BYTES` is at most the width, and as many lines of that were found in both slices. They are
+        // streamed to only from beginnings of vectors on, as the caller says.
+        unsafe {
+            let (from, to) = (x.as_ptr().add(place), codes.as_mut_ptr().add(place));
+            let part = |i: usize| scales.as_ptr().add(place + i * V::LANES);
+            let scales = [v.load(part(0)), v.load(part(1)), v.load(part(2)), v.load(part(3))];
+            let [a, b, c, d] = scales;
+            let places = Places { from, width, stream, to };
+            if !DIVIDE {
+                let scalings = [Product(a), Product(b), Product(c), Product(d)];
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+            } else if same {
+                let scalings = [two_terms(v, a), two_terms(v, b), two_terms(v, c), two_terms(v, d)];
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+            } else {
+                let scalings = [Quotient(a), Quotient(b), Quotient(c), Quotient(d)];
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+            }
+        }
+        at += V::BYTES;
+    }
+    !v.any_word(least, i16::MIN)
+}
+
+/// As [`reciprocal`](super::super::division::reciprocal).
+#[inline(always)]
+fn two_terms<V: Vector>(v: V, scale: V::Floats) -> TwoTerms<V::Floats> {
+    let one = v.floats(1.0);
+    let near = v.div(one, scale);
+    let first = v.sub_product(one, scale, near);
+    let product = v.mul(first, near);
+    TwoTerms { near, rest: v.mul_add(product, first, product) }
+}
+
+/// Where values of the first of some lines are, and where their codes go.
+#[derive(Clone, Copy)]
+struct Places<A> {
+    from: *const A,
+    to: *mut u8,
+    /// From a line to the next one.
+    width: usize,
+    stream: bool,
+}
+
+/// The codes of a vector of each of [`TOGETHER`] lines.
+///
+/// # Safety
+///
+/// They are there, and their places, which are multiples of the length of a vector if they are streamed to.
+#[inline(always)]
+unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    places: Places<A>,
+    scalings: [S; 4],
+    codes_of: Codes<V>,
+    least: &mut V::Integers,
+) {
+    let Places { mut from, mut to, width, stream } = places;
+    for _ in 0..TOGETHER {
+        if stream {
+            for line in (0..V::BYTES).step_by(A::LINE) {
+                let line = from.wrapping_add(line).wrapping_byte_add(AHEAD);
+                // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d] = scalings;
+            let integers = [
+                v.nearest(a.scaled(v, v.load(from), 0)),
+                v.nearest(b.scaled(v, v.load(from.add(V::LANES)), 0)),
+                v.nearest(c.scaled(v, v.load(from.add(2 * V::LANES)), 0)),
+                v.nearest(d.scaled(v, v.load(from.add(3 * V::LANES)), 0)),
+            ];
+            let block = codes_of.narrowed::<CODES>(v, integers, least);
+            if stream {
+                v.stream(to, block);
+            } else {
+                v.store(to, block);
+            }
+        }
+        (from, to) = (from.wrapping_add(width), to.wrapping_add(width));
+    }
+}
+
 /// Values and as many scales.
 #[derive(Clone, Copy)]
-struct Line<'a> {
-    x: &'a [f32],
+struct Line<'a, A> {
+    x: &'a [A],
     scale: &'a [f32],
 }
 
-impl Line<'_> {
+impl<A: Lanes> Line<'_, A> {
     fn part(&self, part: Range<usize>) -> Self {
         Self { x: &self.x[part.clone()], scale: &self.scale[part] }
     }
@@ -118,8 +256,8 @@ impl Line<'_> {
     ) -> bool {
         let Self { x, scale } = self;
         if x.len() < LINE {
-            // Beside ones, whose codes are not kept.
-            let (mut values, mut scales, mut line) = ([1.0; LINE], [1.0; LINE], [0; LINE]);
+            // Beside zeros, whose codes are not kept.
+            let (mut values, mut scales, mut line) = ([A::default(); LINE], [1.0; LINE], [0; LINE]);
             values[..x.len()].copy_from_slice(x);
             scales[..x.len()].copy_from_slice(scale);
             let padded = Line { x: &values, scale: &scales };
@@ -140,12 +278,12 @@ impl Line<'_> {
         codes: &mut [u8],
     ) -> bool {
         let scaling = Columns::<DIVIDE>(self.scale.as_ptr());
-        if lines::<V, f32, _, CODES>(v, self.x, scaling, common.codes, stream, codes) {
+        if lines::<V, A, _, CODES>(v, self.x, scaling, common.codes, stream, codes) {
             return false;
         }
         let params = EncodeParams { scale: self.scale, ..*common.params };
         // SAFETY: all machines with vectors have AVX2 and FMA.
-        unsafe { columns::<DIVIDE, true>(self.x, &params, common.mask.into(), codes) }
+        unsafe { columns::<A, DIVIDE, true>(self.x, &params, common.mask.into(), codes) }
     }
 
     /// The codes of a `part`, fewer than a line of the caches, which go to `at` by way of the `seam`.
@@ -170,8 +308,8 @@ impl Line<'_> {
 
 /// Values that have a parameter each, or a scale each and all else in common, and as many codes.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn columns<const DIVIDE: bool, const COMMON: bool>(
-    x: &[f32],
+pub(super) fn columns<A: Lanes, const DIVIDE: bool, const COMMON: bool>(
+    x: &[A],
     params: &EncodeParams<'_, f32>,
     mask: u16,
     codes: &mut [u8],
@@ -192,7 +330,7 @@ pub(super) fn columns<const DIVIDE: bool, const COMMON: bool>(
         // SAFETY: `at + 8` is at most the length of every array that is there.
         unsafe {
             let part = |array: *const f32| _mm256_loadu_ps(array.add(at));
-            let (x, scale) = (part(x.as_ptr()), part(params.scale.as_ptr()));
+            let (x, scale) = (A::eight(x.as_ptr().add(at)), part(params.scale.as_ptr()));
             let mut v = if DIVIDE { _mm256_div_ps(x, scale) } else { _mm256_mul_ps(x, scale) };
             if let (false, Some(before)) = (COMMON, before) {
                 v = _mm256_add_ps(v, part(before));

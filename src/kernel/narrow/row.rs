@@ -3,9 +3,9 @@
 
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
-use super::super::division::reciprocal;
+use super::super::division::{reciprocal, same_integers};
 use super::super::rows::Row;
-use super::super::scaling::{Corrected, Product, Quotient, Scaling, TwoTerms};
+use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
 use super::super::vector::{Lanes, Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
@@ -38,12 +38,12 @@ fn scaled<V: Vector, A: Lanes, const CODES: u8>(
 ) {
     let by = reciprocal(row.scale);
     let (scale, near) = (v.floats(row.scale), v.floats(by.near));
+    let (least, most) = (row.codes.0.saturating_sub(row.zero), row.codes.1.saturating_sub(row.zero));
+    let most = least.unsigned_abs().max(most.unsigned_abs());
     if !row.divide {
         steps::<V, A, _, CODES>(v, x, Product(near), row, codes_of, codes);
-    } else if by.exact {
+    } else if by.exact || same_integers(row.scale, u32::from(most)) {
         steps::<V, A, _, CODES>(v, x, TwoTerms { near, rest: v.floats(by.rest) }, row, codes_of, codes);
-    } else if by.corrects {
-        steps::<V, A, _, CODES>(v, x, Corrected { scale, inverse: near }, row, codes_of, codes);
     } else {
         steps::<V, A, _, CODES>(v, x, Quotient(scale), row, codes_of, codes);
     }

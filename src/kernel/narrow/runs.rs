@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::super::division::{GROUP, Reciprocals, same_integers};
-use super::super::scaling::{Corrected, Moved, Product, Quotient, Scaling, TwoTerms};
+use super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::vector::{Lanes, Vector, vectorized};
 use super::super::{runs, stream};
 use super::EncodeParams;
@@ -12,9 +12,6 @@ use super::codes::{ANY, Codes, Integers, MOVED, SIGNED, UNSIGNED};
 use super::lines::{LINE, lines};
 
 type Seam = stream::Seam<u8>;
-
-/// Values of a run from which on it pays to look at all boundaries between codes.
-const LONG: usize = 1 << 14;
 
 vectorized! {
     /// Whether any value is NaN; `None` within if the parameters of an entry are beyond what these loops can do.
@@ -112,10 +109,8 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
             by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
         }
         let place = j % GROUP;
-        if DIVIDE && CODES != MOVED && !by.exact[place] && to - from >= LONG {
-            let most = integers.low.abs().max(integers.high.abs()) as u32;
-            by.exact[place] = same_integers(scale, (by.near[place], by.rest[place]), most);
-        }
+        let most = integers.low.abs().max(integers.high.abs()) as u32;
+        let two_terms = DIVIDE && CODES != MOVED && (by.exact[place] || same_integers(scale, most));
         let zero_before =
             if CODES == MOVED { params.zero_before.get(j).copied().unwrap_or_default() } else { 0.0 };
         let entry = Entry { scale, divide: DIVIDE, zero_before, integers, mask };
@@ -135,11 +130,8 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
             }
         } else if !DIVIDE {
             one_run::<V, A, _, CODES>(v, x, from..to, Product(scale), run, &mut seam, codes)
-        } else if by.exact[place] {
+        } else if two_terms {
             let scaling = TwoTerms { near: v.floats(by.near[place]), rest: v.floats(by.rest[place]) };
-            one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
-        } else if by.corrects[place] {
-            let scaling = Corrected { scale, inverse: v.floats(by.near[place]) };
             one_run::<V, A, _, CODES>(v, x, from..to, scaling, run, &mut seam, codes)
         } else {
             one_run::<V, A, _, CODES>(v, x, from..to, Quotient(scale), run, &mut seam, codes)

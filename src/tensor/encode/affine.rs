@@ -76,9 +76,9 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         }
     }
 
-    fn encode_lines<C: Code>(
+    fn encode_lines<A: Element, C: Code>(
         &self,
-        x: &[T],
+        x: &[A],
         phase: usize,
         params: &Params<T>,
         codes: &mut [C],
@@ -89,6 +89,10 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
 
     fn reads_halves(&self, width: usize) -> bool {
         affine::reads_halves(width, &mode::<T>(self.scheme, &self.encoding))
+    }
+
+    fn reads_lines_of_halves(&self, line: usize) -> bool {
+        matches!(self.grids.zero_points(), ZeroPoints::Fixed(_)) && Encoder::<T>::reads_halves(self, line)
     }
 
     fn encode_halves<A: Element, C: Code>(

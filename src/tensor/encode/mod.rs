@@ -124,10 +124,11 @@ trait Encoder<T>: Sync {
     ) -> bool;
 
     /// As [`encode`](Self::encode) of lines, the first of them from the element `phase` on, whose elements have parameters
-    /// of their own each, the same in all lines: `params` are those of a line. `None` where there is no loop for that.
-    fn encode_lines<C: Code>(
+    /// of their own each, the same in all lines: `params` are those of a line. Values are of `T` or of 16 bits. `None` where
+    /// there is no loop for that.
+    fn encode_lines<A: Element, C: Code>(
         &self,
-        _x: &[T],
+        _x: &[A],
         _phase: usize,
         _params: &Self::Params,
         _codes: &mut [C],
@@ -137,6 +138,11 @@ trait Encoder<T>: Sync {
 
     /// Whether [`encode_halves`](Self::encode_halves) serves blocks of `width`, but for unusual parameters.
     fn reads_halves(&self, _width: usize) -> bool {
+        false
+    }
+
+    /// Whether [`encode_lines`](Self::encode_lines) serves such numbers in lines of this length, but for unusual parameters.
+    fn reads_lines_of_halves(&self, _line: usize) -> bool {
         false
     }
 
@@ -310,11 +316,14 @@ impl Job<'_, '_> {
 
     /// Whether numbers of 16 bits are encoded as they are.
     fn reads_halves<T: Real, E: Encoder<T>>(&self, encoder: &E) -> bool {
-        let width = self.tiling.consecutive_blocks();
+        let (width, line) = (self.tiling.consecutive_blocks(), self.tiling.columns());
         self.bits == 8
             && match self.encoding.rounding.seed() {
                 Some(_) => self.serves_seeded(encoder),
-                None => width.is_some_and(|width| encoder.reads_halves(width)),
+                None => {
+                    width.is_some_and(|width| encoder.reads_halves(width))
+                        || line.is_some_and(|line| encoder.reads_lines_of_halves(line))
+                }
             }
     }
 
@@ -399,6 +408,9 @@ impl Job<'_, '_> {
         codes: &mut [u8],
     ) -> bool {
         let Some(x) = self.tensor.slice::<A>(range.clone()) else { return false };
+        if let Some(nan) = self.lines(encoder, range.start, x, params, codes) {
+            return !nan;
+        }
         self.tiling.segments(range.clone()).all(|segment| {
             let at = segment.start - range.start;
             let place = at..at + segment.len;
@@ -450,11 +462,11 @@ impl Job<'_, '_> {
     }
 
     /// The codes of lines that have the same regions, one for each element; `None` where there is no loop for that.
-    fn lines<T: Real, E: Encoder<T>, C: Code>(
+    fn lines<T: Real, A: Element, E: Encoder<T>, C: Code>(
         &self,
         encoder: &E,
         start: usize,
-        x: &[T],
+        x: &[A],
         params: &mut E::Params,
         codes: &mut [C],
     ) -> Option<bool> {

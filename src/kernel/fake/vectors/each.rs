@@ -53,7 +53,7 @@ pub(super) fn careful<V: Vector, A: Lanes>(_: V, x: &[A], entry: Entry, out: &mu
                 (true, true) => eight::<true, true>(values, x.len(), entry),
             };
             let mut places = [A::default(); LANES];
-            A::put_eight::<false>(places.as_mut_ptr(), found);
+            A::put_eight::<false>(places.as_mut_ptr(), found, false);
             out.copy_from_slice(&places[..out.len()]);
             nan |= unordered;
         }

@@ -9,7 +9,7 @@ use core::ops::Range;
 use half::f16;
 
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
-use super::super::super::scaling::{Corrected, Moved, Product, Quotient, Scaling, TwoTerms};
+use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::super::stream::{self, Seam};
 use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::super::super::{prefetch, runs};
@@ -18,9 +18,6 @@ use super::each::{Entry, careful};
 
 /// Values of the longest line of the caches.
 const LONGEST: usize = f16::LINE;
-
-/// Values of a run from which on it pays to look at all boundaries between codes, for each boundary.
-const PER_BOUNDARY: usize = 64;
 
 /// Bytes ahead that are asked for, where results go past the caches.
 const AHEAD: usize = 2048;
@@ -67,15 +64,13 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             // Ahead of time: nothing else tells the processor which loop serves a run.
             by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
         }
-        let most = low.abs().max(high.abs()) as usize;
-        if DIVIDE && !ZERO && !by.exact[place] && to - from >= most.saturating_mul(PER_BOUNDARY) {
-            by.exact[place] = same_integers(scale, (by.near[place], by.rest[place]), most as u32);
-        }
+        let most = low.abs().max(high.abs()) as u32;
+        let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(scale, most));
         let zero_before =
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
-        let run = Run::of(v, &entry);
+        let run = Run::of::<A>(v, &entry);
         let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
         nan |= if ZERO && DIVIDE {
@@ -86,11 +81,8 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else if !DIVIDE {
             one_run::<V, A, _, ZERO>(v, x, from..to, Product(scale), run, &mut seam, out)
-        } else if by.exact[place] {
+        } else if two_terms {
             let scaling = TwoTerms { near: v.floats(near), rest: v.floats(rest) };
-            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
-        } else if by.corrects[place] {
-            let scaling = Corrected { scale, inverse: v.floats(near) };
             one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
         } else {
             one_run::<V, A, _, ZERO>(v, x, from..to, Quotient(scale), run, &mut seam, out)
@@ -110,14 +102,20 @@ struct Run<'a, V: Vector> {
     high: V::Integers,
     zero: V::Floats,
     step: V::Floats,
+    /// Whether values fit, as [`Lanes::fit`] says.
+    fit: bool,
     /// Where it is: nothing but [`careful`] reads it, and a copy would wait for what was just written.
     entry: &'a Entry,
 }
 
 impl<'a, V: Vector> Run<'a, V> {
     #[inline(always)]
-    fn of(v: V, entry: &'a Entry) -> Self {
+    fn of<A: Lanes>(v: V, entry: &'a Entry) -> Self {
+        let (step, most) = (entry.step.abs(), entry.low.abs().max(entry.high.abs()));
+        let whole = entry.zero_before.is_none();
+        let fit = A::fit(if whole { step } else { 0.0 }, step * (most + entry.zero.abs()));
         Self {
+            fit,
             low: v.integers(entry.low as i32),
             high: v.integers(entry.high as i32),
             zero: v.floats(entry.zero),
@@ -218,7 +216,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
                 // SAFETY: the line has that many values, and begins a line of the caches.
                 unsafe {
                     let found = vector::<V, A, S, ZERO>(v, from.add(at + part), scaling, run, &mut least);
-                    v.put::<A, true>(to.add(at + part), found);
+                    v.put::<A, true>(to.add(at + part), found, run.fit);
                 }
                 part += V::LANES;
             }
@@ -231,7 +229,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
         // SAFETY: there are that many values.
         unsafe {
             let found = vector::<V, A, S, ZERO>(v, from, scaling, run, &mut least);
-            v.put::<A, false>(to, found);
+            v.put::<A, false>(to, found, run.fit);
         }
         at = aligned;
     }
@@ -239,7 +237,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
         // SAFETY: there are that many values from `at` on.
         unsafe {
             let found = vector::<V, A, S, ZERO>(v, from.add(at), scaling, run, &mut least);
-            v.put::<A, false>(to.add(at), found);
+            v.put::<A, false>(to.add(at), found, run.fit);
         }
         at += V::LANES;
     }
@@ -248,7 +246,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
         // SAFETY: as above. Overlaps with what lies before it.
         unsafe {
             let found = vector::<V, A, S, ZERO>(v, from.add(at), scaling, run, &mut least);
-            v.put::<A, false>(to.add(at), found);
+            v.put::<A, false>(to.add(at), found, run.fit);
         }
     }
     !v.any(least, i32::MIN)

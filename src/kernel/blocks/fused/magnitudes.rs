@@ -1,0 +1,212 @@
+//! The largest magnitudes of numbers, as their bits.
+#![allow(unsafe_code)] // intrinsics on pointers
+
+use core::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use crate::kernel::vector::Lanes;
+
+/// Numbers whose magnitudes are in the order of their bits.
+pub(super) trait Values: Lanes {
+    /// The largest magnitudes in each lane of 32 values.
+    ///
+    /// # Safety
+    ///
+    /// There are 32 numbers at `x`. Only for machines with AVX2.
+    unsafe fn magnitudes(x: *const Self) -> __m256i;
+
+    /// The larger magnitudes.
+    ///
+    /// # Safety
+    ///
+    /// Only for machines with AVX2.
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i;
+
+    /// The magnitude of each lane of 32 bits.
+    ///
+    /// # Safety
+    ///
+    /// Only for machines with AVX2 and F16C.
+    unsafe fn wide(magnitudes: __m256i) -> __m256;
+
+    /// As [`magnitudes`](Self::magnitudes), in a longer vector.
+    ///
+    /// # Safety
+    ///
+    /// There are 32 numbers at `x`. This and the next ones only for machines with AVX-512 F, BW, VL and DQ.
+    unsafe fn long_magnitudes(x: *const Self) -> __m512i;
+
+    /// # Safety
+    ///
+    /// As above.
+    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i;
+
+    /// # Safety
+    ///
+    /// As above.
+    unsafe fn long_wide(magnitudes: __m512i) -> __m512;
+}
+
+impl Values for f32 {
+    #[inline(always)]
+    unsafe fn magnitudes(x: *const Self) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // Without a closure, which would be a function without the instructions.
+            let mask = _mm256_set1_epi32(i32::MAX);
+            let a = _mm256_and_si256(_mm256_loadu_si256(x.cast()), mask);
+            let b = _mm256_and_si256(_mm256_loadu_si256(x.add(8).cast()), mask);
+            let c = _mm256_and_si256(_mm256_loadu_si256(x.add(16).cast()), mask);
+            let d = _mm256_and_si256(_mm256_loadu_si256(x.add(24).cast()), mask);
+            Self::larger(Self::larger(a, b), Self::larger(c, d))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_max_epu32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn wide(magnitudes: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_castsi256_ps(magnitudes) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mask = _mm512_set1_epi32(i32::MAX);
+            let a = _mm512_and_si512(_mm512_loadu_si512(x.cast()), mask);
+            let b = _mm512_and_si512(_mm512_loadu_si512(x.add(16).cast()), mask);
+            Self::long_larger(a, b)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_epu32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_castsi512_ps(magnitudes) }
+    }
+}
+
+/// Of two halves in a lane.
+#[inline(always)]
+unsafe fn of_halves(x: *const u16) -> __m256i {
+    // SAFETY: the caller's promise of 32 numbers and of AVX2.
+    unsafe {
+        let mask = _mm256_set1_epi16(i16::MAX);
+        let a = _mm256_and_si256(_mm256_loadu_si256(x.cast()), mask);
+        let b = _mm256_and_si256(_mm256_loadu_si256(x.add(16).cast()), mask);
+        _mm256_max_epu16(a, b)
+    }
+}
+
+/// The larger of the two halves of each lane, in the low half, beside zeros.
+#[inline(always)]
+unsafe fn of_both(magnitudes: __m256i) -> __m256i {
+    // SAFETY: the caller's promise of AVX2.
+    unsafe {
+        let low = _mm256_and_si256(magnitudes, _mm256_set1_epi32(0xFFFF));
+        _mm256_max_epu16(low, _mm256_srli_epi32::<16>(magnitudes))
+    }
+}
+
+/// As [`of_both`].
+#[inline(always)]
+unsafe fn of_both_long(magnitudes: __m512i) -> __m512i {
+    // SAFETY: the caller's promise of AVX-512.
+    unsafe {
+        let low = _mm512_and_si512(magnitudes, _mm512_set1_epi32(0xFFFF));
+        _mm512_max_epu16(low, _mm512_srli_epi32::<16>(magnitudes))
+    }
+}
+
+impl Values for f16 {
+    #[inline(always)]
+    unsafe fn magnitudes(x: *const Self) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { of_halves(x.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_max_epu16(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn wide(magnitudes: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let most = of_both(magnitudes);
+            let (front, back) = (_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
+            _mm256_cvtph_ps(_mm_packus_epi32(front, back))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_epu16(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(of_both_long(magnitudes))) }
+    }
+}
+
+impl Values for bf16 {
+    #[inline(always)]
+    unsafe fn magnitudes(x: *const Self) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { of_halves(x.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_max_epu16(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn wide(magnitudes: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(of_both(magnitudes))) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_epu16(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(of_both_long(magnitudes))) }
+    }
+}

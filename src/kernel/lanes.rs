@@ -1,0 +1,316 @@
+//! Numbers of f32, f16 and bf16, read and written in registers.
+#![allow(unsafe_code)] // intrinsics
+
+use core::arch::asm;
+use core::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::convert::Eight;
+use super::stream;
+use crate::simd::Level;
+
+/// Numbers that are read as vectors of f32, and written from these, which are no NaN: rounded to the nearest, and held
+/// within the range of f16 if they are such numbers. What passes by the caches needs a fence before other threads may see it.
+pub(super) trait Lanes: Eight {
+    /// Numbers of a line of the caches.
+    const LINE: usize = 64 / size_of::<Self>();
+
+    /// # Safety
+    ///
+    /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
+    unsafe fn sixteen(from: *const Self) -> __m512;
+
+    /// Whether numbers of at most `most` in magnitude, and at least `least` but for zeros, `fit`: need less than others to
+    /// be written here.
+    fn fit(least: f32, most: f32) -> bool;
+
+    /// # Safety
+    ///
+    /// There is room for eight numbers at `to`, which is a multiple of 16 if `STREAM`; they are said to fit only where
+    /// [`fit`](Self::fit) does. Only for machines of [`Level::Avx2`].
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256, fit: bool);
+
+    /// Whether [`put_two`](Self::put_two) takes numbers of even places and those of odd ones, where they do not fit, rather
+    /// than the first eight and the others.
+    const IN_TURNS: bool = false;
+
+    /// Sixteen numbers.
+    ///
+    /// # Safety
+    ///
+    /// As [`put_eight`](Self::put_eight), with room for sixteen.
+    #[inline(always)]
+    unsafe fn put_two<const STREAM: bool>(to: *mut Self, a: __m256, b: __m256, fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self::put_eight::<STREAM>(to, a, fit);
+            Self::put_eight::<STREAM>(to.add(8), b, fit);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// There is room for sixteen numbers at `to`, which is a multiple of their bytes if `STREAM`; they are said to fit as
+    /// for [`put_eight`](Self::put_eight). Only for machines of [`Level::Avx512`].
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512, fit: bool);
+}
+
+impl Lanes for f32 {
+    fn fit(_: f32, _: f32) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256, _: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { stream::store::<STREAM>(to, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512, _: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { if STREAM { _mm512_stream_ps(to, x) } else { _mm512_storeu_ps(to, x) } }
+    }
+}
+
+impl Lanes for f16 {
+    /// Within the range.
+    fn fit(_: f32, most: f32) -> bool {
+        most <= Self::MAX.to_f32_const()
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256, fit: bool) {
+        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
+        // SAFETY: the caller's promise. The second operand where it is NaN.
+        unsafe {
+            let x = if fit {
+                x
+            } else {
+                _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x))
+            };
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            if STREAM { _mm_stream_si128(to.cast(), halves) } else { _mm_storeu_si128(to.cast(), halves) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512, fit: bool) {
+        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
+        // SAFETY: as above.
+        unsafe {
+            let x = if fit {
+                x
+            } else {
+                _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x))
+            };
+            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x);
+            if STREAM {
+                _mm256_stream_si256(to.cast(), halves)
+            } else {
+                _mm256_storeu_si256(to.cast(), halves)
+            }
+        }
+    }
+}
+
+impl Lanes for bf16 {
+    /// Normal numbers, where the machine rounds these itself: it takes others for zeros.
+    fn fit(least: f32, _: f32) -> bool {
+        least >= f32::MIN_POSITIVE
+            && super::level() >= Level::Avx512
+            && std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_eight<const STREAM: bool>(to: *mut Self, x: __m256, fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if fit {
+                let words = eight_rounded(x);
+                return if STREAM {
+                    _mm_stream_si128(to.cast(), words)
+                } else {
+                    _mm_storeu_si128(to.cast(), words)
+                };
+            }
+            let bits = _mm256_castps_si256(x);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let most = _mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF));
+            let upper = _mm256_srli_epi32::<16>(_mm256_add_epi32(most, odd));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(upper, upper));
+            let words = _mm256_castsi256_si128(words);
+            if STREAM { _mm_stream_si128(to.cast(), words) } else { _mm_storeu_si128(to.cast(), words) }
+        }
+    }
+
+    const IN_TURNS: bool = true;
+
+    #[inline(always)]
+    unsafe fn put_two<const STREAM: bool>(to: *mut Self, a: __m256, b: __m256, fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if fit {
+                Self::put_eight::<STREAM>(to, a, fit);
+                return Self::put_eight::<STREAM>(to.add(8), b, fit);
+            }
+            let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
+            let (one, most) = (_mm256_set1_epi32(1), _mm256_set1_epi32(0x7FFF));
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(a), one);
+            let low = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_add_epi32(a, most), odd));
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(b), one);
+            let high = _mm256_add_epi32(_mm256_add_epi32(b, most), odd);
+            let words = _mm256_blend_epi16::<0b1010_1010>(low, high);
+            if STREAM {
+                _mm_stream_si128(to.cast(), _mm256_castsi256_si128(words));
+                _mm_stream_si128(to.add(8).cast(), _mm256_extracti128_si256::<1>(words));
+            } else {
+                _mm256_storeu_si256(to.cast(), words);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512, fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if fit {
+                let words = sixteen_rounded(x);
+                return if STREAM {
+                    _mm256_stream_si256(to.cast(), words)
+                } else {
+                    _mm256_storeu_si256(to.cast(), words)
+                };
+            }
+            let bits = _mm512_castps_si512(x);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let most = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
+            let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_add_epi32(most, odd)));
+            if STREAM { _mm256_stream_si256(to.cast(), words) } else { _mm256_storeu_si256(to.cast(), words) }
+        }
+    }
+}
+
+/// Normal numbers and zeros to the nearest of bf16, ties to even. No level has the instruction, so none would compile its
+/// intrinsic to more than a call.
+///
+/// # Safety
+///
+/// The machine has AVX-512 VL and BF16.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn eight_rounded(x: __m256) -> __m128i {
+    let words: __m128i;
+    // SAFETY: the caller's promise. It reads and writes nothing but registers.
+    unsafe {
+        asm!("vcvtneps2bf16 {}, {}", lateout(xmm_reg) words, in(ymm_reg) x, options(pure, nomem, nostack, preserves_flags));
+    }
+    words
+}
+
+/// As [`eight_rounded`].
+///
+/// # Safety
+///
+/// The machine has AVX-512 BF16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn sixteen_rounded(x: __m512) -> __m256i {
+    let words: __m256i;
+    // SAFETY: as above.
+    unsafe {
+        asm!("vcvtneps2bf16 {}, {}", lateout(ymm_reg) words, in(zmm_reg) x, options(pure, nomem, nostack, preserves_flags));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vector::{Vector, vectorized};
+    use super::*;
+    use crate::kernel::forced::available;
+
+    vectorized! {
+        fn written<V>[A: Lanes](v, x: &[f32; 32], fit: bool) -> [A; 32] {
+            #[repr(align(64))]
+            struct Places<A>([A; 32]);
+            let (mut out, mut streamed) = (Places([A::default(); 32]), Places([A::default(); 32]));
+            for at in (0..32).step_by(V::LANES) {
+                // SAFETY: as many numbers and places, of which the second begin a line; the caller has asked whether
+                // they fit.
+                unsafe {
+                    let numbers = v.load(x.as_ptr().add(at));
+                    v.put::<A, false>(out.0.as_mut_ptr().add(at), numbers, fit);
+                    v.put::<A, true>(streamed.0.as_mut_ptr().add(at), numbers, fit);
+                }
+            }
+            stream::finish();
+            for (out, streamed) in out.0.iter().zip(&streamed.0) {
+                assert_eq!(out.to_f32().to_bits(), streamed.to_f32().to_bits());
+            }
+            out.0
+        }
+    }
+
+    /// Asserts that numbers are written as they are rounded elsewhere.
+    fn check<A: Lanes>(x: &[f32; 32]) {
+        let magnitudes = || x.iter().map(|x| x.abs());
+        let most = magnitudes().fold(0.0, f32::max);
+        let least = magnitudes().filter(|&x| x > 0.0).fold(f32::INFINITY, f32::min);
+        for level in available() {
+            crate::kernel::forced::with(level, || {
+                for fit in [false, A::fit(least, most)] {
+                    let Some(out) = written::<A>(level, x, fit) else { continue };
+                    for (out, &x) in out.iter().zip(x) {
+                        let expected = A::from_f32(x).to_f32();
+                        let held = expected.is_infinite()
+                            && !x.is_infinite()
+                            && A::from_f32(65_520.0).to_f32().is_infinite();
+                        let expected = if held { 65_504f32.copysign(x) } else { expected };
+                        assert_eq!(out.to_f32().to_bits(), expected.to_bits(), "{x:e} {level} {fit}");
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn numbers_that_fit_are_written_as_others_are() {
+        // Upper halves, with lower halves at, below and above the ties of both types.
+        let lower = [0u32, 1, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001];
+        for upper in (0..0x7F80u32).step_by(4) {
+            let number = |i: usize| {
+                let (sign, upper) = ((i as u32 & 1) << 31, upper + (i as u32 >> 3));
+                f32::from_bits(sign | upper << 16 | lower[i % 8])
+            };
+            let x: [f32; 32] = core::array::from_fn(number);
+            check::<bf16>(&x);
+            check::<f16>(&x);
+            check::<f32>(&x);
+        }
+        assert!(!f16::fit(1.0, 65_505.0) && f16::fit(0.0, 65_504.0) && !f16::fit(0.0, f32::NAN));
+        assert!(!bf16::fit(f32::from_bits(1), 1.0));
+    }
+}
