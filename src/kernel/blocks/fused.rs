@@ -81,11 +81,9 @@ pub(crate) fn encode<A: Element>(
 mod vectors {
     use core::arch::x86_64::*;
 
-    use half::{bf16, f16};
-
     use super::super::DIVISORS;
+    use super::super::magnitudes::{SHORT, Values, four, joined};
     use super::{BlockRule, Places};
-    use crate::kernel::convert::Eight;
     use crate::kernel::stream;
 
     /// Values whose scales are found together: of one each for 32 of them.
@@ -97,9 +95,6 @@ mod vectors {
     /// Scales of a batch, lanes of a vector.
     const LANES: usize = 8;
 
-    /// Values of a lane.
-    const SHORT: usize = BATCH / LANES;
-
     /// Batches by which codes are behind magnitudes.
     const LAG: usize = 2;
 
@@ -109,124 +104,6 @@ mod vectors {
 
     /// Bits of the significand of an f64 beyond those of an f32.
     const BEYOND: u32 = 29;
-
-    /// Numbers whose magnitudes are in the order of their bits.
-    pub(super) trait Values: Eight {
-        /// The largest magnitudes in each lane of 32 values.
-        ///
-        /// # Safety
-        ///
-        /// There are 32 numbers at `x`. Only for machines with AVX2.
-        unsafe fn magnitudes(x: *const Self) -> __m256i;
-
-        /// The larger magnitudes.
-        ///
-        /// # Safety
-        ///
-        /// Only for machines with AVX2.
-        unsafe fn larger(a: __m256i, b: __m256i) -> __m256i;
-
-        /// The magnitude of each lane of 32 bits.
-        ///
-        /// # Safety
-        ///
-        /// Only for machines with AVX2 and F16C.
-        unsafe fn wide(magnitudes: __m256i) -> __m256;
-    }
-
-    impl Values for f32 {
-        #[inline(always)]
-        unsafe fn magnitudes(x: *const Self) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe {
-                // Without a closure, which would be a function without the instructions.
-                let mask = _mm256_set1_epi32(i32::MAX);
-                let a = _mm256_and_si256(_mm256_loadu_si256(x.cast()), mask);
-                let b = _mm256_and_si256(_mm256_loadu_si256(x.add(8).cast()), mask);
-                let c = _mm256_and_si256(_mm256_loadu_si256(x.add(16).cast()), mask);
-                let d = _mm256_and_si256(_mm256_loadu_si256(x.add(24).cast()), mask);
-                Self::larger(Self::larger(a, b), Self::larger(c, d))
-            }
-        }
-
-        #[inline(always)]
-        unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe { _mm256_max_epu32(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn wide(magnitudes: __m256i) -> __m256 {
-            // SAFETY: the caller's promise.
-            unsafe { _mm256_castsi256_ps(magnitudes) }
-        }
-    }
-
-    /// Of two halves in a lane.
-    #[inline(always)]
-    unsafe fn of_halves(x: *const u16) -> __m256i {
-        // SAFETY: the caller's promise of 32 numbers and of AVX2.
-        unsafe {
-            let mask = _mm256_set1_epi16(i16::MAX);
-            let a = _mm256_and_si256(_mm256_loadu_si256(x.cast()), mask);
-            let b = _mm256_and_si256(_mm256_loadu_si256(x.add(16).cast()), mask);
-            _mm256_max_epu16(a, b)
-        }
-    }
-
-    /// The larger of the two halves of each lane, in the low half, beside zeros.
-    #[inline(always)]
-    unsafe fn of_both(magnitudes: __m256i) -> __m256i {
-        // SAFETY: the caller's promise of AVX2.
-        unsafe {
-            let low = _mm256_and_si256(magnitudes, _mm256_set1_epi32(0xFFFF));
-            _mm256_max_epu16(low, _mm256_srli_epi32::<16>(magnitudes))
-        }
-    }
-
-    impl Values for f16 {
-        #[inline(always)]
-        unsafe fn magnitudes(x: *const Self) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe { of_halves(x.cast()) }
-        }
-
-        #[inline(always)]
-        unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe { _mm256_max_epu16(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn wide(magnitudes: __m256i) -> __m256 {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let most = of_both(magnitudes);
-                let (front, back) = (_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
-                _mm256_cvtph_ps(_mm_packus_epi32(front, back))
-            }
-        }
-    }
-
-    impl Values for bf16 {
-        #[inline(always)]
-        unsafe fn magnitudes(x: *const Self) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe { of_halves(x.cast()) }
-        }
-
-        #[inline(always)]
-        unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-            // SAFETY: the caller's promise.
-            unsafe { _mm256_max_epu16(a, b) }
-        }
-
-        #[inline(always)]
-        unsafe fn wide(magnitudes: __m256i) -> __m256 {
-            // SAFETY: the caller's promise.
-            unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(of_both(magnitudes))) }
-        }
-    }
 
     /// As [`encode`](super::encode), for machines with AVX2, FMA and F16C, and what it has checked.
     pub(super) fn encode<A: Values>(x: &[A], width: usize, rule: &BlockRule<'_>, places: Places<'_>) -> bool {
@@ -362,43 +239,6 @@ mod vectors {
             let at = core::ptr::from_ref(x).cast::<i8>().wrapping_add(ahead + line);
             // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
-        }
-    }
-
-    /// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.
-    ///
-    /// # Safety
-    ///
-    /// There are 128 values at `x`.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn four<A: Values>(x: *const A) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|j| A::magnitudes(x.add(SHORT * j)));
-            let singles = |a, b| A::larger(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-            let (ab, cd) = (singles(a, b), singles(c, d));
-            A::larger(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
-        }
-    }
-
-    /// The magnitude of the block of each lane.
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn joined<A: Values>(magnitudes: __m256i, width: usize) -> __m256 {
-        // SAFETY: the machine has what this function asks for.
-        unsafe {
-            let mut all = magnitudes;
-            if width > SHORT {
-                all = A::larger(all, _mm256_shuffle_epi32::<0b10_11_00_01>(all));
-            }
-            if width > 2 * SHORT {
-                all = A::larger(all, _mm256_shuffle_epi32::<0b01_00_11_10>(all));
-            }
-            if width > 4 * SHORT {
-                all = A::larger(all, _mm256_permute2x128_si256::<1>(all, all));
-            }
-            A::wide(all)
         }
     }
 
