@@ -4,6 +4,8 @@
 //! are known to be numbers within the reach of their scale, and all blocks have the same codes.
 
 mod fused;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod magnitudes;
 
 pub(crate) use fused::{BlockRule, Places, encode as encode_at_once};
 

@@ -4,10 +4,13 @@
 //! from there to the lower one with or without its sign.
 #![allow(unsafe_code)] // intrinsics on pointers
 
+pub(super) mod halves;
+
 use core::arch::x86_64::*;
 
 use super::{prefetch, runs, stream};
 use crate::simd::Level;
+use halves::{Blocks, Half};
 
 /// Codes of a step: two cache lines of values.
 const STEP: usize = 32;
@@ -20,6 +23,35 @@ const AHEAD: usize = 2048;
 
 /// Codes of a vector.
 const LANES: usize = 8;
+
+/// The integers of codes with a sign and of those without.
+const SIGNED: [f32; 16] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0];
+const UNSIGNED: [f32; 16] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
+/// As [`decode`], to numbers of 16 bits.
+pub(super) fn decode_halves<A: Half>(
+    bytes: &[u8],
+    signed: bool,
+    (width, phase): (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    stream: bool,
+    out: &mut [A],
+) -> bool {
+    if !serves((width, phase), out.len()) || bytes.len() < out.len().div_ceil(2) {
+        return false;
+    }
+    let base = if signed { &SIGNED } else { &UNSIGNED };
+    // A step beyond the largest half is still within the range that was quantized.
+    let blocks = Blocks { bases: core::slice::from_ref(base), scale, zero, held: true };
+    let done = halves::decode(bytes, 0, &blocks, (width, phase), stream, out);
+    if done && stream {
+        stream::finish();
+    }
+    done
+}
 
 /// Whether [`decode`] serves `len` codes of this pattern.
 pub(super) fn serves((width, phase): (usize, usize), len: usize) -> bool {

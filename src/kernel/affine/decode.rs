@@ -157,6 +157,16 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     if let Some(out) = same_mut::<A, f32>(out) {
         return nibbles::decode(bytes, signed, (width, phase), scale, zero, stream, out);
     }
+    let done = if let Some(out) = same_mut::<A, f16>(out) {
+        nibbles::decode_halves(bytes, signed, (width, phase), scale, zero, stream, out)
+    } else if let Some(out) = same_mut::<A, bf16>(out) {
+        nibbles::decode_halves(bytes, signed, (width, phase), scale, zero, stream, out)
+    } else {
+        false
+    };
+    if done {
+        return true;
+    }
     let mut stage = [0.0; DECODED];
     staged(stream, phase, &mut stage, out, |at, stage| {
         let zero = zero.get(at / width..).unwrap_or_default();

@@ -12,8 +12,6 @@
 //! *Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd*), and is rounded then.
 
 #[cfg(target_arch = "x86_64")]
-mod magnitudes;
-#[cfg(target_arch = "x86_64")]
 mod vectors;
 #[cfg(target_arch = "x86_64")]
 mod wide;

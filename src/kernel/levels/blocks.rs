@@ -1,22 +1,20 @@
 //! The largest magnitudes of short blocks.
 
 use super::super::dispatch;
-#[cfg(target_arch = "x86_64")]
-use super::short;
 
 /// Writes the largest magnitude of each block of `width` elements; the last may be shorter. Whether all elements are
 /// finite; where they are not, magnitudes are those of no number.
 pub(crate) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if super::has_avx2() && width > 0 && width.is_multiple_of(short::LANES) {
-        return short::magnitudes(x, width, out);
+    if super::has_avx2() && width > 0 && width.is_multiple_of(vectors::LANES) {
+        return vectors::magnitudes(x, width, out);
     }
     by_blocks(x, width, out)
 }
 
 dispatch! {
     /// As [`magnitudes`].
-    pub(super) fn by_blocks[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
+    fn by_blocks[](x: &[f32], width: usize, out: &mut [f32]) -> bool {
         match width {
             // Loops of known length are unrolled.
             16 => of_width::<16>(x, out),
@@ -45,6 +43,88 @@ fn of_blocks<'a>(blocks: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) -> bo
         *out = f32::from_bits(magnitude as u32);
     }
     largest < f32::INFINITY.to_bits() as i32
+}
+
+/// Vectors of 256 bits.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // loads and stores of whole vectors, and calls where the instructions were detected
+mod vectors {
+    use core::arch::x86_64::*;
+
+    /// Elements of a vector.
+    pub(super) const LANES: usize = 8;
+
+    /// The largest magnitude of each block of `width` elements, a multiple of [`LANES`]; the last may be shorter. Whether all
+    /// are finite. Only for machines with AVX2.
+    pub(super) fn magnitudes(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+        debug_assert!(super::super::has_avx2() && width.is_multiple_of(LANES));
+        // SAFETY: the caller has asked whether there is AVX2.
+        unsafe {
+            // Usual widths have loops of known lengths.
+            match width {
+                32 => magnitudes_of_eight::<32>(x, width, out),
+                64 => magnitudes_of_eight::<64>(x, width, out),
+                _ => magnitudes_of_eight::<0>(x, width, out),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn magnitudes_of_eight<const WIDTH: usize>(x: &[f32], width: usize, out: &mut [f32]) -> bool {
+        let width = if WIDTH > 0 { WIDTH } else { width };
+        let mut largest = _mm256_setzero_si256();
+        let groups = x.chunks_exact(width * LANES);
+        let (steps, _) = out.as_chunks_mut::<LANES>();
+        let whole = steps.len().min(groups.len());
+        for (group, out) in groups.zip(steps) {
+            // Of each block the maxima of its lanes, then the blocks folded onto each other until each has a lane.
+            let mut blocks = group.chunks_exact(width);
+            let mut next =
+                || blocks.next().map_or_else(|| _mm256_setzero_si256(), |block| lane_maxima(block));
+            let eight = [next(), next(), next(), next(), next(), next(), next(), next()];
+            let [a, b, c, d, e, f, g, h] = eight;
+            let [ab, cd, ef, gh] = [folded(a, b), folded(c, d), folded(e, f), folded(g, h)];
+            let (front, back) = (folded_pairs(ab, cd), folded_pairs(ef, gh));
+            let maxima = _mm256_max_epi32(
+                _mm256_permute2x128_si256::<0x20>(front, back),
+                _mm256_permute2x128_si256::<0x31>(front, back),
+            );
+            largest = _mm256_max_epi32(largest, maxima);
+            // SAFETY: eight floats.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), maxima) };
+        }
+        let infinity = _mm256_set1_epi32(f32::INFINITY.to_bits() as i32);
+        let finite = _mm256_movemask_epi8(_mm256_cmpgt_epi32(infinity, largest)) == -1;
+        let (x, out) = (x.get(whole * width * LANES..), out.get_mut(whole * LANES..));
+        finite & super::by_blocks(x.unwrap_or_default(), width, out.unwrap_or_default())
+    }
+
+    /// The largest magnitude of each lane, as bits: they are in the order of magnitudes, with NaN behind the infinities.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn lane_maxima(block: &[f32]) -> __m256i {
+        let (vectors, _) = block.as_chunks::<LANES>();
+        let magnitude = _mm256_set1_epi32(i32::MAX);
+        let mut maxima = _mm256_setzero_si256();
+        for x in vectors {
+            // SAFETY: eight floats.
+            let x = unsafe { _mm256_loadu_si256(x.as_ptr().cast()) };
+            maxima = _mm256_max_epi32(maxima, _mm256_and_si256(x, magnitude));
+        }
+        maxima
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn folded(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn folded_pairs(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
 //! From codes to values.
 
+#[cfg(target_arch = "x86_64")]
+use half::{bf16, f16};
+
+#[cfg(target_arch = "x86_64")]
+use super::super::nibbles::halves::{self, Blocks};
 use super::super::{Code, convert, dispatch, runs, stream};
 #[cfg(target_arch = "x86_64")]
-use super::{short, wide};
+use super::{planes, short, wide};
 use crate::element::{Element, Real};
 
 /// Decodes codes: each block multiplies its table, of `size` values in the order of codes, by its scale. Values go past
@@ -79,6 +84,17 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
         values_of(bytes, first % 2, values, scale, (width, phase), stream, out);
         return true;
     }
+    let blocks = Blocks { bases: values, scale, zero: &[], held: false };
+    let done = if let Some(out) = convert::same_mut::<A, f16>(out) {
+        halves::decode(bytes, first % 2, &blocks, (width, phase), stream, out)
+    } else if let Some(out) = convert::same_mut::<A, bf16>(out) {
+        halves::decode(bytes, first % 2, &blocks, (width, phase), stream, out)
+    } else {
+        false
+    };
+    if done {
+        return true;
+    }
     let (mut stage, width) = ([0.0; convert::STAGE], width.max(1));
     for (piece, out) in out.chunks_mut(convert::STAGE).enumerate() {
         let at = piece * convert::STAGE;
@@ -96,7 +112,7 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     true
 }
 
-/// As [`short::decode`].
+/// As [`planes::decode`].
 #[cfg(target_arch = "x86_64")]
 fn values_of(
     bytes: &[u8],
@@ -111,7 +127,7 @@ fn values_of(
         [table] if wide::serves(width, skip, stream, out) => {
             wide::decode(bytes, skip, table, scale, (width, phase), stream, out);
         }
-        _ => short::decode(bytes, skip, tables, scale, (width, phase), stream, out),
+        _ => planes::decode(bytes, skip, tables, scale, (width, phase), stream, out),
     }
 }
 

@@ -31,7 +31,7 @@ fn head(stream: bool, skip: usize, out: &[f32]) -> usize {
     if stream { out.as_ptr().align_offset(64) } else { skip }
 }
 
-/// As [`short::decode`](super::short::decode), where this [serves](serves). If `stream`,
+/// As [`planes::decode`](super::planes::decode), where this [serves](serves). If `stream`,
 /// [`finish`](super::super::stream::finish) has to follow before other threads may see the values.
 pub(super) fn decode(
     bytes: &[u8],

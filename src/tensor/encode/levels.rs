@@ -1,10 +1,13 @@
 //! Codes on arbitrary levels: shared tables under scales, codebooks, binary codes.
 
+use std::sync::OnceLock;
+
 use crate::bits::BitWidth;
-use crate::element::Real;
+use crate::element::{Element, Real};
 use crate::granularity::Segment;
 use crate::kernel::Code;
-use crate::kernel::levels::{self, LevelMaps, LevelParams, Ties};
+use crate::kernel::blocks::Places;
+use crate::kernel::levels::{self, BlockLevels, HalfCodes, LevelMaps, LevelParams, Ties, WORTH_A_TABLE};
 use crate::tensor::arrays::Parameters;
 use crate::tensor::codebook::{CodebookGrids, CodebookScheme};
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
@@ -103,11 +106,13 @@ pub(super) struct Params<T> {
     scale: Parameters<T>,
     /// The regions that all this is of: first, stride and number.
     regions: Option<(usize, usize, usize)>,
+    /// The codes of all numbers of 16 bits, once they are asked for, by map; `None` where there are no such tables.
+    halves: OnceLock<Option<Vec<HalfCodes>>>,
 }
 
 impl<T: Real> Default for Params<T> {
     fn default() -> Self {
-        Self { maps: LevelMaps::default(), scale: Parameters::new(), regions: None }
+        Self { maps: LevelMaps::default(), scale: Parameters::new(), regions: None, halves: OnceLock::new() }
     }
 }
 
@@ -129,7 +134,8 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
         }
         let fresh = params.regions.is_none();
         params.regions = regions;
-        let Params { maps, scale, .. } = params;
+        let Params { maps, scale, halves, .. } = params;
+        *halves = OnceLock::new();
         match self.scales {
             Some(scales) => {
                 scale.clear();
@@ -174,6 +180,30 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
         }
     }
 
+    fn reads_halves(&self, width: usize) -> bool {
+        self.scales.is_none() && width >= WORTH_A_TABLE
+    }
+
+    fn encode_halves<H: Element, C: Code>(
+        &self,
+        x: &[H],
+        Pattern { width, phase }: Pattern,
+        params: &Params<T>,
+        codes: &mut [C],
+    ) -> Option<bool> {
+        let codes = C::bytes_mut(codes).filter(|_| self.reads_halves(width))?;
+        let tables = params.halves.get_or_init(|| HalfCodes::of_maps::<H, T>(&params.maps)).as_ref()?;
+        let (mut x, mut codes, mut nan) = (x, codes, false);
+        let mut block = width - phase.min(width);
+        for table in tables {
+            let len = block.min(x.len()).min(codes.len());
+            let (now, later) = (x.split_at(len), codes.split_at_mut(len));
+            nan |= table.look_up(now.0, later.0)?;
+            (x, codes, block) = (now.1, later.1, width);
+        }
+        x.is_empty().then_some(nan)
+    }
+
     fn zero<C: Code>(&self, block: usize, params: &Params<T>) -> C {
         C::from_u16(levels::code_of_zero(&self.view(params), block))
     }
@@ -188,6 +218,8 @@ pub(super) struct LevelBlocks<'a> {
     rule: BlockScales<'a>,
     maps: LevelMaps<f32>,
     multiply: bool,
+    /// The loops that find scales and codes in one pass, if there are any.
+    at_once: Option<BlockLevels>,
 }
 
 impl<'a> LevelBlocks<'a> {
@@ -199,7 +231,12 @@ impl<'a> LevelBlocks<'a> {
         maps.reset(scheme.codes().count() as usize);
         table.push_map(encoding.rounding, &mut maps);
         maps.prepare(CHUNK);
-        Some(Self { rule, maps, multiply })
+        let nibbles = scheme.bits().get() == 4;
+        let at_once = rule
+            .formula()
+            .filter(|_| nibbles)
+            .and_then(|(scale, of_zeros)| BlockLevels::new(&maps, scale, of_zeros, multiply));
+        Some(Self { rule, maps, multiply, at_once })
     }
 }
 
@@ -230,6 +267,10 @@ impl BlockMethod for LevelBlocks<'_> {
         let params = LevelParams { maps: &self.maps, shared: true, scale, multiply: self.multiply };
         levels::encode(x, width, 0, &params, codes);
         true
+    }
+
+    fn encode_at_once<A: Element>(&self, x: &[A], width: usize, places: Places<'_>) -> Option<bool> {
+        self.at_once.as_ref()?.encode(x, width, places)
     }
 
     fn found(buffers: &LevelBuffers) -> (&[f32], &[i32]) {

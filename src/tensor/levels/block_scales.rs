@@ -1,6 +1,7 @@
 //! Scales of many blocks at once.
 
 use crate::element::FloatType;
+use crate::kernel::levels::{EVERYDAY, MagnitudeScale};
 use crate::minifloat::{Minifloat, ScaleMode};
 use crate::tensor::scales::ScaleStorage;
 use crate::tensor::scheme::ClippingRange;
@@ -12,21 +13,9 @@ use super::{LevelScheme, ScaleRule};
 #[derive(Debug)]
 pub(crate) struct BlockScales<'a> {
     scheme: &'a LevelScheme,
-    formula: Formula,
+    /// None for scales that are found as the scheme says, one by one.
+    formula: Option<MagnitudeScale>,
 }
-
-#[derive(Debug, Clone, Copy)]
-enum Formula {
-    /// `m / top`, rounded to f32.
-    Quotient { top: f64 },
-    /// Of the bits of `m` plus `carry` the exponent, less `exponent`.
-    Exponent { carry: u32, exponent: u32 },
-    /// As the scheme says, one by one.
-    None,
-}
-
-/// Magnitudes that no formula takes out of the normal numbers, nor into the reach of any limit.
-const EVERYDAY: core::ops::RangeInclusive<f32> = 7.888_609e-31..=1.267_650_6e30;
 
 /// Levels of which the same can be said.
 const USUAL: core::ops::RangeInclusive<f64> = 1e-3..=1e6;
@@ -47,7 +36,7 @@ impl<'a> BlockScales<'a> {
         let usual = USUAL.contains(&table.magnitude());
         let formula = match (scheme.rule(), scheme.scales(), table.element()) {
             (ScaleRule::EndOfRange, ScaleStorage::Float(FloatType::F32), _) if usual => {
-                Formula::Quotient { top: table.magnitude() }
+                Some(MagnitudeScale::Quotient { top: table.magnitude() })
             }
             (ScaleRule::SharedExponent(mode), ScaleStorage::Minifloat(_), Some(element)) if usual => {
                 let unit = 1 << MANTISSA;
@@ -58,12 +47,10 @@ impl<'a> BlockScales<'a> {
                     ScaleMode::RoundUp => unit - 1 - max_fraction,
                     ScaleMode::Even => unit >> (element.mantissa_bits() + 1),
                 };
-                match u32::try_from(element.max_exponent()) {
-                    Ok(exponent) => Formula::Exponent { carry, exponent },
-                    Err(_) => Formula::None,
-                }
+                let exponent = u32::try_from(element.max_exponent()).ok();
+                exponent.map(|exponent| MagnitudeScale::Power { carry, exponent })
             }
-            _ => Formula::None,
+            _ => None,
         };
         Some(Self { scheme, formula })
     }
@@ -71,48 +58,42 @@ impl<'a> BlockScales<'a> {
     /// Puts scales in the place of magnitudes; `false` where one has none.
     pub(crate) fn find(&self, magnitudes: &mut [f32]) -> bool {
         let everyday = magnitudes.iter().fold(true, |all, m| all & EVERYDAY.contains(m));
-        if !everyday || matches!(self.formula, Formula::None) {
-            return magnitudes.iter_mut().all(|m| match self.one(*m) {
-                Some(scale) => {
-                    *m = scale;
-                    true
-                }
-                None => false,
-            });
-        }
         // A loop for each formula, so that it becomes vectors.
         match self.formula {
-            Formula::Quotient { top } => magnitudes.iter_mut().for_each(|m| *m = quotient(*m, top)),
-            Formula::Exponent { carry, exponent } => {
-                magnitudes.iter_mut().for_each(|m| *m = power(*m, carry, exponent));
+            Some(scale @ MagnitudeScale::Quotient { .. }) if everyday => {
+                magnitudes.iter_mut().for_each(|m| *m = scale.of(*m));
             }
-            Formula::None => {}
+            Some(scale @ MagnitudeScale::Power { .. }) if everyday => {
+                magnitudes.iter_mut().for_each(|m| *m = scale.of(*m));
+            }
+            _ => {
+                return magnitudes.iter_mut().all(|m| match self.one(*m) {
+                    Some(scale) => {
+                        *m = scale;
+                        true
+                    }
+                    None => false,
+                });
+            }
         }
         true
     }
 
+    /// The formula of everyday magnitudes, if there is one, and the scale of zeros.
+    pub(crate) fn formula(&self) -> Option<(MagnitudeScale, f32)> {
+        Some((self.formula?, self.one(0.0)?))
+    }
+
     fn one(&self, m: f32) -> Option<f32> {
-        match self.formula {
-            Formula::Quotient { top } if EVERYDAY.contains(&m) => return Some(quotient(m, top)),
-            Formula::Exponent { carry, exponent } if EVERYDAY.contains(&m) => {
-                return Some(power(m, carry, exponent));
-            }
-            _ => {}
+        if let Some(scale) = self.formula
+            && EVERYDAY.contains(&m)
+        {
+            return Some(scale.of(m));
         }
         let m = f64::from(m);
         let grid = self.scheme.grid(ClippingRange::new(-m, m).ok()?, 0).ok()?;
         Some(grid.scale as f32)
     }
-}
-
-#[inline(always)]
-fn quotient(m: f32, top: f64) -> f32 {
-    (f64::from(m) / top) as f32
-}
-
-#[inline(always)]
-fn power(m: f32, carry: u32, exponent: u32) -> f32 {
-    f32::from_bits(((m.to_bits().wrapping_add(carry) >> MANTISSA).wrapping_sub(exponent)) << MANTISSA)
 }
 
 #[cfg(test)]

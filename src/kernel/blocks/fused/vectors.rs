@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::super::DIVISORS;
-use super::magnitudes::Values;
+use super::super::magnitudes::{SHORT, Values, four, joined};
 use super::{BlockRule, Places, wide};
 use crate::kernel::stream;
 use crate::simd::Level;
@@ -17,9 +17,6 @@ const NIBBLES: usize = BATCH / 2;
 
 /// Scales of a batch, lanes of a vector.
 const LANES: usize = 8;
-
-/// Values of a lane.
-pub(super) const SHORT: usize = BATCH / LANES;
 
 /// Batches by which codes are behind magnitudes.
 pub(super) const LAG: usize = 2;
@@ -178,43 +175,6 @@ pub(super) fn ask_for<T>(x: &T, ahead: usize) {
         let at = core::ptr::from_ref(x).cast::<i8>().wrapping_add(ahead + line);
         // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
-    }
-}
-
-/// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.
-///
-/// # Safety
-///
-/// There are 128 values at `x`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn four<A: Values>(x: *const A) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|j| A::magnitudes(x.add(SHORT * j)));
-        let singles = |a, b| A::larger(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-        let (ab, cd) = (singles(a, b), singles(c, d));
-        A::larger(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
-    }
-}
-
-/// The magnitude of the block of each lane.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn joined<A: Values>(magnitudes: __m256i, width: usize) -> __m256 {
-    // SAFETY: the machine has what this function asks for.
-    unsafe {
-        let mut all = magnitudes;
-        if width > SHORT {
-            all = A::larger(all, _mm256_shuffle_epi32::<0b10_11_00_01>(all));
-        }
-        if width > 2 * SHORT {
-            all = A::larger(all, _mm256_shuffle_epi32::<0b01_00_11_10>(all));
-        }
-        if width > 4 * SHORT {
-            all = A::larger(all, _mm256_permute2x128_si256::<1>(all, all));
-        }
-        A::wide(all)
     }
 }
 

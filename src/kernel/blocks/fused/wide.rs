@@ -5,9 +5,9 @@
 use core::arch::x86_64::*;
 
 use super::super::DIVISORS;
+use super::super::magnitudes::{SHORT, Values};
 use super::BlockRule;
-use super::magnitudes::Values;
-use super::vectors::{self, AHEAD, BEYOND, LAG, SHORT};
+use super::vectors::{self, AHEAD, BEYOND, LAG};
 use crate::element::FloatType;
 
 /// Scales of a batch, lanes of a vector, and its values.

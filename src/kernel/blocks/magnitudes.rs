@@ -1,4 +1,7 @@
-//! The largest magnitudes of numbers, as their bits.
+//! The largest magnitudes of short blocks.
+//!
+//! Magnitudes are in the order of their bits, whatever the type: the largest one is found among integers, of which halves
+//! are twice as many to a vector.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
@@ -7,8 +10,11 @@ use half::{bf16, f16};
 
 use crate::kernel::vector::Lanes;
 
+/// Values of a lane.
+pub(in crate::kernel) const SHORT: usize = 32;
+
 /// Numbers whose magnitudes are in the order of their bits.
-pub(super) trait Values: Lanes {
+pub(in crate::kernel) trait Values: Lanes {
     /// The largest magnitudes in each lane of 32 values.
     ///
     /// # Safety
@@ -208,5 +214,42 @@ impl Values for bf16 {
     unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(of_both_long(magnitudes))) }
+    }
+}
+
+/// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.
+///
+/// # Safety
+///
+/// There are 128 values at `x`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in crate::kernel) unsafe fn four<A: Values>(x: *const A) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|j| A::magnitudes(x.add(SHORT * j)));
+        let singles = |a, b| A::larger(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (ab, cd) = (singles(a, b), singles(c, d));
+        A::larger(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
+    }
+}
+
+/// The magnitude of the block of each lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in crate::kernel) fn joined<A: Values>(magnitudes: __m256i, width: usize) -> __m256 {
+    // SAFETY: the machine has what this function asks for.
+    unsafe {
+        let mut all = magnitudes;
+        if width > SHORT {
+            all = A::larger(all, _mm256_shuffle_epi32::<0b10_11_00_01>(all));
+        }
+        if width > 2 * SHORT {
+            all = A::larger(all, _mm256_shuffle_epi32::<0b01_00_11_10>(all));
+        }
+        if width > 4 * SHORT {
+            all = A::larger(all, _mm256_permute2x128_si256::<1>(all, all));
+        }
+        A::wide(all)
     }
 }
