@@ -24,9 +24,6 @@ const SHORT_BLOCK: usize = 256;
 /// Lines that are read together: memory answers several streams faster than one.
 const LINES: usize = 8;
 
-/// Lines of each stream of numbers of 16 bits that are compared before their ranges are widened.
-const TURNS: usize = 2;
-
 /// Values up to which they may well be in the second-level cache, where asking for them ahead costs more than it saves.
 pub(super) const NEAR: usize = 1 << 16;
 
@@ -114,11 +111,7 @@ vectorized! {
 /// Asks for the cache lines of a step that lie ahead of it, as far as the second level.
 #[inline(always)]
 fn ask<A: Lanes>(step: *const A) {
-    for line in (0..STEP).step_by(A::LINE) {
-        let at = step.wrapping_add(line).wrapping_byte_add(AHEAD);
-        // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
-    }
+    super::ask(step, STEP * size_of::<A>(), AHEAD);
 }
 
 /// Blocks of more than [`SHORT_BLOCK`] values, as many at a time as there are streams.
@@ -308,12 +301,14 @@ vectorized! {
 fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32], maxs: &mut [f32]) -> bool {
     let mut done = 0;
     if size_of::<A>() == size_of::<u16>() {
-        done = x.len() / (TURNS * LINES * columns) * TURNS * LINES * columns;
+        // Lines of a stream that are compared before ranges are widened: more of them would be more places in memory.
+        let (turns, far) = if x.len() > NEAR { (1, true) } else { (2, false) };
+        done = x.len() / (turns * LINES * columns) * turns * LINES * columns;
         let halves = &x[..done];
-        let numbers = if x.len() > NEAR {
-            half_lines::<V, A, true>(v, halves, columns, mins, maxs)
+        let numbers = if far {
+            half_lines::<V, A, 1, true>(v, halves, columns, mins, maxs)
         } else {
-            half_lines::<V, A, false>(v, halves, columns, mins, maxs)
+            half_lines::<V, A, 2, false>(v, halves, columns, mins, maxs)
         };
         if !numbers {
             // With a look at each value. What was found before stays: ranges only grow.
@@ -335,10 +330,10 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
 struct Step<A>([A; STEP]);
 
 /// As [`some_lines`] of [`LINES`] streams of numbers of 16 bits, which are compared as integers of that length: of
-/// [`TURNS`] lines of each stream before their ranges are widened. `false` where one is NaN; ranges are then no larger than
+/// `TURNS` lines of each stream before ranges are widened. `false` where one is NaN; ranges are then no larger than
 /// those of the other values.
 #[inline(always)]
-fn half_lines<V: Vector, A: Lanes, const FAR: bool>(
+fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
     v: V,
     x: &[A],
     columns: usize,

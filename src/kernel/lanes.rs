@@ -248,7 +248,7 @@ unsafe fn sixteen_rounded(x: __m512) -> __m256i {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vector::{Vector, vectorized};
+    use super::super::vector::vectorized;
     use super::*;
     use crate::kernel::forced::available;
 

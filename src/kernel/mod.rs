@@ -193,6 +193,20 @@ fn prefetch<T>(x: &[T], distance: usize) {
     let _ = (x, distance);
 }
 
+/// Asks for the cache lines of `bytes` that lie `ahead` bytes beyond `from`, into the second-level cache: for what comes
+/// from memory by long ways, for which the first one has no room. Only a hint: no address is wrong.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[allow(unsafe_code)]
+fn ask<T>(from: *const T, bytes: usize, ahead: usize) {
+    for line in (0..bytes).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let at = from.cast::<i8>().wrapping_add(ahead + line);
+        // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
+    }
+}
+
 /// The runs of elements that share an entry: `(entry, first element, one past the last)`.
 ///
 /// A `width` of 0 counts as 1, and a `phase` of `width` or more is taken modulo `width`.

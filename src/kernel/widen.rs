@@ -122,7 +122,9 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     for (codes, place) in steps.iter().zip(places) {
         // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
         // which is aligned if `STREAM`.
-        unsafe { store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here), here) };
+        unsafe {
+            store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here), kind.fit)
+        };
         left -= 1;
         if left == 0 {
             (j, left) = (j + 1, vectors_of);
@@ -304,14 +306,14 @@ impl Run {
 #[target_feature(enable = "avx2,f16c")]
 fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [A]) {
     let len = codes.len().min(out.len());
-    let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
+    let (from, to, fit) = (codes.as_ptr(), out.as_mut_ptr(), run.powers.fit);
     if len < VECTOR {
         let (mut bytes, mut values) = ([0u8; VECTOR], [A::default(); VECTOR]);
         bytes[..len].copy_from_slice(&codes[..len]);
         // SAFETY: both arrays have the length of a vector of codes.
         unsafe {
             let v = vectors::<CODES, ZERO>(bytes.as_ptr(), run);
-            store::<A, false>(values.as_mut_ptr(), v, run);
+            store::<A, false>(values.as_mut_ptr(), v, fit);
         }
         out[..len].copy_from_slice(&values[..len]);
         return;
@@ -322,23 +324,23 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
     unsafe {
         if stream && stream::head(out) == 0 {
             while at + VECTOR <= len {
-                store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), run);
+                store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
                 at += VECTOR;
             }
             if at + 16 == len {
                 let [.., first, second] = vectors::<CODES, ZERO>(from.add(len - VECTOR), run);
-                A::put_two::<true>(to.add(at), first, second, run.powers.fit);
+                A::put_two::<true>(to.add(at), first, second, fit);
                 at = len;
             }
         } else {
             while at + VECTOR <= len {
-                store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), run);
+                store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
                 at += VECTOR;
             }
         }
         if at < len {
             let place = len - VECTOR;
-            store::<A, false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run), run);
+            store::<A, false>(to.add(place), vectors::<CODES, ZERO>(from.add(place), run), fit);
         }
     }
 }
@@ -348,11 +350,11 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
 /// There is room for 32 values at `to`, which is a multiple of 16 if `STREAM`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn store<A: Lanes, const STREAM: bool>(to: *mut A, [a, b, c, d]: [__m256; 4], run: Run) {
+unsafe fn store<A: Lanes, const STREAM: bool>(to: *mut A, [a, b, c, d]: [__m256; 4], fit: bool) {
     // SAFETY: the caller's promise.
     unsafe {
-        A::put_two::<STREAM>(to, a, b, run.powers.fit);
-        A::put_two::<STREAM>(to.add(16), c, d, run.powers.fit);
+        A::put_two::<STREAM>(to, a, b, fit);
+        A::put_two::<STREAM>(to.add(16), c, d, fit);
     }
 }
 

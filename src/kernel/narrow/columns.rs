@@ -4,6 +4,7 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
+use super::super::ask;
 use super::super::division::same_integers;
 use super::super::scaling::{Columns, Product, Quotient, Scaling, TwoTerms};
 use super::super::stream::{self, Seam};
@@ -90,12 +91,20 @@ fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     let (mut start, mut first, mut nan) = (0, phase % width.max(1), false);
     while start < len {
         let end = (start + width - first).min(len);
-        // Several lines at once, but for those past the caches that do not begin where lines of the caches do.
-        let several = start + TOGETHER * width;
-        let aligned = width.is_multiple_of(LINE) && stream::head(&codes[start..]) == 0;
-        if first == 0 && several <= len && (!stream || aligned) {
+        // Several lines at once, those past the caches from where a line of the caches begins.
+        let head = if stream { stream::head(&codes[start..]) } else { 0 };
+        let lines = (len.saturating_sub(start + head) / width).min(TOGETHER);
+        let several = start + lines * width;
+        if lines > 1 && start + head < end && (!stream || width.is_multiple_of(LINE)) {
+            if let (Some(seam), true) = (&mut seam, head > 0) {
+                let line =
+                    Line { x: &x[start..end], scale: &common.params.scale[first..first + end - start] };
+                nan |= line.few::<V, DIVIDE, CODES>(v, 0..head, common, (seam, start), codes);
+                (start, first) = (start + head, first + head);
+                continue;
+            }
             let (x, codes) = (&x[start..several], &mut codes[start..several]);
-            if together::<V, A, DIVIDE, CODES>(v, x, common, same, stream, codes) {
+            if together::<V, A, DIVIDE, CODES>(v, x, first, common, same, stream, codes) {
                 start = several;
                 continue;
             }
@@ -123,12 +132,18 @@ fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     nan
 }
 
-/// The codes of [`TOGETHER`] lines, whose parameters are so made ready once for all of them. `false` where a value shows that
-/// is NaN or too large, and codes do not count. `same`: whether all scales may be divided by in two terms.
+/// Scales that lie around the end of a line.
+#[repr(align(64))]
+struct Around([f32; LINE]);
+
+/// The codes of some lines from column `first` to that column again, whose parameters are so made ready once for
+/// all of them. `false` where a value shows that is NaN or too large, and codes do not count. `same`: whether all scales
+/// may be divided by in two terms.
 #[inline(always)]
 fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     v: V,
     x: &[A],
+    first: usize,
     common: Common<'_, V>,
     same: bool,
     stream: bool,
@@ -136,25 +151,37 @@ fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
 ) -> bool {
     let scales = common.params.scale;
     let width = scales.len();
-    if width < V::BYTES || x.len() < TOGETHER * width || codes.len() < TOGETHER * width {
+    if width < V::BYTES || x.len() != codes.len() {
         return false;
     }
+    let lines = x.len() / width;
     let most = common.codes_within();
     let mut least = v.words(0);
     let mut at = 0;
     while at < width {
         // The last vectors may overlap with those before them.
         let place = at.min(width - V::BYTES);
-        let same = same
-            || scales[place..place + V::BYTES].iter().fold(true, |all, &one| all & same_integers(one, most));
+        let column = if first + place < width { first + place } else { first + place - width };
+        let mut around;
+        let scales = match scales.get(column..column + V::BYTES) {
+            Some(scales) => scales,
+            None => {
+                around = Around([1.0; LINE]);
+                let (end, begin) = around.0[..V::BYTES].split_at_mut(width - column);
+                end.copy_from_slice(&scales[column..]);
+                begin.copy_from_slice(&scales[..begin.len()]);
+                &around.0[..V::BYTES]
+            }
+        };
+        let same = same || scales.iter().fold(true, |all, &one| all & same_integers(one, most));
         // SAFETY: `place + V::BYTES` is at most the width, and as many lines of that were found in both slices. They are
-        // streamed to only from beginnings of vectors on, as the caller says.
+        // streamed to only from beginnings of vectors on, as the caller says. There are as many scales as in a vector.
         unsafe {
             let (from, to) = (x.as_ptr().add(place), codes.as_mut_ptr().add(place));
-            let part = |i: usize| scales.as_ptr().add(place + i * V::LANES);
+            let part = |i: usize| scales.as_ptr().add(i * V::LANES);
             let scales = [v.load(part(0)), v.load(part(1)), v.load(part(2)), v.load(part(3))];
             let [a, b, c, d] = scales;
-            let places = Places { from, width, stream, to };
+            let places = Places { from, to, lines, width, stream };
             if !DIVIDE {
                 let scalings = [Product(a), Product(b), Product(c), Product(d)];
                 down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
@@ -186,12 +213,13 @@ fn two_terms<V: Vector>(v: V, scale: V::Floats) -> TwoTerms<V::Floats> {
 struct Places<A> {
     from: *const A,
     to: *mut u8,
+    lines: usize,
     /// From a line to the next one.
     width: usize,
     stream: bool,
 }
 
-/// The codes of a vector of each of [`TOGETHER`] lines.
+/// The codes of a vector of each of the lines.
 ///
 /// # Safety
 ///
@@ -204,14 +232,10 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     codes_of: Codes<V>,
     least: &mut V::Integers,
 ) {
-    let Places { mut from, mut to, width, stream } = places;
-    for _ in 0..TOGETHER {
+    let Places { mut from, mut to, lines, width, stream } = places;
+    for _ in 0..lines {
         if stream {
-            for line in (0..V::BYTES).step_by(A::LINE) {
-                let line = from.wrapping_add(line).wrapping_byte_add(AHEAD);
-                // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-            }
+            ask(from, V::BYTES * size_of::<A>(), AHEAD);
         }
         // SAFETY: the caller's promise.
         unsafe {

@@ -1,8 +1,7 @@
 //! A long row of values that are numbers within reach, while others are asked for.
 #![allow(unsafe_code)] // loads and stores by pointers
 
-use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-
+use super::super::ask;
 use super::super::division::{reciprocal, same_integers};
 use super::super::rows::Row;
 use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
@@ -71,11 +70,7 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         // The last vector takes some of it for the second time.
         let place = at.min(len - V::BYTES);
         if row.ahead > 0 {
-            for line in (0..V::BYTES).step_by(A::LINE) {
-                let line = from.wrapping_add(place + line).wrapping_byte_add(row.ahead);
-                // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-            }
+            ask(from.wrapping_add(place), V::BYTES * size_of::<A>(), row.ahead);
         }
         // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
         // first on, places are aligned as that is.

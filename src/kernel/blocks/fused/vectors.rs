@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use super::super::DIVISORS;
 use super::super::magnitudes::{SHORT, Values, four, joined};
 use super::{BlockRule, Places, wide};
-use crate::kernel::stream;
+use crate::kernel::{ask, stream};
 use crate::simd::Level;
 
 /// Values whose scales are found together: of one each for 32 of them.
@@ -143,7 +143,7 @@ fn batches<A: Values, const BYTES: usize, const PLAIN: bool, const STREAM: bool>
         }
         let next = &x[k.min(last)];
         if STREAM {
-            ask_for(next, AHEAD);
+            ask(next, size_of_val(next), AHEAD);
         }
         let at = k.saturating_sub(LAG).min(last);
         let (x, place) = (x[at].as_ptr(), codes[at].as_mut_ptr());
@@ -166,16 +166,6 @@ fn batches<A: Values, const BYTES: usize, const PLAIN: bool, const STREAM: bool>
         magnitudes = unsafe { A::larger(low, high) };
     }
     _mm256_movemask_ps(usual) == 0xFF
-}
-
-/// Asks for what lies `ahead` bytes beyond the beginning of `x`. Only a hint: no address is wrong.
-#[inline(always)]
-pub(super) fn ask_for<T>(x: &T, ahead: usize) {
-    for line in (0..size_of::<T>()).step_by(64) {
-        let at = core::ptr::from_ref(x).cast::<i8>().wrapping_add(ahead + line);
-        // SAFETY: a prefetch never faults and changes nothing but the caches, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
-    }
 }
 
 /// Scales of a batch and their reciprocals. Their alignment is one for the stack, and so for all vectors that are kept

@@ -9,6 +9,7 @@ use super::super::magnitudes::{SHORT, Values};
 use super::BlockRule;
 use super::vectors::{self, AHEAD, BEYOND, LAG};
 use crate::element::FloatType;
+use crate::kernel::ask;
 
 /// Scales of a batch, lanes of a vector, and its values.
 const LANES: usize = 16;
@@ -81,7 +82,7 @@ fn batches<A: Values, const BYTES: usize, const STREAM: bool>(
         }
         let next = &x[k.min(last)];
         if STREAM {
-            vectors::ask_for(next, AHEAD);
+            ask(next, size_of_val(next), AHEAD);
         }
         let at = k.saturating_sub(LAG).min(last);
         let (from, place) = (x[at].as_ptr(), codes[at].as_mut_ptr());
