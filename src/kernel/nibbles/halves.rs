@@ -117,6 +117,24 @@ unsafe fn by_blocks<A: Half, const STORE: u8>(
 ) {
     let Blocks { bases, scale, zero, held } = *blocks;
     let Some(mut base) = bases.first() else { return };
+    let (mut bytes, mut scale, mut zero, mut out) = (bytes, scale, zero, out);
+    if skip == 0 && phase.is_multiple_of(width) && width.is_multiple_of(LANES) && bases.len() == 1 {
+        // Whole blocks of whole vectors, which is what formats of blocks have.
+        // SAFETY: the caller's promise.
+        let done = unsafe {
+            match width {
+                // Loops of known length are unrolled.
+                32 => whole::<A, STORE, 32>(bytes, (base, scale, zero), held, width, out),
+                64 => whole::<A, STORE, 64>(bytes, (base, scale, zero), held, width, out),
+                _ => whole::<A, STORE, 0>(bytes, (base, scale, zero), held, width, out),
+            }
+        };
+        if done > 0 && done == scale.len() {
+            return;
+        }
+        (bytes, out) = (&bytes[done * width / 2..], &mut out[done * width..]);
+        (scale, zero) = (&scale[done..], zero.get(done..).unwrap_or_default());
+    }
     let len = out.len().min(bytes.len().saturating_mul(2).saturating_sub(skip));
     for (entry, from, to) in runs(len, width, phase) {
         // Times one is the same number.
@@ -126,15 +144,9 @@ unsafe fn by_blocks<A: Half, const STORE: u8>(
             let Some(own) = bases.get(entry) else { break };
             base = own;
         }
-        // SAFETY: sixteen floats; this function has the instructions.
-        let table = unsafe {
-            let mut all = _mm512_loadu_ps(base.as_ptr());
-            if let Some(&zero) = zero.get(entry) {
-                all = _mm512_sub_ps(all, _mm512_set1_ps(zero));
-            }
-            A::rounded(_mm512_mul_ps(all, _mm512_set1_ps(factor)), held)
-        };
-        let twice = _mm512_broadcast_i64x4(table);
+        // SAFETY: sixteen floats.
+        let base = unsafe { _mm512_loadu_ps(base.as_ptr()) };
+        let twice = table::<A>(base, factor, zero.get(entry).copied(), held);
         let (mut from, begin) = (from, skip + from);
         if begin % 2 == 1 {
             // Up to a whole byte.
@@ -149,25 +161,75 @@ unsafe fn by_blocks<A: Half, const STORE: u8>(
         for (codes, out) in groups.iter().zip(vectors) {
             // SAFETY: sixteen bytes.
             let values = of(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) }, twice);
-            let place = out.as_mut_ptr();
             // SAFETY: the place of a vector, aligned as the caller promises.
-            unsafe {
-                match STORE {
-                    PLAIN => _mm512_storeu_si512(place.cast(), values),
-                    PARTS => {
-                        _mm_stream_si128(place.cast(), _mm512_castsi512_si128(values));
-                        _mm_stream_si128(place.add(8).cast(), _mm512_extracti32x4_epi32::<1>(values));
-                        _mm_stream_si128(place.add(16).cast(), _mm512_extracti32x4_epi32::<2>(values));
-                        _mm_stream_si128(place.add(24).cast(), _mm512_extracti32x4_epi32::<3>(values));
-                    }
-                    _ => _mm512_stream_si512(place.cast(), values),
-                }
-            }
+            unsafe { store::<A, STORE>(out, values) };
         }
         if !last.is_empty() {
             let codes = groups.get(done).map_or(rest, |group| group.as_slice());
             // SAFETY: fewer values than a vector has.
             unsafe { some(codes, twice, last) };
+        }
+    }
+}
+
+/// Writes blocks of whole vectors, as many as there are codes, scales and places for. How many.
+///
+/// # Safety
+///
+/// As above.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn whole<A: Half, const STORE: u8, const WIDTH: usize>(
+    bytes: &[u8],
+    (base, scale, zero): (&[f32; CODES], &[f32], &[f32]),
+    held: bool,
+    width: usize,
+    out: &mut [A],
+) -> usize {
+    let width = if WIDTH > 0 { WIDTH } else { width };
+    // SAFETY: sixteen floats.
+    let base = unsafe { _mm512_loadu_ps(base.as_ptr()) };
+    let blocks = bytes.chunks_exact(width / 2).zip(out.chunks_exact_mut(width)).zip(scale);
+    let count = blocks.len();
+    for (entry, ((bytes, out), &factor)) in blocks.enumerate() {
+        let twice = table::<A>(base, factor, zero.get(entry).copied(), held);
+        let (groups, _) = bytes.as_chunks::<{ LANES / 2 }>();
+        for (codes, out) in groups.iter().zip(out.as_chunks_mut::<LANES>().0) {
+            // SAFETY: sixteen bytes, and the place of a vector, aligned as the caller promises.
+            unsafe { store::<A, STORE>(out, of(_mm_loadu_si128(codes.as_ptr().cast()), twice)) };
+        }
+    }
+    count
+}
+
+/// The values of all codes of a block, twice.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+fn table<A: Half>(base: __m512, factor: f32, zero: Option<f32>, held: bool) -> __m512i {
+    let base = if let Some(zero) = zero { _mm512_sub_ps(base, _mm512_set1_ps(zero)) } else { base };
+    // SAFETY: this function has the instructions.
+    let all = unsafe { A::rounded(_mm512_mul_ps(base, _mm512_set1_ps(factor)), held) };
+    _mm512_broadcast_i64x4(all)
+}
+
+/// # Safety
+///
+/// The place is a multiple of 16 bytes if `STORE` is [`PARTS`], of 64 if it is [`LINES`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn store<A, const STORE: u8>(out: &mut [A; LANES], values: __m512i) {
+    let place = out.as_mut_ptr();
+    // SAFETY: the place of a vector, aligned as the caller promises.
+    unsafe {
+        match STORE {
+            PLAIN => _mm512_storeu_si512(place.cast(), values),
+            PARTS => {
+                _mm_stream_si128(place.cast(), _mm512_castsi512_si128(values));
+                _mm_stream_si128(place.add(8).cast(), _mm512_extracti32x4_epi32::<1>(values));
+                _mm_stream_si128(place.add(16).cast(), _mm512_extracti32x4_epi32::<2>(values));
+                _mm_stream_si128(place.add(24).cast(), _mm512_extracti32x4_epi32::<3>(values));
+            }
+            _ => _mm512_stream_si512(place.cast(), values),
         }
     }
 }
@@ -213,7 +275,9 @@ mod tests {
         let bases = [levels, levels.map(|level| level * 1.01 - 0.3)];
         // Also scales beyond every half, and of which a level is one, or less than the smallest.
         let special = [1.0, 0.37, 3e4, f32::INFINITY, 1e-9, f32::NAN, 1e30, 3e38, 1e-43, -2.5];
-        for (width, phase) in [(32usize, 0), (64, 32), (40, 8), (33, 5), (64, 31), (1000, 7)] {
+        for (width, phase) in
+            [(32usize, 0), (64, 0), (96, 0), (64, 32), (40, 8), (33, 5), (64, 31), (1000, 7)]
+        {
             for (skip, len) in
                 [(0usize, 700usize), (1, 700), (0, 31), (1, 32), (0, 0), (1, 1), (0, 97), (1, 64)]
             {
