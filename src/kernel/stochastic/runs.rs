@@ -7,7 +7,7 @@
 //! **Nearly.** The loops over vectors multiply instead of dividing, and add a margin that makes all errors positive: their
 //! steps are above the right ones, by at most twice the margin. Where the last 16 bits of a sum are no less than that, the
 //! bits above them are right. They are not for a few values in 65,536, whatever the values are, as the numbers are random:
-//! pieces that have any are encoded once more with care, and so are those where a value is NaN or far out of bounds.
+//! what has any is encoded once more with care, and so is what has a value that is NaN or far out of bounds.
 #![allow(unsafe_code)] // calls of functions for some processors
 
 use super::super::affine::{Arithmetic, EncodeMode, EncodeParams};
@@ -23,7 +23,7 @@ use crate::simd::Level;
 /// Steps to an integer.
 pub(super) const STEPS: f32 = 65_536.0;
 
-/// Values that are encoded once more where one of them is not sure.
+/// Values whose numbers are computed at once, and that are encoded once more where one of them is not sure.
 pub(super) const PIECE: usize = 256;
 
 /// Bounds of integers and zero points whose steps are integers of 32 bits, with much to spare.
@@ -200,18 +200,16 @@ impl Source {
                 let place = at..at + len;
                 let (x, codes) = (&x[place.clone()], &mut codes[place]);
                 let first = first.wrapping_add(at as u64);
-                let mut unsure = wide.encode(x, quick, first, self.stream && whole, codes);
-                while unsure != 0 {
-                    let from = unsure.trailing_zeros() as usize * PIECE;
-                    let piece = from..(from + PIECE).min(len);
-                    nan |= self.again(
-                        &x[piece.clone()],
-                        run,
-                        first.wrapping_add(from as u64),
-                        self.stream && whole,
-                        &mut codes[piece],
-                    );
-                    unsure &= unsure - 1;
+                let unsure = wide.encode(x, quick, first, self.stream && whole, codes);
+                for (from, mut groups) in (0..).step_by(wide::GROUP * u64::BITS as usize).zip(unsure) {
+                    while groups != 0 {
+                        let from = from + groups.trailing_zeros() as usize * wide::GROUP;
+                        let group = from..from + wide::GROUP;
+                        let first = first.wrapping_add(from as u64);
+                        let codes = &mut codes[group.clone()];
+                        nan |= self.again(&x[group], run, first, self.stream && whole, codes);
+                        groups &= groups - 1;
+                    }
                 }
                 at += len;
             }
@@ -232,7 +230,7 @@ impl Source {
         !x.is_empty() && unsafe { vectors::encode(x, run, &self.generator, first, stream, codes) }
     }
 
-    /// Once more, with care, a piece.
+    /// Once more, with care, a group of the wide loop.
     #[cold]
     fn again<A: Lanes>(&self, x: &[A], run: &Run, first: u64, stream: bool, codes: &mut [u8]) -> bool {
         // SAFETY: as above.
@@ -240,10 +238,9 @@ impl Source {
             if !stream {
                 return vectors::with_care(x, run, &self.generator, first, codes);
             }
-            let mut stage = [0; PIECE];
-            let stage = &mut stage[..codes.len().min(PIECE)];
-            let nan = vectors::with_care(x, run, &self.generator, first, stage);
-            stream::past_caches(stage, codes);
+            let mut stage = [0; wide::GROUP];
+            let nan = vectors::with_care(x, run, &self.generator, first, &mut stage);
+            stream::past_caches(&stage, codes);
             nan
         }
     }

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::super::level;
 use super::super::vector::Lanes;
-use super::runs::{Bytes, PIECE, Quick};
+use super::runs::{Bytes, Quick};
 use crate::random::{Ars, ROUNDS};
 use crate::simd::Level;
 
@@ -21,8 +21,15 @@ pub(super) const BLOCK: usize = 8;
 /// Numbers of a vector.
 const NUMBERS: usize = 32;
 
-/// Values that are encoded at once: a bit for each of their pieces.
-pub(super) const MOST: usize = PIECE * u64::BITS as usize;
+/// Groups whose sums are looked at together.
+const TOGETHER: usize = 8;
+
+/// Words with a bit for each group of what is encoded at once, and its values.
+const WORDS: usize = 4;
+pub(super) const MOST: usize = GROUP * WORDS * u64::BITS as usize;
+
+/// A bit for each group.
+pub(super) type Groups = [u64; WORDS];
 
 /// The keys of the generator. That there is one says that the machine has AVX-512 F, BW, VL, DQ and VAES.
 pub(super) struct Wide {
@@ -37,7 +44,7 @@ impl Wide {
     }
 
     /// The codes of whole groups, at most [`MOST`], from element `first` on, which begins a block; past the caches if
-    /// `stream`, where they begin a line. A bit for each piece that needs more care.
+    /// `stream`, where they begin a line. Which groups need more care.
     #[inline]
     pub(super) fn encode<A: Lanes>(
         &self,
@@ -46,7 +53,7 @@ impl Wide {
         first: u64,
         stream: bool,
         codes: &mut [u8],
-    ) -> u64 {
+    ) -> Groups {
         let block = first / BLOCK as u64;
         debug_assert!(!stream || codes.as_ptr().addr().is_multiple_of(GROUP));
         // SAFETY: the machine has the instructions.
@@ -135,25 +142,19 @@ impl Vectors {
         _mm512_cvtps_epi32(_mm512_fmadd_ps(x, self.factor, self.offset))
     }
 
-    /// The integers of 32 values, whose steps are given in two vectors; sums of steps and numbers lower `lowest`, integers
+    /// The integers of 32 values, whose steps are given in two vectors, and the lesser sums of steps and numbers; integers
     /// lower `least`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn integers(
-        &self,
-        steps: [__m512i; 2],
-        numbers: __m512i,
-        lowest: &mut __m512i,
-        least: &mut __m512i,
-    ) -> __m512i {
+    fn integers(&self, steps: [__m512i; 2], numbers: __m512i, least: &mut __m512i) -> (__m512i, __m512i) {
         let [front, back] = steps;
         let first = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(numbers));
         let second = _mm512_permutex2var_epi16(numbers, self.back, _mm512_setzero_si512());
         let (front, back) = (_mm512_add_epi32(front, first), _mm512_add_epi32(back, second));
-        *lowest = _mm512_min_epu16(*lowest, _mm512_min_epu16(front, back));
+        let lowest = _mm512_min_epu16(front, back);
         let integers = _mm512_permutex2var_epi16(front, self.upper, back);
         *least = _mm512_min_epi16(*least, integers);
-        integers
+        (integers, lowest)
     }
 
     /// The codes of 64 integers.
@@ -179,7 +180,7 @@ fn pieces<A: Lanes, const PLAIN: bool, const STREAM: bool>(
     keys: &[[u64; 2]; ROUNDS + 1],
     block: u64,
     codes: &mut [u8],
-) -> u64 {
+) -> Groups {
     let keys = keys.map(|[low, high]| _mm512_broadcast_i64x2(_mm_set_epi64x(high as i64, low as i64)));
     let by = Vectors::new(quick);
     let (sure, misfit) = (_mm512_set1_epi16(quick.sure as i16), _mm512_set1_epi16(i16::MIN));
@@ -189,19 +190,19 @@ fn pieces<A: Lanes, const PLAIN: bool, const STREAM: bool>(
     let mut first = _mm512_add_epi64(following(block as i64), _mm512_setr_epi64(0, 0, 1, 0, 2, 0, 3, 0));
     let mut second = _mm512_add_epi64(first, following((NUMBERS / BLOCK) as i64));
     let mut numbers = [blocks(&keys, first), blocks(&keys, second)];
-    let mut unsure = 0;
+    let mut unsure = Groups::default();
     let (x, _) = x.as_chunks::<GROUP>();
     let (codes, _) = codes.as_chunks_mut::<GROUP>();
-    let pieces = x.chunks(PIECE / GROUP).zip(codes.chunks_mut(PIECE / GROUP));
-    for (piece, (x, codes)) in pieces.enumerate() {
+    let mut all = Lowest([_mm512_set1_epi16(-1); TOGETHER]);
+    for (from, (x, codes)) in (0..).step_by(TOGETHER).zip(x.chunks(TOGETHER).zip(codes.chunks_mut(TOGETHER)))
+    {
         let (mut lowest, mut least) = (_mm512_set1_epi16(-1), _mm512_setzero_si512());
-        for (x, codes) in x.iter().zip(codes) {
+        for ((x, codes), own) in x.iter().zip(codes).zip(&mut all.0) {
             let x = x.as_ptr();
             (first, second) = (_mm512_add_epi64(first, next), _mm512_add_epi64(second, next));
             let mut states = [_mm512_xor_si512(first, keys[0]), _mm512_xor_si512(second, keys[0])];
             let mut round = |key: usize| {
-                states =
-                    [_mm512_aesenc_epi128(states[0], keys[key]), _mm512_aesenc_epi128(states[1], keys[key])];
+                states = states.map(|state| _mm512_aesenc_epi128(state, keys[key]));
             };
             // SAFETY: there are 64 values.
             unsafe {
@@ -209,14 +210,16 @@ fn pieces<A: Lanes, const PLAIN: bool, const STREAM: bool>(
                 round(1);
                 let steps = [front, by.steps(x.add(16))];
                 round(2);
-                let front = by.integers(steps, numbers[0], &mut lowest, &mut least);
+                let (front, one) = by.integers(steps, numbers[0], &mut least);
                 round(3);
                 let back = by.steps(x.add(32));
                 round(4);
                 let steps = [back, by.steps(x.add(48))];
                 round(5);
-                let back = by.integers(steps, numbers[1], &mut lowest, &mut least);
+                let (back, other) = by.integers(steps, numbers[1], &mut least);
                 round(6);
+                *own = _mm512_min_epu16(one, other);
+                lowest = _mm512_min_epu16(lowest, *own);
                 let found = by.codes::<PLAIN>([front, back]);
                 if STREAM {
                     _mm512_stream_si512(codes.as_mut_ptr().cast(), found);
@@ -227,12 +230,21 @@ fn pieces<A: Lanes, const PLAIN: bool, const STREAM: bool>(
             numbers = states.map(|state| _mm512_aesenclast_epi128(state, keys[ROUNDS]));
         }
         // Of sums, the lower halves count.
-        let few = _mm512_mask_cmplt_epu16_mask(LOWER_HALVES, lowest, sure);
-        let care = few | _mm512_cmpeq_epi16_mask(least, misfit);
-        unsure |= u64::from(care != 0) << (piece % u64::BITS as usize);
+        let few = |lowest: __m512i| _mm512_mask_cmplt_epu16_mask(LOWER_HALVES, lowest, sure) != 0;
+        let misfits = _mm512_cmpeq_epi16_mask(least, misfit) != 0;
+        if few(lowest) | misfits {
+            for (group, own) in (from..from + x.len()).zip(&all.0) {
+                let word = &mut unsure[group / u64::BITS as usize % WORDS];
+                *word |= u64::from(misfits || few(*own)) << (group % u64::BITS as usize);
+            }
+        }
     }
     unsure
 }
+
+/// The lesser sums of each of some groups.
+#[repr(align(64))]
+struct Lowest([__m512i; TOGETHER]);
 
 /// The numbers of four blocks.
 #[inline]
