@@ -21,14 +21,12 @@ const LANES: usize = 8;
 /// Blocks up to this are joined eight at a time.
 const SHORT_BLOCK: usize = 256;
 
-/// Lines that are read together: memory answers several streams faster than one.
+/// Lines that are read together: memory answers several streams faster than one. So many are also told apart by the
+/// processor itself; to ask for what lies ahead costs more than it saves.
 const LINES: usize = 8;
 
-/// Values up to which they may well be in the second-level cache, where asking for them ahead costs more than it saves.
+/// Values up to which they may well be in the second-level cache, where several places at once gain nothing.
 pub(super) const NEAR: usize = 1 << 16;
-
-/// Bytes ahead of each stream that are asked for where values are many.
-const AHEAD: usize = 4096;
 
 /// The smallest and the largest of `low`, `high` and the values, which are passed over if NaN, and whether there is
 /// none; `None` where this loop cannot serve.
@@ -108,12 +106,6 @@ vectorized! {
     }
 }
 
-/// Asks for the cache lines of a step that lie ahead of it, as far as the second level.
-#[inline(always)]
-fn ask<A: Lanes>(step: *const A) {
-    super::ask(step, STEP * size_of::<A>(), AHEAD);
-}
-
 /// Blocks of more than [`SHORT_BLOCK`] values, as many at a time as there are streams.
 #[inline(always)]
 fn long_blocks<V: Vector, A: Lanes, const STREAMS: usize>(
@@ -123,28 +115,21 @@ fn long_blocks<V: Vector, A: Lanes, const STREAMS: usize>(
     mins: &mut [f32],
     maxs: &mut [f32],
 ) -> (usize, bool) {
-    {
-        let (done, finite) = if x.len() > NEAR {
-            streams::<V, A, STREAMS, true>(v, x, width, mins, maxs)
-        } else {
-            streams::<V, A, STREAMS, false>(v, x, width, mins, maxs)
-        };
-        let (Some(x), Some(mins), Some(maxs)) =
-            (x.get(done * width..), mins.get_mut(done..), maxs.get_mut(done..))
-        else {
-            return (done, finite);
-        };
-        // Four of those that are left over.
-        let (more, also) =
-            if STREAMS > 4 { streams::<V, A, 4, false>(v, x, width, mins, maxs) } else { (0, true) };
-        (done + more, finite & also)
-    }
+    let (done, finite) = streams::<V, A, STREAMS>(v, x, width, mins, maxs);
+    let (Some(x), Some(mins), Some(maxs)) =
+        (x.get(done * width..), mins.get_mut(done..), maxs.get_mut(done..))
+    else {
+        return (done, finite);
+    };
+    // Four of those that are left over.
+    let (more, also) = if STREAMS > 4 { streams::<V, A, 4>(v, x, width, mins, maxs) } else { (0, true) };
+    (done + more, finite & also)
 }
 
 /// As many blocks for each stream, one after the other, so that each reads on where it is. What is left over is not
 /// served.
 #[inline(always)]
-fn streams<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
+fn streams<V: Vector, A: Lanes, const STREAMS: usize>(
     v: V,
     x: &[A],
     width: usize,
@@ -164,9 +149,6 @@ fn streams<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
                 let at = at.min(width - STEP);
                 for (stream, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
                     let from = x.as_ptr().add((stream * each + block) * width + at);
-                    if FAR {
-                        ask(from);
-                    }
                     for pair in (0..STEP).step_by(2 * V::LANES) {
                         let (a, b) = (v.load(from.add(pair)), v.load(from.add(pair + V::LANES)));
                         *low = v.lesser(b, v.lesser(a, *low));
@@ -306,9 +288,9 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
         done = x.len() / (turns * LINES * columns) * turns * LINES * columns;
         let halves = &x[..done];
         let numbers = if far {
-            half_lines::<V, A, 1, true>(v, halves, columns, mins, maxs)
+            half_lines::<V, A, 1>(v, halves, columns, mins, maxs)
         } else {
-            half_lines::<V, A, 2, false>(v, halves, columns, mins, maxs)
+            half_lines::<V, A, 2>(v, halves, columns, mins, maxs)
         };
         if !numbers {
             // With a look at each value. What was found before stays: ranges only grow.
@@ -317,12 +299,8 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
     }
     let x = &x[done..];
     let (front, back) = x.split_at(x.len() / (LINES * columns) * LINES * columns);
-    let numbers = if x.len() > NEAR {
-        some_lines::<V, A, LINES, true>(v, front, columns, mins, maxs)
-    } else {
-        some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
-    };
-    numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
+    some_lines::<V, A, LINES>(v, front, columns, mins, maxs)
+        & some_lines::<V, A, 1>(v, back, columns, mins, maxs)
 }
 
 /// Numbers of a step, which are written and read again in vectors of different lengths.
@@ -333,7 +311,7 @@ struct Step<A>([A; STEP]);
 /// `TURNS` lines of each stream before ranges are widened. `false` where one is NaN; ranges are then no larger than
 /// those of the other values.
 #[inline(always)]
-fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
+fn half_lines<V: Vector, A: Lanes, const TURNS: usize>(
     v: V,
     x: &[A],
     columns: usize,
@@ -357,9 +335,6 @@ fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
                         let from = x.as_ptr().add((stream * each + line) * columns + at + part);
                         for turn in 0..TURNS {
                             let from = from.add(turn * columns);
-                            if FAR && part == 0 {
-                                ask(from);
-                            }
                             let numbers = v.in_order_of_numbers(v.load_bytes(from.cast()));
                             (low, high) = (v.min_words(low, numbers), v.max_words(high, numbers));
                         }
@@ -382,7 +357,7 @@ fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
 
 /// As many lines for each stream, one after the other, so that each reads on where it is.
 #[inline(always)]
-fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
+fn some_lines<V: Vector, A: Lanes, const STREAMS: usize>(
     v: V,
     x: &[A],
     columns: usize,
@@ -397,11 +372,6 @@ fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
             for at in (0..columns).step_by(STEP) {
                 // The last step takes some of it for the second time.
                 let at = at.min(columns - STEP);
-                if FAR {
-                    for stream in 0..STREAMS {
-                        ask(x.as_ptr().add((stream * each + line) * columns + at));
-                    }
-                }
                 for pair in (at..at + STEP).step_by(2 * V::LANES) {
                     let places = [pair, pair + V::LANES];
                     let mut low = places.map(|at| v.load(mins.as_ptr().add(at)));
