@@ -12,7 +12,7 @@ use super::super::super::division::{GROUP, Reciprocals, same_integers};
 use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::super::stream::{self, Seam};
 use super::super::super::vector::{Lanes, Vector, vectorized};
-use super::super::super::{ask, runs};
+use super::super::super::{prefetch, runs};
 use super::Task;
 use super::each::{Entry, careful};
 
@@ -20,7 +20,7 @@ use super::each::{Entry, careful};
 const LONGEST: usize = f16::LINE;
 
 /// Bytes ahead that are asked for, where results go past the caches.
-const AHEAD: usize = 6144;
+const AHEAD: usize = 2048;
 
 vectorized! {
     /// Whether any value is NaN.
@@ -210,7 +210,7 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
     let mut at = 0;
     if STREAM && stream::head(out) == 0 {
         while at + A::LINE <= len {
-            ask(from.wrapping_add(at), 64, AHEAD);
+            prefetch(&x[at..at + A::LINE], AHEAD);
             let mut part = 0;
             while part < A::LINE {
                 // SAFETY: the line has that many values, and begins a line of the caches.
