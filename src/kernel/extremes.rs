@@ -21,12 +21,14 @@ const LANES: usize = 8;
 /// Blocks up to this are joined eight at a time.
 const SHORT_BLOCK: usize = 256;
 
-/// Lines that are read together: memory answers several streams faster than one. So many are also told apart by the
-/// processor itself; to ask for what lies ahead costs more than it saves.
+/// Lines that are read together: memory answers several streams faster than one.
 const LINES: usize = 8;
 
-/// Values up to which they may well be in the second-level cache, where several places at once gain nothing.
+/// Values up to which they may well be in the second-level cache, where asking for them ahead costs more than it saves.
 pub(super) const NEAR: usize = 1 << 16;
+
+/// Bytes ahead of each line that are asked for where values are many, beside ranges that are read and written.
+const AHEAD: usize = 4096;
 
 /// The smallest and the largest of `low`, `high` and the values, which are passed over if NaN, and whether there is
 /// none; `None` where this loop cannot serve.
@@ -106,6 +108,12 @@ vectorized! {
     }
 }
 
+/// Asks for the cache lines of a step that lie ahead of it, as far as the second level.
+#[inline(always)]
+fn ask<A: Lanes>(step: *const A) {
+    super::ask(step, STEP * size_of::<A>(), AHEAD);
+}
+
 /// Blocks of more than [`SHORT_BLOCK`] values, as many at a time as there are streams.
 #[inline(always)]
 fn long_blocks<V: Vector, A: Lanes, const STREAMS: usize>(
@@ -126,8 +134,8 @@ fn long_blocks<V: Vector, A: Lanes, const STREAMS: usize>(
     (done + more, finite & also)
 }
 
-/// As many blocks for each stream, one after the other, so that each reads on where it is. What is left over is not
-/// served.
+/// As many blocks for each stream, one after the other, so that each reads on where it is: that is seen by the processor
+/// itself, and to ask for what lies ahead costs more than it saves. What is left over is not served.
 #[inline(always)]
 fn streams<V: Vector, A: Lanes, const STREAMS: usize>(
     v: V,
@@ -288,9 +296,9 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
         done = x.len() / (turns * LINES * columns) * turns * LINES * columns;
         let halves = &x[..done];
         let numbers = if far {
-            half_lines::<V, A, 1>(v, halves, columns, mins, maxs)
+            half_lines::<V, A, 1, true>(v, halves, columns, mins, maxs)
         } else {
-            half_lines::<V, A, 2>(v, halves, columns, mins, maxs)
+            half_lines::<V, A, 2, false>(v, halves, columns, mins, maxs)
         };
         if !numbers {
             // With a look at each value. What was found before stays: ranges only grow.
@@ -299,8 +307,12 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
     }
     let x = &x[done..];
     let (front, back) = x.split_at(x.len() / (LINES * columns) * LINES * columns);
-    some_lines::<V, A, LINES>(v, front, columns, mins, maxs)
-        & some_lines::<V, A, 1>(v, back, columns, mins, maxs)
+    let numbers = if x.len() > NEAR {
+        some_lines::<V, A, LINES, true>(v, front, columns, mins, maxs)
+    } else {
+        some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
+    };
+    numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
 }
 
 /// Numbers of a step, which are written and read again in vectors of different lengths.
@@ -311,7 +323,7 @@ struct Step<A>([A; STEP]);
 /// `TURNS` lines of each stream before ranges are widened. `false` where one is NaN; ranges are then no larger than
 /// those of the other values.
 #[inline(always)]
-fn half_lines<V: Vector, A: Lanes, const TURNS: usize>(
+fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
     v: V,
     x: &[A],
     columns: usize,
@@ -335,6 +347,9 @@ fn half_lines<V: Vector, A: Lanes, const TURNS: usize>(
                         let from = x.as_ptr().add((stream * each + line) * columns + at + part);
                         for turn in 0..TURNS {
                             let from = from.add(turn * columns);
+                            if FAR && part == 0 {
+                                ask(from);
+                            }
                             let numbers = v.in_order_of_numbers(v.load_bytes(from.cast()));
                             (low, high) = (v.min_words(low, numbers), v.max_words(high, numbers));
                         }
@@ -357,7 +372,7 @@ fn half_lines<V: Vector, A: Lanes, const TURNS: usize>(
 
 /// As many lines for each stream, one after the other, so that each reads on where it is.
 #[inline(always)]
-fn some_lines<V: Vector, A: Lanes, const STREAMS: usize>(
+fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
     v: V,
     x: &[A],
     columns: usize,
@@ -372,6 +387,11 @@ fn some_lines<V: Vector, A: Lanes, const STREAMS: usize>(
             for at in (0..columns).step_by(STEP) {
                 // The last step takes some of it for the second time.
                 let at = at.min(columns - STEP);
+                if FAR {
+                    for stream in 0..STREAMS {
+                        ask(x.as_ptr().add((stream * each + line) * columns + at));
+                    }
+                }
                 for pair in (at..at + STEP).step_by(2 * V::LANES) {
                     let places = [pair, pair + V::LANES];
                     let mut low = places.map(|at| v.load(mins.as_ptr().add(at)));
