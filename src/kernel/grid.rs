@@ -4,8 +4,7 @@
 //! floating-point type where it is small, so f32 needs no wider type. The extremes are found in the same pass; they
 //! tell whether all values of a stage lie within the window of bins at hand. If not, the stage is still in the
 //! first-level cache when the caller has made a wider window: memory is read once. Counting goes to two
-//! sub-histograms in turn, so that equal neighbours do not wait for each other's stores; their counters have 16 bits, so
-//! that those of some thousand bins fit the first-level cache beside the values.
+//! sub-histograms in turn, so that equal neighbours do not wait for each other's stores.
 
 use super::convert::{convert, same};
 use super::reduce::Lanes;
@@ -108,86 +107,61 @@ impl Product for Underflowing {
 
 /// Whether counts are added or taken back.
 trait Direction {
-    const STEP: u16;
+    const STEP: u32;
 }
 struct Forward;
 impl Direction for Forward {
-    const STEP: u16 = 1;
+    const STEP: u32 = 1;
 }
 struct Back;
 impl Direction for Back {
-    const STEP: u16 = u16::MAX;
+    const STEP: u32 = u32::MAX;
 }
 
-/// Two sub-histograms, whose counters of a bin lie side by side: small ones, so that what is counted at random stays in the
-/// first-level cache, and totals to which they are added before they are full.
+/// Two sub-histograms.
 #[derive(Debug)]
 pub(crate) struct Halves<'a> {
-    totals: &'a mut [u32; NARROW_BINS],
-    small: &'a mut [Pair; NARROW_BINS],
-    /// Stages that the small counters have counted.
-    stages: &'a mut u32,
+    even: &'a mut [u32; NARROW_BINS],
+    odd: &'a mut [u32; NARROW_BINS],
 }
 
-/// The counters of a bin in both sub-histograms.
-type Pair = [u16; 2];
-
-/// The counters of [`Halves`], in one slice. The first [`NARROW_BINS`] of them are totals, to which counts may be added.
-pub(crate) const COUNTERS: usize = 2 * NARROW_BINS + 1;
-
-/// Stages that a small counter holds, and one more.
-const MOST_STAGES: u32 = (u16::MAX as usize / (STAGE / 2)) as u32;
+/// The counters of [`Halves`], in one slice. The two lie some cache lines off a multiple of 4096 bytes apart, as a
+/// processor takes a load from there for one that waits for the store.
+pub(crate) const COUNTERS: usize = 2 * NARROW_BINS + APART;
+const APART: usize = 304;
 
 impl<'a> Halves<'a> {
     /// Sub-histograms in the first [`COUNTERS`] of `counts`; `None` if there are fewer.
-    #[allow(unsafe_code)]
     pub(crate) fn new(counts: &'a mut [u32]) -> Option<Self> {
-        let (totals, counts) = counts.split_first_chunk_mut()?;
-        let (small, counts) = counts.split_first_chunk_mut::<NARROW_BINS>()?;
-        // SAFETY: a word is as large as two half-words and aligned for them, and both may have any bits.
-        let small = unsafe { &mut *core::ptr::from_mut(small).cast::<[Pair; NARROW_BINS]>() };
-        Some(Self { totals, small, stages: counts.first_mut()? })
+        let (even, counts) = counts.split_first_chunk_mut()?;
+        let (odd, _) = counts.get_mut(APART..)?.split_first_chunk_mut()?;
+        Some(Self { even, odd })
     }
 
-    /// Makes room for a stage, where all that was counted and not taken back lies in the first `bins` of the window.
-    #[inline]
-    pub(crate) fn make_room(&mut self, bins: usize) {
-        if *self.stages >= MOST_STAGES {
-            for (total, small) in self.totals.iter_mut().zip(&mut *self.small).take(bins) {
-                let [even, odd] = core::mem::take(small);
-                *total = total.wrapping_add(u32::from(even) + u32::from(odd));
-            }
-            *self.stages = 0;
-        }
-        *self.stages += 1;
-    }
-
-    /// Puts the sum of all from place `from` on into `sum`, and zero in their place; all that was counted has to lie there.
+    /// Puts the sum of both from place `from` on into `sum`, and zero in their place.
     pub(crate) fn take(&mut self, from: usize, sum: &mut [u64]) {
         let to = from.saturating_add(sum.len());
-        let (Some(totals), Some(small)) = (self.totals.get_mut(from..to), self.small.get_mut(from..to))
-        else {
+        let (Some(even), Some(odd)) = (self.even.get_mut(from..to), self.odd.get_mut(from..to)) else {
             return;
         };
-        for ((sum, total), [even, odd]) in sum.iter_mut().zip(&*totals).zip(&*small) {
-            *sum = u64::from(*total) + u64::from(*even) + u64::from(*odd);
+        for ((sum, even), odd) in sum.iter_mut().zip(&*even).zip(&*odd) {
+            *sum = u64::from(*even) + u64::from(*odd);
         }
-        totals.fill(0);
-        small.fill([0; 2]);
-        *self.stages = 0;
+        even.fill(0);
+        odd.fill(0);
     }
 
     #[inline(always)]
     fn change<D: Direction>(&mut self, places: &[u16]) {
         let (pairs, rest) = places.as_chunks::<2>();
         for [i, j] in pairs {
-            let [even, _] = &mut self.small[usize::from(*i)];
+            let even = &mut self.even[usize::from(*i)];
             *even = even.wrapping_add(D::STEP);
-            let [_, odd] = &mut self.small[usize::from(*j)];
+            let odd = &mut self.odd[usize::from(*j)];
             *odd = odd.wrapping_add(D::STEP);
         }
         for i in rest {
-            let [even, _] = &mut self.small[usize::from(*i)];
+            let even = &mut self.even[usize::from(*i)];
             *even = even.wrapping_add(D::STEP);
         }
     }
@@ -425,28 +399,6 @@ mod tests {
                 check(&[f64::from(x) * 1e-270; 3], exponent, -4);
             }
         }
-    }
-
-    #[test]
-    fn small_counters_never_overflow() {
-        let window = Window { scale: 1.0, first: 0 };
-        let x = [3.0f32; STAGE];
-        let mut counts = vec![0; COUNTERS];
-        let mut halves = Halves::new(&mut counts).unwrap();
-        let mut sums = [0; 8];
-        for rounds in [1usize, 127, 128, 129, 400] {
-            for round in 0..rounds {
-                halves.make_room(8);
-                count(&x[..STAGE - round % 2], &window, &mut halves);
-                // What is taken back may lie anywhere.
-                halves.make_room(8);
-                count(&[1e4f32; STAGE], &window, &mut halves);
-                take_back(&[1e4f32; STAGE], &window, &mut halves);
-            }
-            halves.take(0, &mut sums);
-            assert_eq!(sums, [0, 0, 0, (rounds * STAGE - rounds / 2) as u64, 0, 0, 0, 0]);
-        }
-        assert!(counts.iter().all(|count| *count == 0));
     }
 
     #[test]

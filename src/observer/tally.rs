@@ -197,10 +197,7 @@ impl Tally {
         loop {
             let mut halves = if self.halves { Halves::new(&mut self.counters) } else { None };
             let found = match &mut halves {
-                Some(halves) => {
-                    halves.make_room(self.slots);
-                    grid::count(values, &self.window, halves)
-                }
+                Some(halves) => grid::count(values, &self.window, halves),
                 None => grid::find(values, &self.window, &mut self.places),
             };
             let (min, max) = (self.min.min(found.min), self.max.max(found.max));
