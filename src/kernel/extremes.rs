@@ -110,8 +110,8 @@ vectorized! {
 
 /// Asks for the cache lines of a step that lie ahead of it, as far as the second level.
 #[inline(always)]
-fn ask<A: Lanes>(step: *const A) {
-    super::ask(step, STEP * size_of::<A>(), AHEAD);
+fn prefetch_step<A: Lanes>(step: *const A) {
+    super::prefetch_second_level(step, STEP * size_of::<A>(), AHEAD);
 }
 
 /// Blocks of more than [`SHORT_BLOCK`] values, as many at a time as there are streams.
@@ -348,7 +348,7 @@ fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
                         for turn in 0..TURNS {
                             let from = from.add(turn * columns);
                             if FAR && part == 0 {
-                                ask(from);
+                                prefetch_step(from);
                             }
                             let numbers = v.in_order_of_numbers(v.load_bytes(from.cast()));
                             (low, high) = (v.min_words(low, numbers), v.max_words(high, numbers));
@@ -389,7 +389,7 @@ fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
                 let at = at.min(columns - STEP);
                 if FAR {
                     for stream in 0..STREAMS {
-                        ask(x.as_ptr().add((stream * each + line) * columns + at));
+                        prefetch_step(x.as_ptr().add((stream * each + line) * columns + at));
                     }
                 }
                 for pair in (at..at + STEP).step_by(2 * V::LANES) {

@@ -3,12 +3,12 @@
 //! Every deterministic decision is a list of *cuts*: `cut[i]` is the smallest number that belongs to level `i + 1`
 //! rather than to level `i`, so the level of `v` is the number of cuts that are not above it.
 
-mod at_once;
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod cut_cells;
 mod decode;
 mod encode;
+mod fused;
 mod halves;
 #[cfg(target_arch = "x86_64")]
 mod long;
@@ -23,10 +23,10 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub(crate) use at_once::{BlockLevels, EVERYDAY, MagnitudeScale};
 pub(crate) use blocks::magnitudes;
 pub(crate) use decode::{LevelTables, decode, decode_nibbles};
 pub(crate) use encode::{LevelParams, code_of_zero, encode, encode_stochastic};
+pub(crate) use fused::{BlockLevels, EVERYDAY, MagnitudeScale};
 pub(crate) use halves::{HalfCodes, WORTH_A_TABLE};
 pub(crate) use maps::{Boundary, LevelMaps, Ties, at_least};
 

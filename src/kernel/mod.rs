@@ -198,7 +198,7 @@ fn prefetch<T>(x: &[T], distance: usize) {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[allow(unsafe_code)]
-fn ask<T>(from: *const T, bytes: usize, ahead: usize) {
+fn prefetch_second_level<T>(from: *const T, bytes: usize, ahead: usize) {
     for line in (0..bytes).step_by(64) {
         use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let at = from.cast::<i8>().wrapping_add(ahead + line);

@@ -42,6 +42,47 @@ pub(super) fn is_aligned<T>(to: &[T]) -> bool {
     to.as_ptr().addr().is_multiple_of(PART)
 }
 
+/// Stores half a line of bytes, past the caches if `STREAM`: by parts, as memory that is not aligned for whole vectors is
+/// often aligned for these.
+///
+/// # Safety
+///
+/// There is room for 32 bytes at `to`, which is a multiple of 16 if `STREAM`. Only for machines with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_half_line<const STREAM: bool>(to: *mut u8, bytes: __m256i) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if STREAM {
+            _mm_stream_si128(to.cast(), _mm256_castsi256_si128(bytes));
+            _mm_stream_si128(to.add(PART).cast(), _mm256_extracti128_si256::<1>(bytes));
+        } else {
+            _mm256_storeu_si256(to.cast(), bytes);
+        }
+    }
+}
+
+/// As [`store_half_line`], of a line.
+///
+/// # Safety
+///
+/// As there, with room for 64 bytes. Only for machines with AVX-512 F.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_line<const STREAM: bool>(to: *mut u8, bytes: __m512i) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if STREAM {
+            _mm_stream_si128(to.cast(), _mm512_castsi512_si128(bytes));
+            _mm_stream_si128(to.add(PART).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
+            _mm_stream_si128(to.add(2 * PART).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+            _mm_stream_si128(to.add(3 * PART).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
+        } else {
+            _mm512_storeu_si512(to.cast(), bytes);
+        }
+    }
+}
+
 /// Stores a vector, past the caches if `STREAM`: in two parts, as memory that is not aligned for whole vectors is often
 /// aligned for these.
 ///

@@ -137,84 +137,68 @@ unsafe fn of_both_long(magnitudes: __m512i) -> __m512i {
     }
 }
 
-impl Values for f16 {
-    #[inline(always)]
-    unsafe fn magnitudes(x: *const Self) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { of_halves(x.cast()) }
-    }
+/// [`Values`] for numbers of 16 bits, but for how magnitudes are widened.
+macro_rules! halves {
+    ($half:ty, |$short:ident| $wide:expr, |$long:ident| $long_wide:expr) => {
+        impl Values for $half {
+            #[inline(always)]
+            unsafe fn magnitudes(x: *const Self) -> __m256i {
+                // SAFETY: the caller's promise.
+                unsafe { of_halves(x.cast()) }
+            }
 
-    #[inline(always)]
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_max_epu16(a, b) }
-    }
+            #[inline(always)]
+            unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller's promise.
+                unsafe { _mm256_max_epu16(a, b) }
+            }
 
-    #[inline(always)]
-    unsafe fn wide(magnitudes: __m256i) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let most = of_both(magnitudes);
-            let (front, back) = (_mm256_castsi256_si128(most), _mm256_extracti128_si256::<1>(most));
-            _mm256_cvtph_ps(_mm_packus_epi32(front, back))
+            #[inline(always)]
+            unsafe fn wide(magnitudes: __m256i) -> __m256 {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let $short = of_both(magnitudes);
+                    $wide
+                }
+            }
+
+            #[inline(always)]
+            unsafe fn long_magnitudes(x: *const Self) -> __m512i {
+                // SAFETY: the caller's promise.
+                unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
+            }
+
+            #[inline(always)]
+            unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the caller's promise.
+                unsafe { _mm512_max_epu16(a, b) }
+            }
+
+            #[inline(always)]
+            unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let $long = of_both_long(magnitudes);
+                    $long_wide
+                }
+            }
         }
-    }
-
-    #[inline(always)]
-    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_max_epu16(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(of_both_long(magnitudes))) }
-    }
+    };
 }
 
-impl Values for bf16 {
-    #[inline(always)]
-    unsafe fn magnitudes(x: *const Self) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { of_halves(x.cast()) }
-    }
+halves! {
+    f16,
+    |most| _mm256_cvtph_ps(_mm_packus_epi32(
+        _mm256_castsi256_si128(most),
+        _mm256_extracti128_si256::<1>(most),
+    )),
+    |most| _mm512_cvtph_ps(_mm512_cvtepi32_epi16(most))
+}
 
-    #[inline(always)]
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_max_epu16(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn wide(magnitudes: __m256i) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(of_both(magnitudes))) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_max_epu16(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(of_both_long(magnitudes))) }
-    }
+halves! {
+    bf16,
+    |most| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(most)),
+    |most| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(most))
 }
 
 /// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.

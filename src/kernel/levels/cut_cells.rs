@@ -188,12 +188,20 @@ pub(super) trait Packed: Values + Lanes {
     /// # Safety
     ///
     /// There are as many numbers at `x`, and four factors at `factors`. Only for machines with AVX-512 F, BW, VL and DQ.
+    #[inline(always)]
     unsafe fn codes<const DIVIDE: bool, const MIRRORED: bool>(
         x: *const Self,
         factors: *const f32,
         search: &Registers,
-    ) -> __m512i;
+    ) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { in_order::<Self, DIVIDE, MIRRORED>(x, factors, search) }
+    }
 }
+
+impl Packed for f32 {}
+
+impl Packed for f16 {}
 
 /// Numbers in the order in which they lie in memory.
 #[inline]
@@ -224,30 +232,6 @@ unsafe fn in_order<A: Lanes, const DIVIDE: bool, const MIRRORED: bool>(
         1, 24, 16, 8, 0,
     );
     _mm512_permutexvar_epi16(order, _mm512_packus_epi16(words[0], words[1]))
-}
-
-impl Packed for f32 {
-    #[inline(always)]
-    unsafe fn codes<const DIVIDE: bool, const MIRRORED: bool>(
-        x: *const Self,
-        factors: *const f32,
-        search: &Registers,
-    ) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { in_order::<Self, DIVIDE, MIRRORED>(x, factors, search) }
-    }
-}
-
-impl Packed for f16 {
-    #[inline(always)]
-    unsafe fn codes<const DIVIDE: bool, const MIRRORED: bool>(
-        x: *const Self,
-        factors: *const f32,
-        search: &Registers,
-    ) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { in_order::<Self, DIVIDE, MIRRORED>(x, factors, search) }
-    }
 }
 
 impl Packed for bf16 {

@@ -4,8 +4,8 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use super::super::ask;
 use super::super::division::same_integers;
+use super::super::prefetch_second_level;
 use super::super::scaling::{Columns, Product, Quotient, Scaling, TwoTerms};
 use super::super::stream::{self, Seam};
 use super::super::vector::{Lanes, Vector, vectorized};
@@ -235,7 +235,7 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let Places { mut from, mut to, lines, width, stream } = places;
     for _ in 0..lines {
         if stream {
-            ask(from, V::BYTES * size_of::<A>(), AHEAD);
+            prefetch_second_level(from, V::BYTES * size_of::<A>(), AHEAD);
         }
         // SAFETY: the caller's promise.
         unsafe {

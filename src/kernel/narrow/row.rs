@@ -1,8 +1,8 @@
 //! A long row of values that are numbers within reach, while others are asked for.
 #![allow(unsafe_code)] // loads and stores by pointers
 
-use super::super::ask;
 use super::super::division::{reciprocal, same_integers};
+use super::super::prefetch_second_level;
 use super::super::rows::Row;
 use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
@@ -70,7 +70,7 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         // The last vector takes some of it for the second time.
         let place = at.min(len - V::BYTES);
         if row.ahead > 0 {
-            ask(from.wrapping_add(place), V::BYTES * size_of::<A>(), row.ahead);
+            prefetch_second_level(from.wrapping_add(place), V::BYTES * size_of::<A>(), row.ahead);
         }
         // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
         // first on, places are aligned as that is.

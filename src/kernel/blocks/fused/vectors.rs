@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use super::super::DIVISORS;
 use super::super::magnitudes::{SHORT, Values, four, joined};
 use super::{BlockRule, Places, wide};
-use crate::kernel::{ask, stream};
+use crate::kernel::{prefetch_second_level, stream};
 use crate::simd::Level;
 
 /// Values whose scales are found together: of one each for 32 of them.
@@ -143,7 +143,7 @@ fn batches<A: Values, const BYTES: usize, const PLAIN: bool, const STREAM: bool>
         }
         let next = &x[k.min(last)];
         if STREAM {
-            ask(next, size_of_val(next), AHEAD);
+            prefetch_second_level(next, size_of_val(next), AHEAD);
         }
         let at = k.saturating_sub(LAG).min(last);
         let (x, place) = (x[at].as_ptr(), codes[at].as_mut_ptr());
@@ -289,8 +289,8 @@ unsafe fn two<A: Values, const BYTES: usize, const PLAIN: bool, const STREAM: bo
         let place = place.add(BYTES / LANES * lane);
         if BYTES == BATCH {
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            store::<STREAM>(place, _mm256_permutevar8x32_epi32(front, order));
-            store::<STREAM>(place.add(SHORT), _mm256_permutevar8x32_epi32(back, order));
+            stream::store_half_line::<STREAM>(place, _mm256_permutevar8x32_epi32(front, order));
+            stream::store_half_line::<STREAM>(place.add(SHORT), _mm256_permutevar8x32_epi32(back, order));
             return;
         }
         // The first of two neighbours once, and the second sixteen times.
@@ -300,7 +300,10 @@ unsafe fn two<A: Values, const BYTES: usize, const PLAIN: bool, const STREAM: bo
         let bytes = _mm256_packus_epi16(pairs(front), pairs(back));
         let lanes = _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes);
         let order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
-        store::<STREAM>(place, _mm256_shuffle_epi8(lanes, _mm256_broadcastsi128_si256(order)));
+        stream::store_half_line::<STREAM>(
+            place,
+            _mm256_shuffle_epi8(lanes, _mm256_broadcastsi128_si256(order)),
+        );
     }
 }
 
@@ -345,25 +348,5 @@ unsafe fn short<A: Values, const PLAIN: bool>(
     } else {
         let codes = _mm256_packus_epi16(front, back);
         _mm256_min_epu8(_mm256_max_epu8(codes, bounds.low), bounds.high)
-    }
-}
-
-/// Stores a vector, past the caches if `STREAM`: in two parts, as memory that is not aligned for whole vectors is
-/// often aligned for these.
-///
-/// # Safety
-///
-/// There is room for 32 bytes at `to`, which is a multiple of 16 if `STREAM`.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store<const STREAM: bool>(to: *mut u8, bytes: __m256i) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if STREAM {
-            _mm_stream_si128(to.cast(), _mm256_castsi256_si128(bytes));
-            _mm_stream_si128(to.add(16).cast(), _mm256_extracti128_si256::<1>(bytes));
-        } else {
-            _mm256_storeu_si256(to.cast(), bytes);
-        }
     }
 }

@@ -9,7 +9,7 @@ use super::super::magnitudes::{SHORT, Values};
 use super::BlockRule;
 use super::vectors::{self, AHEAD, BEYOND, LAG};
 use crate::element::FloatType;
-use crate::kernel::ask;
+use crate::kernel::{prefetch_second_level, stream};
 
 /// Scales of a batch, lanes of a vector, and its values.
 const LANES: usize = 16;
@@ -82,7 +82,7 @@ fn batches<A: Values, const BYTES: usize, const STREAM: bool>(
         }
         let next = &x[k.min(last)];
         if STREAM {
-            ask(next, size_of_val(next), AHEAD);
+            prefetch_second_level(next, size_of_val(next), AHEAD);
         }
         let at = k.saturating_sub(LAG).min(last);
         let (from, place) = (x[at].as_ptr(), codes[at].as_mut_ptr());
@@ -240,8 +240,8 @@ unsafe fn four_codes<A: Values, const BYTES: usize, const STREAM: bool>(
         let back = two(x.add(2 * SHORT), inverses[lane + 2], inverses[lane + 3]);
         if BYTES == BATCH {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            store::<STREAM>(place, _mm512_permutexvar_epi32(order, front));
-            store::<STREAM>(place.add(2 * SHORT), _mm512_permutexvar_epi32(order, back));
+            stream::store_line::<STREAM>(place, _mm512_permutexvar_epi32(order, front));
+            stream::store_line::<STREAM>(place.add(2 * SHORT), _mm512_permutexvar_epi32(order, back));
             return;
         }
         // The first of two neighbours once, and the second sixteen times.
@@ -259,7 +259,7 @@ unsafe fn four_codes<A: Values, const BYTES: usize, const STREAM: bool>(
             order
         };
         let order = _mm512_loadu_si512(order.as_ptr().cast());
-        store::<STREAM>(place, _mm512_permutexvar_epi16(order, bytes));
+        stream::store_line::<STREAM>(place, _mm512_permutexvar_epi16(order, bytes));
     }
 }
 
@@ -280,27 +280,5 @@ unsafe fn two<A: Values>(x: *const A, first: f32, second: f32) -> __m512i {
         let d = _mm512_cvtps_epi32(_mm512_mul_ps(A::sixteen(x.add(3 * LANES)), second));
         // Narrower integers saturate, which no code in use is lost by.
         _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
-    }
-}
-
-/// Stores a vector, past the caches if `STREAM`: in parts, as memory that is not aligned for whole vectors is often
-/// aligned for these.
-///
-/// # Safety
-///
-/// There is room for 64 bytes at `to`, which is a multiple of 16 if `STREAM`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn store<const STREAM: bool>(to: *mut u8, bytes: __m512i) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if STREAM {
-            _mm_stream_si128(to.cast(), _mm512_castsi512_si128(bytes));
-            _mm_stream_si128(to.add(16).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
-            _mm_stream_si128(to.add(32).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
-            _mm_stream_si128(to.add(48).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
-        } else {
-            _mm512_storeu_si512(to.cast(), bytes);
-        }
     }
 }

@@ -98,15 +98,7 @@ impl<A: Packed, const DIVIDE: bool, const MIRRORED: bool> Codes<A> for ByCells<'
         // SAFETY: registers are there where the instructions are; the rest is the caller's promise.
         unsafe {
             let bytes = A::codes::<DIVIDE, MIRRORED>(x, factors, self.0);
-            if STREAM {
-                // By parts, as memory that is not aligned for whole vectors is often aligned for these.
-                _mm_stream_si128(to.cast(), _mm512_castsi512_si128(bytes));
-                _mm_stream_si128(to.add(16).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
-                _mm_stream_si128(to.add(32).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
-                _mm_stream_si128(to.add(48).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
-            } else {
-                _mm512_storeu_si512(to.cast(), bytes);
-            }
+            stream::store_line::<STREAM>(to, bytes);
         }
     }
 }
@@ -123,12 +115,7 @@ impl<A: Values, const DIVIDE: bool> Codes<A> for BySearch<'_, DIVIDE> {
             unsafe {
                 let (x, factors, to) = (x.add(2 * SHORT * pair), factors.add(2 * pair), to.add(SHORT * pair));
                 let bytes = self.0.packed::<A, DIVIDE>(x, [*factors, *factors.add(1)]);
-                if STREAM {
-                    _mm_stream_si128(to.cast(), _mm256_castsi256_si128(bytes));
-                    _mm_stream_si128(to.add(16).cast(), _mm256_extracti128_si256::<1>(bytes));
-                } else {
-                    _mm256_storeu_si256(to.cast(), bytes);
-                }
+                stream::store_half_line::<STREAM>(to, bytes);
             }
         }
     }
