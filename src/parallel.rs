@@ -43,7 +43,11 @@ where
     }
     let _ = elements;
     let mut state = state();
-    items.chunks_mut(chunk_len).enumerate().map(|(index, chunk)| work(&mut state, index, chunk)).collect()
+    let mut results = SmallVec::new();
+    for (index, chunk) in items.chunks_mut(chunk_len).enumerate() {
+        results.push(work(&mut state, index, chunk));
+    }
+    results
 }
 
 /// Calls `work(state, index)` for each index below `count`, on several threads if `elements` are many.

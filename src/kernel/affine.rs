@@ -497,4 +497,6 @@ dispatch! {
 }
 
 #[cfg(test)]
+mod alignment;
+#[cfg(test)]
 mod tests;

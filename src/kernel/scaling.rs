@@ -5,6 +5,9 @@ use super::vector::Vector;
 
 /// How values are brought to the scale of their codes.
 pub(super) trait Scaling<V: Vector>: Copy {
+    /// Whether it takes so little that loops wait for the second-level cache.
+    const LIGHT: bool = false;
+
     /// The scaled `x`, which are the values from `at` on.
     ///
     /// # Safety
@@ -18,6 +21,8 @@ pub(super) trait Scaling<V: Vector>: Copy {
 pub(super) struct Product<F>(pub F);
 
 impl<V: Vector> Scaling<V> for Product<V::Floats> {
+    const LIGHT: bool = true;
+
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
         v.mul(x, self.0)

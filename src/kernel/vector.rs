@@ -79,6 +79,11 @@ pub(super) trait Vector: Copy {
     fn to_unsigned_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// What was narrowed twice, in its order.
     fn in_order(self, bytes: Self::Integers) -> Self::Integers;
+    /// The integers of 32 bits from `first` on.
+    fn counted(self, first: i32) -> Self::Integers;
+    /// The integers of 32 bits that stand at `places` in two vectors, one after the other.
+    fn from_both(self, front: Self::Integers, places: Self::Integers, back: Self::Integers)
+    -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// Numbers of 16 bits as integers in the same order, NaN beyond the infinities; and these as numbers again.
@@ -248,6 +253,15 @@ vector! {
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
+    fn counted(first: i32) -> __m256i {
+        _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first))
+    }
+    fn from_both(front: __m256i, places: __m256i, back: __m256i) -> __m256i {
+        // Of places, three bits count.
+        let (front, behind) = (_mm256_permutevar8x32_epi32(front, places), _mm256_set1_epi32(7));
+        let back = _mm256_permutevar8x32_epi32(back, places);
+        _mm256_blendv_epi8(front, back, _mm256_cmpgt_epi32(places, behind))
+    }
     fn any(a: __m256i, x: i32) -> bool {
         _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, _mm256_set1_epi32(x))) != 0
     }
@@ -305,6 +319,13 @@ vector! {
     fn in_order(bytes: __m512i) -> __m512i {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)
+    }
+    fn counted(first: i32) -> __m512i {
+        let zero = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        _mm512_add_epi32(zero, _mm512_set1_epi32(first))
+    }
+    fn from_both(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
+        _mm512_permutex2var_epi32(front, places, back)
     }
     fn any(a: __m512i, x: i32) -> bool { _mm512_cmpeq_epi32_mask(a, _mm512_set1_epi32(x)) != 0 }
     fn any_word(a: __m512i, x: i16) -> bool { _mm512_cmpeq_epi16_mask(a, _mm512_set1_epi16(x)) != 0 }

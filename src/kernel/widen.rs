@@ -19,6 +19,9 @@ const VECTOR: usize = 32;
 /// Values that are put together before they go past the caches.
 const STAGE: usize = 1024;
 
+/// Codes in a row from which on values in the caches are written by whole lines.
+const MANY: usize = 4 * VECTOR;
+
 /// Codes without a sign, signed bytes, and signed codes of fewer bits.
 const UNSIGNED: u8 = 0;
 const BYTES: u8 = 1;
@@ -109,14 +112,18 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     zero: &[f32],
     out: &mut [A],
 ) {
-    let vectors_of = width / VECTOR;
     let powers = Powers::of::<A>(kind);
-    let (steps, rest) = codes.as_chunks::<VECTOR>();
-    let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
     let run = |j: usize| {
         let zero = if ZERO { zero.get(j).copied().unwrap_or_default() } else { 0.0 };
         Run::of(powers, scale.get(j).copied().unwrap_or_default(), zero)
     };
+    let head = stream::head(out);
+    if !STREAM && width >= MANY && 0 < head && head < VECTOR {
+        return beside_lines::<A, CODES, ZERO>(codes, width, head, run, out);
+    }
+    let vectors_of = width / VECTOR;
+    let (steps, rest) = codes.as_chunks::<VECTOR>();
+    let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
     let (mut j, mut left) = (0, vectors_of);
     let mut here = run(0);
     for (codes, place) in steps.iter().zip(places) {
@@ -134,6 +141,67 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     if !rest.is_empty() {
         lines::<A, CODES, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
     }
+}
+
+/// As [`blocks`] of at least [`MANY`] codes each, where the first line of the caches begins `head` values, fewer than a
+/// vector, behind `out`: stores across two lines cost twice, so vectors go on from there, and some are of two blocks.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn beside_lines<A: Lanes, const CODES: u8, const ZERO: bool>(
+    codes: &[u8],
+    width: usize,
+    head: usize,
+    run: impl Fn(usize) -> Run,
+    out: &mut [A],
+) {
+    let len = codes.len().min(out.len());
+    if len < 2 * VECTOR {
+        return lines::<A, CODES, ZERO>(codes, run(0), false, out);
+    }
+    let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
+    let mut here = run(0);
+    let fit = here.powers.fit;
+    let before = first_lanes::<A>(VECTOR - head, fit);
+    // SAFETY: every access is to the `VECTOR` elements from a place on that is at most `len − VECTOR`.
+    unsafe {
+        store::<A, false>(to, vectors::<CODES, ZERO>(from, here), fit);
+        let (mut j, mut at) = (0, head);
+        while at + VECTOR <= len {
+            let mut values = vectors::<CODES, ZERO>(from.add(at), here);
+            if at + VECTOR > (j + 1) * width {
+                j += 1;
+                here = run(j);
+                let after = vectors::<CODES, ZERO>(from.add(at), here);
+                for ((value, after), before) in values.iter_mut().zip(after).zip(before) {
+                    *value = _mm256_blendv_ps(after, *value, before);
+                }
+            }
+            store::<A, false>(to.add(at), values, fit);
+            at += VECTOR;
+        }
+        // What is left may be of two blocks too.
+        let end = ((j + 1) * width).min(len);
+        lines::<A, CODES, ZERO>(&codes[at..end], here, false, &mut out[at..end]);
+        if end < len {
+            lines::<A, CODES, ZERO>(&codes[end..len], run(j + 1), false, &mut out[end..len]);
+        }
+    }
+}
+
+/// The lanes of the values of 32 codes, as [`vectors`] has them, whose codes are among the first `count`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn first_lanes<A: Lanes>(count: usize, fit: bool) -> [__m256; 4] {
+    let mut lanes = [[0; 8]; 4];
+    for (vector, lanes) in lanes.iter_mut().enumerate() {
+        for (lane, bits) in lanes.iter_mut().enumerate() {
+            let turns = 16 * (vector / 2) + 2 * lane + vector % 2;
+            let code = if A::IN_TURNS && !fit { turns } else { 8 * vector + lane };
+            *bits = -i32::from(code < count);
+        }
+    }
+    // SAFETY: each is as long as a vector.
+    lanes.map(|lanes| unsafe { _mm256_loadu_ps(lanes.as_ptr().cast()) })
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so values are put together first.
@@ -301,7 +369,7 @@ impl Run {
 }
 
 /// Codes in a row; past the caches where they fill whole lines and begin one, if `stream`. Ends overlap with what lies
-/// beside them.
+/// beside them, and so does the beginning of many: stores across two lines of the caches cost twice.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, stream: bool, out: &mut [A]) {
@@ -333,6 +401,11 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
                 at = len;
             }
         } else {
+            let head = stream::head(out);
+            if 0 < head && head < VECTOR && len >= MANY {
+                store::<A, false>(to, vectors::<CODES, ZERO>(from, run), fit);
+                at = head;
+            }
             while at + VECTOR <= len {
                 store::<A, false>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
                 at += VECTOR;

@@ -204,8 +204,15 @@ impl Frozen {
         uniforms: Option<Uniforms<'_>>,
         out: &mut QuantizedTensor,
     ) -> Result<()> {
-        let result = self.recipe.tiling_into(tensor.shape(), out).and_then(|tiling| {
-            out.refill(&self.scheme, tiling, tensor.element_type(), Some(self.recipe.text().clone()));
+        let (recipe, source) = (self.recipe.text(), tensor.element_type());
+        let filled = if out.is_cut_by(recipe, tensor.shape()) {
+            out.refill_as_cut(&self.scheme, source);
+            Ok(())
+        } else {
+            let tiling = self.recipe.tiling(tensor.shape());
+            tiling.map(|tiling| out.refill(&self.scheme, tiling, source, Some(recipe.clone())))
+        };
+        let result = filled.and_then(|()| {
             let parts = out.parts();
             parts.grids.clone_from(&self.grids);
             parts.notes.clone_from(&self.notes);

@@ -249,7 +249,8 @@ impl PackedCodes {
         signed: bool,
         len: usize,
     ) -> Result<&mut [u8], ShapeError> {
-        let bytes = pack::packed_len(len, bits.get()).ok_or(ShapeError::TooLarge { shape: vec![len] })?;
+        let bytes =
+            pack::packed_len(len, bits.get()).ok_or_else(|| ShapeError::TooLarge { shape: vec![len] })?;
         self.bits = bits;
         self.signed = signed;
         self.len = len;

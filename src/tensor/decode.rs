@@ -8,7 +8,7 @@ use crate::kernel::levels::{self, LevelTables};
 use crate::kernel::{Code, affine, pack, stream};
 
 use super::affine::{AffineGrids, ZeroPoints};
-use super::arrays::Parameters;
+use super::arrays::{Parameters, repeat};
 use super::codes::PackedCodes;
 use super::grids::Grids;
 use super::scheme::Scheme;
@@ -281,7 +281,7 @@ pub(super) fn fill_zeros<T: Real>(grids: &AffineGrids, segment: &Segment, out: &
     out.clear();
     let count = segment.blocks();
     match grids.zero_points() {
-        ZeroPoints::Fixed(zero) => out.resize(count, T::from_f64(*zero)),
+        ZeroPoints::Fixed(zero) => repeat(T::from_f64(*zero), count, out),
         ZeroPoints::Integer(values) => out.extend(
             (0..count)
                 .filter_map(|block| values.get(segment.region + block * segment.stride))

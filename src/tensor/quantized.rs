@@ -393,11 +393,11 @@ impl QuantizedTensor {
         }
     }
 
-    /// The tiling, if this was made by the recipe of that text, the very same one, and of a tensor of `shape`: that
-    /// recipe would cut another one in the same way.
-    pub(crate) fn tiling_by(&self, recipe: &Arc<str>, shape: &[usize]) -> Option<Tiling> {
+    /// Whether this was made by the recipe of that text, the very same one, of a tensor of `shape`: that recipe would cut
+    /// another one in the same way.
+    pub(crate) fn is_cut_by(&self, recipe: &Arc<str>, shape: &[usize]) -> bool {
         let made = self.recipe.as_ref().is_some_and(|made| Arc::ptr_eq(made, recipe));
-        (made && self.shape() == shape).then(|| self.tiling.clone())
+        made && self.shape() == shape
     }
 
     /// Sets the identity of the tensor that is about to be made; grids and codes follow.
@@ -408,10 +408,14 @@ impl QuantizedTensor {
         source: FloatType,
         recipe: Option<Arc<str>>,
     ) {
-        self.scheme = scheme.clone();
-        self.tiling = tiling;
+        (self.tiling, self.recipe) = (tiling, recipe);
+        self.refill_as_cut(scheme, source);
+    }
+
+    /// As [`refill`](Self::refill) of a tensor that is cut as this one is, and by the same recipe.
+    pub(crate) fn refill_as_cut(&mut self, scheme: &Scheme, source: FloatType) {
+        self.scheme.clone_from(scheme);
         self.source = source;
-        self.recipe = recipe;
         self.notes.clear();
     }
 

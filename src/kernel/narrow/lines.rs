@@ -45,12 +45,30 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 at += LINE;
             }
         }
-        // Values that lie across two lines of the caches cost twice: but for the first vector, they begin where a line does.
-        let aligned = from.align_offset(LINE);
-        if at == 0 && 0 < aligned && aligned < V::BYTES && len >= 16 * V::BYTES {
-            let block = vector::<V, A, S, CODES>(v, from, 0, scaling, codes_of, &mut least);
-            v.store(to, block);
-            at = aligned;
+        // What lies across two lines of the caches costs twice: but for the first vectors, values begin where a line does,
+        // and codes where a vector may.
+        if at == 0 && len >= 16 * V::BYTES {
+            let aligned = from.align_offset(LINE);
+            if 0 < aligned && aligned < V::BYTES {
+                let block = vector::<V, A, S, CODES>(v, from, 0, scaling, codes_of, &mut least);
+                v.store(to, block);
+                at = aligned;
+            }
+            let beside = to.add(at).addr().wrapping_neg() % V::BYTES;
+            if S::LIGHT && beside > 0 && beside.is_multiple_of(4) {
+                // Codes of two vectors become one that begins there.
+                let places = v.counted(beside as i32 / 4);
+                let mut front = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                v.store(to.add(at), front);
+                at += V::BYTES;
+                while at + V::BYTES <= len {
+                    let back = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                    v.store(to.add(at - V::BYTES + beside), v.from_both(front, places, back));
+                    front = back;
+                    at += V::BYTES;
+                }
+                v.store(to.add(at - V::BYTES), front);
+            }
         }
         while at + V::BYTES <= len {
             let block = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);

@@ -72,7 +72,8 @@ fn kind_of(params: &EncodeParams<'_, f32>, mask: u8) -> u8 {
 /// Whether all entries are the same.
 #[inline(always)]
 fn alike<T: Copy + PartialEq>(all: &[T]) -> bool {
-    all.first().is_none_or(|&first| all.iter().fold(true, |alike, &one| alike & (one == first)))
+    all.split_first()
+        .is_none_or(|(&first, rest)| rest.iter().fold(true, |alike, &one| alike & (one == first)))
 }
 
 /// Whether any value is NaN.

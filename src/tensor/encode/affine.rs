@@ -9,7 +9,7 @@ use crate::kernel::rows::{self, Row};
 use crate::kernel::stochastic::{self, Place};
 use crate::kernel::{Code, levels, reduce};
 use crate::tensor::affine::{AffineGrids, AffineScheme, BlockGrids, ZeroPointRule, ZeroPoints};
-use crate::tensor::arrays::Parameters;
+use crate::tensor::arrays::{Parameters, repeat};
 use crate::tensor::decode::fill_zeros;
 use crate::tensor::encoding::{Dialect, Encoding, Rounding};
 use crate::tensor::grids::GridArrays;
@@ -239,7 +239,7 @@ impl<T: Real> Params<T> {
     /// What follows from scales and zero points, which are `integer`s or not.
     fn complete(&mut self, scheme: &AffineScheme, encoding: &Encoding, integer: bool) {
         let count = self.scale.len();
-        let Self { scale, offset, zero, zero_before, low, high, zero_after, .. } = self;
+        let Self { scale, offset, zero, zero_before, low, high, zero_after, common, .. } = self;
         let (q_min, q_max) = (scheme.codes().min(), scheme.codes().max());
         let (real_min, real_max) = (T::from_f64(f64::from(q_min)), T::from_f64(f64::from(q_max)));
         for array in [&mut *offset, zero_before, low, high] {
@@ -263,15 +263,24 @@ impl<T: Real> Params<T> {
             }
             Dialect::Onnx | Dialect::Aimet | Dialect::Gptq => {}
         }
-        if integer && matches!(encoding.dialect, Dialect::Onnx | Dialect::Torch | Dialect::Aimet) {
-            // Clamping before the zero point is added needs bounds moved by it.
-            low.extend(zero.iter().map(|&zero| real_min - zero));
-            high.extend(zero.iter().map(|&zero| real_max - zero));
-            zero_after.extend(zero.iter().map(|&zero| Element::to_f64(zero) as i32));
-        } else {
+        if !integer || !matches!(encoding.dialect, Dialect::Onnx | Dialect::Torch | Dialect::Aimet) {
             zero_before.extend_from_slice(zero);
-            low.resize(count, real_min);
-            high.resize(count, real_max);
+            repeat(real_min, count, low);
+            repeat(real_max, count, high);
+            return;
+        }
+        // Clamping before the zero point is added needs bounds moved by it.
+        match zero.first() {
+            Some(&zero) if *common || count == 1 => {
+                repeat(real_min - zero, count, low);
+                repeat(real_max - zero, count, high);
+                repeat(Element::to_f64(zero) as i32, count, zero_after);
+            }
+            _ => {
+                low.extend(zero.iter().map(|&zero| real_min - zero));
+                high.extend(zero.iter().map(|&zero| real_max - zero));
+                zero_after.extend(zero.iter().map(|&zero| Element::to_f64(zero) as i32));
+            }
         }
     }
 

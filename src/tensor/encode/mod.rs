@@ -371,15 +371,13 @@ impl Job<'_, '_> {
         bytes: &mut [u8],
     ) -> Option<usize> {
         let Scratch { values, uniforms, narrow, wide, params } = scratch;
-        if self.reads_halves(encoder) {
-            let done = match self.tensor.element_type() {
-                FloatType::F16 => self.halves::<T, f16, E>(encoder, range.clone(), params, bytes),
-                FloatType::Bf16 => self.halves::<T, bf16, E>(encoder, range.clone(), params, bytes),
-                FloatType::F32 | FloatType::F64 => false,
-            };
-            if done {
-                return None;
-            }
+        let done = match self.tensor.element_type() {
+            FloatType::F16 => self.halves::<T, f16, E>(encoder, range.clone(), params, bytes),
+            FloatType::Bf16 => self.halves::<T, bf16, E>(encoder, range.clone(), params, bytes),
+            FloatType::F32 | FloatType::F64 => false,
+        };
+        if done {
+            return None;
         }
         let x = self.tensor.chunk::<T>(range.clone(), values);
         if self.bits == 8 {
@@ -407,6 +405,9 @@ impl Job<'_, '_> {
         params: &mut E::Params,
         codes: &mut [u8],
     ) -> bool {
+        if !self.reads_halves(encoder) {
+            return false;
+        }
         let Some(x) = self.tensor.slice::<A>(range.clone()) else { return false };
         if let Some(nan) = self.lines(encoder, range.start, x, params, codes) {
             return !nan;
