@@ -10,7 +10,9 @@
 //! the place that shares the column, the sixth: see [`Shared`].
 #![allow(unsafe_code)] // intrinsics on pointers
 
-use crate::random::{Ars, ROUNDS};
+use crate::random::Ars;
+#[cfg(target_arch = "x86_64")]
+use crate::random::ROUNDS;
 
 /// Where blocks of random numbers come from.
 pub(crate) struct Blocks {
@@ -25,20 +27,25 @@ pub(crate) struct Blocks {
 pub(crate) use x86::Shared;
 
 impl Blocks {
-    /// Those of `generator`, of which `count` from `first` on will be asked for.
+    /// Those of `generator`.
     #[inline]
-    pub(crate) fn new(generator: Ars, first: u64, count: usize) -> Self {
+    pub(crate) fn new(generator: Ars) -> Self {
+        Self {
+            generator,
+            #[cfg(target_arch = "x86_64")]
+            way: x86::Way::here(),
+            #[cfg(target_arch = "x86_64")]
+            shared: Shared::none(),
+        }
+    }
+
+    /// Prepares for about `count` blocks from `first` on, where that makes them faster.
+    #[inline]
+    pub(crate) fn expect(&mut self, first: u64, count: usize) {
         #[cfg(target_arch = "x86_64")]
-        {
-            let mut blocks = Self { generator, way: x86::Way::here(), shared: x86::Shared::none() };
-            blocks.way.share(generator.keys(), first, count, &mut blocks.shared);
-            blocks
-        }
+        self.way.share(self.generator.keys(), first, count, &mut self.shared);
         #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (first, count, ROUNDS);
-            Self { generator }
-        }
+        let _ = (first, count);
     }
 
     /// The keys of the rounds, and what many of the blocks have in common.
@@ -323,7 +330,8 @@ mod tests {
                     let mut expected = vec![[0; 8]; len];
                     portable(&generator, first, &mut expected);
                     let found = agreed(|| {
-                        let blocks = Blocks::new(generator, first, len);
+                        let mut blocks = Blocks::new(generator);
+                        blocks.expect(first, len);
                         let mut found = vec![[1; 8]; len];
                         blocks.fill(first, &mut found);
                         // In pieces, which begin anywhere.
@@ -351,8 +359,8 @@ mod tests {
             }
         }
         let (mut plain, mut complement) = ([[0; 8]; 3], [[0; 8]; 3]);
-        Blocks::new(Ars::new(9), 4, 3).fill(4, &mut plain);
-        Blocks::new(Ars::new(9).complemented(), 4, 3).fill(4, &mut complement);
+        Blocks::new(Ars::new(9)).fill(4, &mut plain);
+        Blocks::new(Ars::new(9).complemented()).fill(4, &mut complement);
         assert!(plain.as_flattened().iter().zip(complement.as_flattened()).all(|(a, b)| *a == !b));
     }
 }

@@ -14,7 +14,8 @@ const GROUP: usize = 32;
 /// Writes the numbers of the elements from `first` on: `(k + ½) / 65536`, where `k` is half-word `i mod 8` of block
 /// `i / 8` for element `i`, the low half of each word first.
 pub(crate) fn fill<T: Real>(seed: u64, first: u64, out: &mut [T]) {
-    let blocks = Blocks::new(Ars::new(seed), first / BLOCK as u64, out.len() / BLOCK);
+    let mut blocks = Blocks::new(Ars::new(seed));
+    blocks.expect(first / BLOCK as u64, out.len() / BLOCK);
     let mut halves = [[0; BLOCK]; GROUP];
     let (mut at, mut left) = (first, out);
     while !left.is_empty() {

@@ -61,8 +61,8 @@ pub(super) fn encode<A: Lanes>(
     if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
         return None;
     }
-    let count = x.len() / BLOCK + 2;
-    let blocks = Blocks::new(Ars::new(place.seed).complemented(), place.first / BLOCK as u64, count);
+    let mut blocks = Blocks::new(Ars::new(place.seed).complemented());
+    blocks.expect(place.first / BLOCK as u64, x.len() / BLOCK);
     let source = Source { wide: wide::serves(), blocks: &blocks, stream: how.stream };
     let mut nan = false;
     for (j, from, to) in runs(x.len(), width, phase) {

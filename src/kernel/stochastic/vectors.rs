@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 use super::super::aes::Blocks;
 use super::super::vector::Lanes;
 use super::runs::{Bytes, PIECE, Quick, Run, STEPS};
-use super::wide::BLOCK;
+use super::wide::{self, BLOCK};
 
 /// Values whose codes fill a vector.
 pub(super) const GROUP: usize = 32;
@@ -64,10 +64,10 @@ pub(super) fn encode<A: Lanes>(
     nan
 }
 
-/// As [`encode`], of at most a piece and always with care.
+/// As [`encode`], of at most a group of the wide loop and always with care.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn with_care<A: Lanes>(x: &[A], run: &Run, blocks: &Blocks, first: u64, codes: &mut [u8]) -> bool {
-    let (mut numbers, x) = (Numbers::<{ blocks_of(PIECE) }>::NONE, &x[..x.len().min(PIECE)]);
+    let (mut numbers, x) = (Numbers::<{ blocks_of(wide::GROUP) }>::NONE, &x[..x.len().min(wide::GROUP)]);
     carefully(x, run, numbers.of(blocks, first, x.len()), false, codes)
 }
 
