@@ -10,8 +10,8 @@
 use core::arch::x86_64::*;
 
 use super::super::aes::{Blocks, Shared};
-use super::super::level;
 use super::super::vector::Lanes;
+use super::super::{level, prefetch};
 use super::runs::{Bytes, Quick};
 use crate::random::ROUNDS;
 use crate::simd::Level;
@@ -24,6 +24,10 @@ pub(super) const BLOCK: usize = 8;
 
 /// Numbers of a vector.
 const NUMBERS: usize = 32;
+
+/// Bytes ahead that are asked for where codes go past the caches, of values of 16 bits: a group takes longer than reading
+/// its two lines.
+const AHEAD: usize = 2048;
 
 /// Groups whose sums are looked at together.
 const TOGETHER: usize = 8;
@@ -259,6 +263,9 @@ fn pieces<A: Lanes, const HOW: u8, const STREAM: bool>(
     {
         let (mut lowest, mut least) = (_mm512_set1_epi16(-1), _mm512_setzero_si512());
         for ((x, codes), own) in x.iter().zip(codes).zip(&mut all.0) {
+            if STREAM && size_of::<A>() < size_of::<f32>() {
+                prefetch(x, AHEAD);
+            }
             let x = x.as_ptr();
             block = block.wrapping_add((GROUP / BLOCK) as u64);
             let mut states = source.after_two_rounds(block);
