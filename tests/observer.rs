@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{SplitMix64, normal_tensor};
+use lowbit::observer::Summary;
 use lowbit::prelude::*;
 use lowbit::tensor::{Grid, Note};
-use lowbit::{ConfigError, DataError, Error, NonFinite, ShapeError};
+use lowbit::{ConfigError, DataError, Element, Error, NonFinite, ShapeError};
 use ndarray::{Array1, Array2, ArrayView1, Axis, arr1};
 use proptest::prelude::*;
 
@@ -278,4 +281,59 @@ fn the_text_says_what_it_is() {
     let mut observer = recipe().observer(&[4]).unwrap();
     observer.observe(&Array1::<f32>::ones(5)).unwrap();
     assert_eq!(observer.to_string(), "observer of 1 regions (layer), 5 values");
+}
+
+fn numbers_of_16_bits_are_observed_as<A: Element>() {
+    let mut random = SplitMix64(11);
+    let mut tensor = |shape: (usize, usize), scale: f64, relu: bool| {
+        Array2::from_shape_simple_fn(shape, || {
+            let x =
+                (0..4).map(|_| random.below(1 << 20) as f64 / f64::from(1 << 20) - 0.5).sum::<f64>() * scale;
+            A::from_f64(if relu { x.max(0.0) } else { x })
+        })
+    };
+    let wide = |x: &Array2<A>| x.mapv(|x| x.to_f32());
+    // Many and few elements of a region, of rows and of all; ranges that grow; and parts that end within rows.
+    let batches = [
+        tensor((2, 270_001), 0.05, false),
+        tensor((2, 300_000), 0.3, true),
+        tensor((2, 1000), 2.0, false),
+        tensor((2, 600_000), 1e-3, false),
+    ];
+    for granularity in [Arc::new(PerLayer) as Arc<dyn Granularity>, Arc::new(PerChannel::new(Axis(0)))] {
+        let new = |non_finite| Observer::new(granularity.clone(), &[2, 1], non_finite, 2048).unwrap();
+        let (mut found, mut expected) = (new(NonFinite::Error), new(NonFinite::Error));
+        let mut elsewhere = new(NonFinite::Error);
+        for batch in &batches {
+            found.observe(batch).unwrap();
+            expected.observe(&wide(batch)).unwrap();
+            assert_eq!(found, expected);
+            elsewhere.observe(&batch.slice(ndarray::s![.., ..;-1])).unwrap();
+        }
+        assert_eq!(elsewhere, expected);
+        found.merge(&elsewhere).unwrap();
+        expected.merge(&elsewhere).unwrap();
+        assert_eq!(found, expected);
+
+        let mut bad = batches[0].clone();
+        bad[(1, 7)] = A::from_f64(f64::NEG_INFINITY);
+        bad[(1, 200_007)] = A::from_f64(f64::NAN);
+        let before = found.clone();
+        match found.observe(&bad) {
+            Err(Error::Data(DataError::Infinite { index, .. })) => assert_eq!(index, [1, 7]),
+            other => panic!("{other:?} where an infinity is due"),
+        }
+        assert_eq!(found, before);
+        let (mut found, mut expected) = (new(NonFinite::NanToZero), new(NonFinite::NanToZero));
+        found.observe(&bad).unwrap();
+        expected.observe(&wide(&bad)).unwrap();
+        assert_eq!(found, expected);
+        assert_eq!(found.summaries().iter().map(Summary::skipped).sum::<u64>(), 2);
+    }
+}
+
+#[test]
+fn numbers_of_16_bits_are_observed_as_those_of_32() {
+    numbers_of_16_bits_are_observed_as::<half::f16>();
+    numbers_of_16_bits_are_observed_as::<half::bf16>();
 }

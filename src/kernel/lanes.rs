@@ -21,6 +21,19 @@ pub(super) trait Lanes: Eight {
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
     unsafe fn sixteen(from: *const Self) -> __m512;
 
+    /// Whether [`thirty_two`](Self::thirty_two) gives the numbers of even places and those of odd ones, rather than the first
+    /// sixteen and the others.
+    const ALTERNATE: bool = false;
+
+    /// # Safety
+    ///
+    /// As [`sixteen`](Self::sixteen), of thirty-two numbers.
+    #[inline(always)]
+    unsafe fn thirty_two(from: *const Self) -> [__m512; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [Self::sixteen(from), Self::sixteen(from.add(16))] }
+    }
+
     /// Whether numbers of at most `most` in magnitude, and at least `least` but for zeros, `fit`: need less than others to
     /// be written here.
     fn fit(least: f32, most: f32) -> bool;
@@ -141,6 +154,18 @@ impl Lanes for bf16 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+
+    const ALTERNATE: bool = true;
+
+    #[inline(always)]
+    unsafe fn thirty_two(from: *const Self) -> [__m512; 2] {
+        // SAFETY: the caller's promise. A word of two numbers is one of f32 without its lower half, and with it moved up.
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let odd = _mm512_and_si512(pairs, _mm512_set1_epi32(i32::MIN >> 15));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(odd)]
         }
     }
 

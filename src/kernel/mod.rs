@@ -46,6 +46,7 @@ pub(crate) mod nearest;
 #[cfg(target_arch = "x86_64")]
 mod nibbles;
 pub(crate) mod pack;
+pub(crate) mod patterns;
 pub(crate) mod presence;
 pub(crate) mod ranges;
 pub(crate) mod reduce;

@@ -3,8 +3,8 @@
 //! The bits are those of [`uniform::fill`](super::uniform::fill) and
 //! [`affine::encode_stochastic`](super::affine::encode_stochastic), which are its reference.
 //!
-//! **Cost.** Two blocks of ARS4x32-7 are seven instructions of a processor that has AES for vectors of 256 bits, and serve
-//! sixteen values; the rounding takes about as much time again.
+//! **Cost.** Two blocks of ARS4x32-7 are five instructions (seven where there are few, see [`aes`](super::aes)) of a
+//! processor that has AES for vectors of 256 bits, and serve sixteen values; the rounding takes about twice as much time.
 
 #[cfg(target_arch = "x86_64")]
 mod runs;

@@ -1,6 +1,7 @@
 //! Uniform random numbers by element: 16 bits of ARS4x32-7 for each.
 
-use super::{aes, dispatch};
+use super::aes::Blocks;
+use super::dispatch;
 use crate::element::Real;
 use crate::random::Ars;
 
@@ -13,14 +14,15 @@ const GROUP: usize = 32;
 /// Writes the numbers of the elements from `first` on: `(k + ½) / 65536`, where `k` is half-word `i mod 8` of block
 /// `i / 8` for element `i`, the low half of each word first.
 pub(crate) fn fill<T: Real>(seed: u64, first: u64, out: &mut [T]) {
-    let generator = Ars::new(seed);
+    let mut blocks = Blocks::new(Ars::new(seed));
+    blocks.expect(first / BLOCK as u64, out.len() / BLOCK);
     let mut halves = [[0; BLOCK]; GROUP];
     let (mut at, mut left) = (first, out);
     while !left.is_empty() {
         let skip = (at % BLOCK as u64) as usize;
         let (here, rest) = left.split_at_mut(left.len().min(BLOCK * GROUP - skip));
         let halves = &mut halves[..(skip + here.len()).div_ceil(BLOCK)];
-        aes::blocks(&generator, at / BLOCK as u64, halves);
+        blocks.fill(at / BLOCK as u64, halves);
         numbers(&halves.as_flattened()[skip..], here);
         at = at.wrapping_add(here.len() as u64);
         left = rest;

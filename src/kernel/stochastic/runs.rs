@@ -10,10 +10,11 @@
 //! what has any is encoded once more with care, and so is what has a value that is NaN or far out of bounds.
 #![allow(unsafe_code)] // calls of functions for some processors
 
+use super::super::aes::Blocks;
 use super::super::affine::{Arithmetic, EncodeMode, EncodeParams};
 use super::super::vector::Lanes;
 use super::super::{runs, stream};
-use super::wide::{self, Wide};
+use super::wide::{self, BLOCK};
 use super::{Place, vectors};
 use crate::element::Real;
 use crate::random::Ars;
@@ -60,8 +61,9 @@ pub(super) fn encode<A: Lanes>(
     if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
         return None;
     }
-    let generator = Ars::new(place.seed).complemented();
-    let source = Source { wide: Wide::new(&generator), generator, stream: how.stream };
+    let mut blocks = Blocks::new(Ars::new(place.seed).complemented());
+    blocks.expect(place.first / BLOCK as u64, x.len() / BLOCK);
+    let source = Source { wide: wide::serves(), blocks: &blocks, stream: how.stream };
     let mut nan = false;
     for (j, from, to) in runs(x.len(), width, phase) {
         let Some(run) = Run::of(params, j, how) else { break };
@@ -105,6 +107,8 @@ pub(super) struct Quick {
     pub(super) factor: f32,
     /// The zero point and the margin, in steps.
     pub(super) offset: f32,
+    /// As that, so that integers within the bounds become those from −1 on downwards.
+    pub(super) offset_below: f32,
     /// The last 16 bits of a sum that is sure are no less.
     pub(super) sure: u16,
     pub(super) bytes: Bytes,
@@ -125,16 +129,22 @@ impl Quick {
             return None;
         }
         let factor = if divide { STEPS / scale } else { scale * STEPS };
-        // A quotient is off by 2⁻²⁴ of itself where it is rounded, and here by as much for its factor; the sums with the zero
-        // point by 2⁻²⁴ of themselves in both ways, and here by that of the zero point. Values beyond these have the code of a
-        // bound in any case. A step is 2⁻¹⁶.
+        // A quotient is off by 2⁻²⁴ of itself where it is rounded, and here by as much for its factor; the sum here by 2⁻²⁴
+        // of itself, which may be as far from zero as the bounds are from each other; with a zero point, the sum there too,
+        // and here the offset, twice. Values beyond the bounds have the code of one in any case. A step is 2⁻¹⁶.
         let most = low.abs().max(high.abs()) + 1.0;
-        let rounded = if zero_before == 0.0 { 3.0 * most } else { 4.0 * most + 3.0 * zero_before.abs() };
+        let sum = most.max(high - low + 1.0);
+        let rounded = if zero_before == 0.0 {
+            2.0 * most + sum
+        } else {
+            3.0 * most + sum + 4.0 * zero_before.abs() + 2.0 * (high + 1.0).abs()
+        };
         // Both are rounded to steps: each is off by another half.
         let margin = (1.001 / 256.0 * rounded + 1.0).floor();
         (margin <= MOST).then(|| Self {
             factor,
             offset: zero_before * STEPS + margin,
+            offset_below: (zero_before - (high + 1.0)) * STEPS + margin,
             sure: 2 * margin as u16,
             bytes,
         })
@@ -174,13 +184,14 @@ impl Bytes {
 }
 
 /// What is the same for all runs: where the complements of numbers come from, and whether codes go past the caches.
-struct Source {
-    wide: Option<Wide>,
-    generator: Ars,
+struct Source<'a> {
+    /// Whether the machine has the wide loop.
+    wide: bool,
+    blocks: &'a Blocks,
     stream: bool,
 }
 
-impl Source {
+impl Source<'_> {
     /// A run of values, the first of which is element `first`. Whether any is NaN.
     fn encode<A: Lanes>(&self, x: &[A], run: &Run, first: u64, codes: &mut [u8]) -> bool {
         const LINE: usize = 64;
@@ -188,26 +199,34 @@ impl Source {
         // Up to the beginning of a line: what shares one with the codes of other runs goes through the caches.
         let head = if self.stream { stream::head(codes) } else { 0 };
         let fits = codes.len() >= head + LINE;
-        if let (Some(wide), Some(quick), true) = (&self.wide, &run.quick, x.len() >= 2 * wide::GROUP) {
+        if let (true, Some(quick), true) = (self.wide, &run.quick, x.len() >= 2 * wide::GROUP) {
             // And up to the beginning of a block of numbers.
-            let block = |at: usize| (first.wrapping_add(at as u64) % wide::BLOCK as u64) as usize;
+            let block = |at: usize| (first.wrapping_add(at as u64) % BLOCK as u64) as usize;
             let whole = fits && block(head) == 0;
-            let skip = if whole { head } else { (wide::BLOCK - block(0)) % wide::BLOCK };
+            let skip = if whole { head } else { (BLOCK - block(0)) % BLOCK };
             nan |= self.narrow(&x[..skip], run, first, false, &mut codes[..skip]);
             at = skip;
+            // Most values are within the bounds. Where many are not, which the first groups may tell, all are taken for such.
+            let (mut inside, mut most) = (true, wide::FEW);
             while x.len() - at >= wide::GROUP {
-                let len = (x.len() - at).min(wide::MOST) / wide::GROUP * wide::GROUP;
+                let len = (x.len() - at).min(most) / wide::GROUP * wide::GROUP;
                 let place = at..at + len;
                 let (x, codes) = (&x[place.clone()], &mut codes[place]);
-                let first = first.wrapping_add(at as u64);
-                let unsure = wide.encode(x, quick, first, self.stream && whole, codes);
+                let (first, stream) = (first.wrapping_add(at as u64), self.stream && whole);
+                let mut unsure = wide::encode(x, quick, inside, self.blocks, first, stream, codes);
+                let outside = unsure.iter().map(|groups| groups.count_ones() as usize).sum::<usize>();
+                if inside && outside * wide::GROUP * 16 > len {
+                    inside = false;
+                    unsure = wide::encode(x, quick, false, self.blocks, first, stream, codes);
+                }
+                most = wide::MOST;
                 for (from, mut groups) in (0..).step_by(wide::GROUP * u64::BITS as usize).zip(unsure) {
                     while groups != 0 {
                         let from = from + groups.trailing_zeros() as usize * wide::GROUP;
                         let group = from..from + wide::GROUP;
                         let first = first.wrapping_add(from as u64);
                         let codes = &mut codes[group.clone()];
-                        nan |= self.again(&x[group], run, first, self.stream && whole, codes);
+                        nan |= self.again(&x[group], run, first, stream, codes);
                         groups &= groups - 1;
                     }
                 }
@@ -227,7 +246,7 @@ impl Source {
     #[inline]
     fn narrow<A: Lanes>(&self, x: &[A], run: &Run, first: u64, stream: bool, codes: &mut [u8]) -> bool {
         // SAFETY: the level says that the machine has these instructions.
-        !x.is_empty() && unsafe { vectors::encode(x, run, &self.generator, first, stream, codes) }
+        !x.is_empty() && unsafe { vectors::encode(x, run, self.blocks, first, stream, codes) }
     }
 
     /// Once more, with care, a group of the wide loop.
@@ -236,10 +255,10 @@ impl Source {
         // SAFETY: as above.
         unsafe {
             if !stream {
-                return vectors::with_care(x, run, &self.generator, first, codes);
+                return vectors::with_care(x, run, self.blocks, first, codes);
             }
             let mut stage = [0; wide::GROUP];
-            let nan = vectors::with_care(x, run, &self.generator, first, &mut stage);
+            let nan = vectors::with_care(x, run, self.blocks, first, &mut stage);
             stream::past_caches(&stage, codes);
             nan
         }

@@ -110,8 +110,14 @@ proptest! {
 /// numbers that decide, and at integers.
 #[test]
 fn the_codes_of_many_values() {
+    // Numbers of blocks from everywhere, and from where their higher bytes change.
+    for first in [40_000, 40_027, (8 << 40) - 50_003] {
+        many_values(Place { seed: 11, first });
+    }
+}
+
+fn many_values(place: Place) {
     const LEN: usize = 100_000;
-    let place = Place { seed: 11, first: 40_000 };
     let mut uniforms = vec![0.0f32; LEN];
     uniform::fill(place.seed, place.first, &mut uniforms);
     for (round, (low, high, zero)) in

@@ -3,27 +3,34 @@
 
 use core::arch::x86_64::*;
 
-use super::super::aes;
+use super::super::aes::Blocks;
 use super::super::vector::Lanes;
 use super::runs::{Bytes, PIECE, Quick, Run, STEPS};
-use super::wide::BLOCK;
-use crate::random::Ars;
+use super::wide::{self, BLOCK};
 
 /// Values whose codes fill a vector.
 pub(super) const GROUP: usize = 32;
 
-/// Random numbers of a piece, which may begin within a block, and of the rest of its last group.
-#[repr(align(64))]
-struct Numbers([[u16; BLOCK]; (PIECE + GROUP) / BLOCK + 1]);
+/// Values whose numbers are computed at once.
+const STRETCH: usize = 4 * PIECE;
 
-impl Numbers {
-    const NONE: Self = Self([[0; BLOCK]; (PIECE + GROUP) / BLOCK + 1]);
+/// Blocks of the numbers of so many values, which may begin within a block, and of the rest of their last group.
+const fn blocks_of(values: usize) -> usize {
+    (values + GROUP) / BLOCK + 1
+}
+
+/// Random numbers.
+#[repr(align(64))]
+struct Numbers<const BLOCKS: usize>([[u16; BLOCK]; BLOCKS]);
+
+impl<const BLOCKS: usize> Numbers<BLOCKS> {
+    const NONE: Self = Self([[0; BLOCK]; BLOCKS]);
 
     /// Those of the `len` elements from `first` on, and others behind them.
-    fn of(&mut self, generator: &Ars, first: u64, len: usize) -> &[u16] {
+    fn of(&mut self, blocks: &Blocks, first: u64, len: usize) -> &[u16] {
         let skip = (first % BLOCK as u64) as usize;
-        let blocks = (skip + len).div_ceil(BLOCK).min(self.0.len());
-        aes::blocks(generator, first / BLOCK as u64, &mut self.0[..blocks]);
+        let count = (skip + len).div_ceil(BLOCK).min(BLOCKS);
+        blocks.fill(first / BLOCK as u64, &mut self.0[..count]);
         &self.0.as_flattened()[skip..]
     }
 }
@@ -34,32 +41,34 @@ impl Numbers {
 pub(super) fn encode<A: Lanes>(
     x: &[A],
     run: &Run,
-    generator: &Ars,
+    blocks: &Blocks,
     first: u64,
     stream: bool,
     codes: &mut [u8],
 ) -> bool {
-    let (mut numbers, mut nan) = (Numbers::NONE, false);
-    let places = (0..).step_by(PIECE).map(|at| first.wrapping_add(at));
-    for ((x, codes), first) in x.chunks(PIECE).zip(codes.chunks_mut(PIECE)).zip(places) {
-        let numbers = numbers.of(generator, first, x.len());
-        let done = match &run.quick {
-            Some(quick) if quick.bytes.plain() => quickly::<A, true>(x, quick, numbers, stream, codes),
-            Some(quick) => quickly::<A, false>(x, quick, numbers, stream, codes),
-            None => false,
-        };
-        if !done {
-            nan |= carefully(x, run, numbers, stream, codes);
+    let (mut numbers, mut nan) = (Numbers::<{ blocks_of(STRETCH) }>::NONE, false);
+    let places = (0..).step_by(STRETCH).map(|at| first.wrapping_add(at));
+    for ((x, codes), first) in x.chunks(STRETCH).zip(codes.chunks_mut(STRETCH)).zip(places) {
+        let numbers = numbers.of(blocks, first, x.len()).chunks(PIECE);
+        for ((x, codes), numbers) in x.chunks(PIECE).zip(codes.chunks_mut(PIECE)).zip(numbers) {
+            let done = match &run.quick {
+                Some(quick) if quick.bytes.plain() => quickly::<A, true>(x, quick, numbers, stream, codes),
+                Some(quick) => quickly::<A, false>(x, quick, numbers, stream, codes),
+                None => false,
+            };
+            if !done {
+                nan |= carefully(x, run, numbers, stream, codes);
+            }
         }
     }
     nan
 }
 
-/// As [`encode`], of at most a piece and always with care.
+/// As [`encode`], of at most a group of the wide loop and always with care.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn with_care<A: Lanes>(x: &[A], run: &Run, generator: &Ars, first: u64, codes: &mut [u8]) -> bool {
-    let (mut numbers, x) = (Numbers::NONE, &x[..x.len().min(PIECE)]);
-    carefully(x, run, numbers.of(generator, first, x.len()), false, codes)
+pub(super) fn with_care<A: Lanes>(x: &[A], run: &Run, blocks: &Blocks, first: u64, codes: &mut [u8]) -> bool {
+    let (mut numbers, x) = (Numbers::<{ blocks_of(wide::GROUP) }>::NONE, &x[..x.len().min(wide::GROUP)]);
+    carefully(x, run, numbers.of(blocks, first, x.len()), false, codes)
 }
 
 /// Calls `group` for whole groups and the beginning of one, of which there are numbers for all, and writes the codes.
