@@ -33,8 +33,8 @@ pub(in crate::kernel) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Whether values need less than others to be rounded, as [`Half::rounded`] says.
-    fn fit<A: Half>(&self) -> bool {
+    /// Whether values need less than others to be rounded, as [`Half::rounded`] says, or [`Half::both_rounded`] if not `wide`.
+    fn fit<A: Half>(&self, wide: bool) -> bool {
         let Self { bases, scale, zero, held } = *self;
         if A::HELD && !held {
             return true;
@@ -43,7 +43,7 @@ impl Blocks<'_> {
         let [base] = bases else { return false };
         let scale = if scale.is_empty() { Reach::of(&[1.0]) } else { Reach::of(scale) };
         let values = Reach::of(base).less(Reach::of(zero), whole(zero) && whole(base)).times(scale);
-        A::fit(values.least, values.most)
+        if wide || A::HELD { A::fit(values.least, values.most) } else { values.most < f32::INFINITY }
     }
 }
 
@@ -60,7 +60,8 @@ pub(in crate::kernel) trait Half: Lanes {
     /// Only for machines with AVX-512 F, BW, VL and DQ.
     unsafe fn rounded<const FIT: bool>(x: __m512) -> __m256i;
 
-    /// As [`rounded`](Self::rounded), of the first eight numbers and the others.
+    /// As [`rounded`](Self::rounded), of the first eight numbers and the others. If `FIT`, there is none to be held, and
+    /// none that is NaN.
     ///
     /// # Safety
     ///
@@ -125,7 +126,17 @@ impl Half for bf16 {
         // SAFETY: the caller's promise.
         unsafe {
             // Packing works in halves.
-            let words = _mm256_packus_epi32(upper_halves(a), upper_halves(b));
+            let words = if FIT {
+                let (one, most) = (_mm256_set1_epi32(1), _mm256_set1_epi32(0x7FFF));
+                let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
+                let odd_a = _mm256_and_si256(_mm256_srli_epi32::<16>(a), one);
+                let odd_b = _mm256_and_si256(_mm256_srli_epi32::<16>(b), one);
+                let (a, b) = (_mm256_add_epi32(a, most), _mm256_add_epi32(b, most));
+                let (a, b) = (_mm256_add_epi32(a, odd_a), _mm256_add_epi32(b, odd_b));
+                _mm256_packus_epi32(_mm256_srli_epi32::<16>(a), _mm256_srli_epi32::<16>(b))
+            } else {
+                _mm256_packus_epi32(upper_halves(a), upper_halves(b))
+            };
             _mm256_permute4x64_epi64::<0b11_01_10_00>(words)
         }
     }
@@ -283,7 +294,7 @@ pub(in crate::kernel) fn decode<A: Half>(
     let wide = level() >= Level::Avx512;
     // SAFETY: the level says that the machine has the instructions, and places are aligned where values go past the caches.
     unsafe {
-        match (blocks.fit::<A>(), aligned, lines) {
+        match (blocks.fit::<A>(wide), aligned, lines) {
             (false, false, _) => by_blocks::<A, PLAIN, false>(codes, blocks, wide, out),
             (false, true, false) => by_blocks::<A, PARTS, false>(codes, blocks, wide, out),
             (false, true, true) => by_blocks::<A, LINES, false>(codes, blocks, wide, out),
