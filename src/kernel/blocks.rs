@@ -6,6 +6,8 @@
 mod fused;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod magnitudes;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod steps;
 
 pub(crate) use fused::{BlockRule, Places, encode as encode_at_once};
 

@@ -127,7 +127,7 @@ fn to_upper_halves(from: &[f32], to: &mut [bf16]) {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]
-fn upper_halves(x: __m256) -> __m256i {
+pub(super) fn upper_halves(x: __m256) -> __m256i {
     let bits = _mm256_castps_si256(x);
     let upper = _mm256_srli_epi32::<16>(bits);
     let odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));

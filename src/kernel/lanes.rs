@@ -262,7 +262,7 @@ unsafe fn eight_rounded(x: __m256) -> __m128i {
 /// The machine has AVX-512 BF16.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn sixteen_rounded(x: __m512) -> __m256i {
+pub(super) unsafe fn sixteen_rounded(x: __m512) -> __m256i {
     let words: __m256i;
     // SAFETY: as above.
     unsafe {

@@ -14,6 +14,8 @@ mod halves;
 mod long;
 mod maps;
 #[cfg(target_arch = "x86_64")]
+mod patterns;
+#[cfg(target_arch = "x86_64")]
 mod planes;
 #[cfg(target_arch = "x86_64")]
 mod short;

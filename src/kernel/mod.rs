@@ -49,6 +49,8 @@ pub(crate) mod pack;
 pub(crate) mod patterns;
 pub(crate) mod presence;
 pub(crate) mod ranges;
+#[cfg(target_arch = "x86_64")]
+mod reach;
 pub(crate) mod reduce;
 pub(crate) mod rows;
 #[cfg(target_arch = "x86_64")]

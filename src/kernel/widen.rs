@@ -8,6 +8,7 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
+use super::reach::{Reach, whole};
 use super::runs;
 use super::stream::{self, Seam};
 use super::vector::Lanes;
@@ -53,16 +54,14 @@ pub(super) fn decode<A: Lanes>(
     if super::level() < Level::Avx2 || width <= 1 || width.min(codes.len()) < VECTOR {
         return false;
     }
-    let usual = |scale: f32| (SCALES..f32::INFINITY).contains(&scale.abs()) | (scale == 0.0);
-    if !scale.iter().fold(true, |all, &scale| all & usual(scale))
-        || !zero.iter().fold(true, |all, zero| all & (zero.abs() <= ZEROS))
-    {
+    let (scales, zeros) = (Reach::of(scale), Reach::of(zero));
+    let usual = scales.least >= SCALES && scales.most < f32::INFINITY && zeros.most <= ZEROS;
+    if !usual {
         return false;
     }
-    // As the bits of magnitudes, whose order is theirs: all are finite, and none is tiny.
-    let most = |all: &[f32]| f32::from_bits(all.iter().fold(0, |most, one| most.max(one.abs().to_bits())));
-    let whole = zero.iter().fold(true, |whole, &zero| whole & (zero as i32 as f32 == zero));
-    let fit = A::fit(if whole { SCALES } else { 0.0 }, most(scale) * (256.0 + most(zero)));
+    // Codes are integers.
+    let values = Reach { least: 1.0, most: 256.0 }.less(zeros, whole(zero)).times(scales);
+    let fit = A::fit(values.least, values.most);
     let kind = Codes { sign_bit: sign_bit as u8, fit };
     // SAFETY: the level says that the machine has AVX2 and F16C.
     unsafe {

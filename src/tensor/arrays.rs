@@ -118,8 +118,8 @@ impl FloatArray {
         each_float!(self, values => values.push(crate::element::Element::from_f64(value)));
     }
 
-    /// Appends the parameters of every `stride`-th region from `first`, `count` of them, to `out`.
-    pub(crate) fn extend_into<T: crate::element::Real>(
+    /// Makes `out` hold the parameters of every `stride`-th region from `first`, `count` of them.
+    pub(crate) fn copy_into<T: crate::element::Real>(
         &self,
         first: usize,
         stride: usize,
@@ -129,12 +129,15 @@ impl FloatArray {
         each_float!(self, values => {
             let values = values.get(first..).unwrap_or_default();
             if let (Some(&value), 1) = (values.first(), count) {
+                out.clear();
                 out.push(T::from_element(value));
             } else if stride <= 1 {
-                let (values, at) = (values.get(..count).unwrap_or(values), out.len());
-                out.resize(at + values.len(), T::zero());
-                convert::convert(values, out.get_mut(at..).unwrap_or_default());
+                // What is there already is written over, not filled first.
+                let values = values.get(..count).unwrap_or(values);
+                out.resize(values.len(), T::zero());
+                convert::convert(values, out);
             } else {
+                out.clear();
                 out.extend(values.iter().step_by(stride).take(count).map(|&value| T::from_element(value)));
             }
         });

@@ -51,8 +51,22 @@ impl<T: Real> Params<T> {
         self.values.clear();
     }
 
-    /// The scales and zero points of blocks of affine codes.
-    pub(super) fn affine(&self) -> (&[T], &[T]) {
+    /// Leaves neither scales nor values.
+    fn forget_numbers(&mut self) {
+        self.scale.clear();
+        self.values.clear();
+    }
+
+    /// The scales and zero points of blocks of affine codes; none where all of these are zero.
+    fn affine(&self) -> (&[T], &[T]) {
+        (&self.scale, &self.zero)
+    }
+
+    /// The scales and as many zero points.
+    pub(super) fn affine_of_each(&mut self) -> (&[T], &[T]) {
+        if self.zero.is_empty() {
+            self.zero.resize(self.scale.len(), T::zero());
+        }
         (&self.scale, &self.zero)
     }
 
@@ -64,31 +78,34 @@ impl<T: Real> Params<T> {
         }
         let fresh = self.regions.is_none();
         self.regions = wanted;
-        self.scale.clear();
         let size = scheme.bits().levels() as usize;
         let regions = (first..).step_by(stride.max(1)).take(count);
         match grids {
             Grids::Affine(grids) => {
-                grids.scales().extend_into(first, stride, count, &mut self.scale);
-                fill_zeros(grids, segment, &mut self.zero);
+                grids.scales().copy_into(first, stride, count, &mut self.scale);
+                match grids.zero_points() {
+                    // Nothing is subtracted then.
+                    ZeroPoints::Fixed(0.0) => self.zero.clear(),
+                    _ => fill_zeros(grids, segment, &mut self.zero),
+                }
             }
             Grids::Levels(grids) => {
-                grids.scales().extend_into(first, stride, count, &mut self.scale);
+                grids.scales().copy_into(first, stride, count, &mut self.scale);
                 if fresh && let Scheme::Levels(scheme) = scheme {
                     self.values.extend(grids.values(scheme).map(T::from_f64));
                     self.values.resize(size, T::zero());
                 }
             }
             Grids::Codebook(grids) => {
-                self.values.clear();
+                self.forget_numbers();
                 regions.for_each(|region| self.values.extend(grids.values(region).map(T::from_f64)));
             }
             Grids::BinaryCode(grids) => {
-                self.values.clear();
+                self.forget_numbers();
                 regions.for_each(|region| self.values.extend(grids.values(region).map(T::from_f64)));
             }
             Grids::PiecewiseAffine(grids) => {
-                self.values.clear();
+                self.forget_numbers();
                 let Scheme::PiecewiseAffine(scheme) = scheme else { return };
                 regions.for_each(|region| {
                     self.values.extend(grids.values(scheme, region).into_iter().map(T::from_f64));
@@ -132,10 +149,21 @@ pub(crate) fn decode_range<T: Real, A: Element>(
     if bits == 4 && fields.decode_nibbles(codes.as_bytes(), range.start, params, out) {
         return;
     }
+    // Tables of many blocks would leave the first-level cache, and so would codes that are unpacked.
+    let shared = matches!(grids, Grids::Levels(_));
+    if bits == 4
+        && shared
+        && decode_packed(codes, tiling, (scheme, grids), range.clone(), params, stream, out)
+    {
+        if stream {
+            stream::finish();
+        }
+        return;
+    }
     for (piece, out) in out.chunks_mut(CHUNK).enumerate() {
         let start = range.start + piece * CHUNK;
         let range = start..start + out.len();
-        if bits == 4 && decode_packed(codes, tiling, (scheme, grids), range, params, stream, out) {
+        if bits == 4 && !shared && decode_packed(codes, tiling, (scheme, grids), range, params, stream, out) {
             continue;
         }
         if bits < 8 {
@@ -278,16 +306,21 @@ fn decode_vectors<T: Real, A: Element>(
 
 /// The zero points of the blocks of `segment`, one per block.
 pub(super) fn fill_zeros<T: Real>(grids: &AffineGrids, segment: &Segment, out: &mut Parameters<T>) {
-    out.clear();
     let count = segment.blocks();
     match grids.zero_points() {
-        ZeroPoints::Fixed(zero) => repeat(T::from_f64(*zero), count, out),
-        ZeroPoints::Integer(values) => out.extend(
-            (0..count)
-                .filter_map(|block| values.get(segment.region + block * segment.stride))
-                .map(|zero| T::from_f64(f64::from(zero))),
-        ),
-        ZeroPoints::Real(values) => values.extend_into(segment.region, segment.stride, count, out),
+        ZeroPoints::Fixed(zero) => {
+            out.clear();
+            repeat(T::from_f64(*zero), count, out);
+        }
+        ZeroPoints::Integer(values) => {
+            out.clear();
+            out.extend(
+                (0..count)
+                    .filter_map(|block| values.get(segment.region + block * segment.stride))
+                    .map(|zero| T::from_f64(f64::from(zero))),
+            );
+        }
+        ZeroPoints::Real(values) => values.copy_into(segment.region, segment.stride, count, out),
     }
 }
 

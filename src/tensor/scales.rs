@@ -142,8 +142,8 @@ impl ScaleArray {
         }
     }
 
-    /// Appends the scales of every `stride`-th region from `first`, `count` of them, to `out`.
-    pub(crate) fn extend_into<T: Real>(
+    /// Makes `out` hold the scales of every `stride`-th region from `first`, `count` of them.
+    pub(crate) fn copy_into<T: Real>(
         &self,
         first: usize,
         stride: usize,
@@ -152,7 +152,7 @@ impl ScaleArray {
     ) {
         let each = (first..).step_by(stride.max(1)).take(count);
         match self {
-            Self::Float(values) => values.extend_into(first, stride, count, out),
+            Self::Float(values) => values.copy_into(first, stride, count, out),
             Self::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
                 let power = |&code: &u8| match code {
                     0 => f32::from_bits(1 << 22),
@@ -161,17 +161,22 @@ impl ScaleArray {
                 };
                 let codes = codes.get(first..).unwrap_or_default();
                 if stride == 1 {
-                    // A loop over vectors.
-                    out.extend(codes.iter().take(count).map(power).map(T::from_f32));
+                    // A loop over vectors, of what is there already.
+                    let codes = codes.get(..count).unwrap_or(codes);
+                    out.resize(codes.len(), T::zero());
+                    out.iter_mut().zip(codes).for_each(|(out, code)| *out = T::from_f32(power(code)));
                 } else {
                     let codes = codes.iter().step_by(stride.max(1)).take(count);
+                    out.clear();
                     out.extend(codes.map(power).map(T::from_f32));
                 }
             }
             Self::Power { .. } | Self::Minifloat { .. } => {
+                out.clear();
                 out.extend(each.filter_map(|at| self.get(at)).map(T::from_element::<f64>))
             }
             Self::TwoLevel(scales) => {
+                out.clear();
                 out.extend(
                     each.filter_map(|at| scales.values().get(at)).map(|&scale| T::from_element(scale)),
                 );

@@ -1,20 +1,16 @@
 //! Scales and codes of short blocks in one pass, for grids that are symmetric about zero.
 //!
-//! Values are read twice by the same loop, the second time from the first-level cache: it finds the largest magnitudes of
-//! some blocks, the scales of those before them, and the codes of those before these, so that none of the three waits for
-//! another.
-//!
 //! **Scales.** A scale is `2m / steps`, computed in f64 and rounded to its storage. The quotient of a number of 24 bits by
 //! an integer of at most 8 is either in the middle between two numbers of the storage, of at most 24 bits themselves, or
 //! farther from it than `2⁻³⁴` of its value: the rounding to f64 changes nothing, and rounding the exact quotient once has
 //! the same result. For f32 that is a division. For fewer bits a quotient in f32 that is not exact is moved to the odd
 //! one of the two numbers around the exact one, which keeps it on its side of every middle (S. Boldo, G. Melquiond 2008,
-//! *Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd*), and is rounded then.
+//! *Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd*), and is rounded then. The
+//! quotient of a number of at most 11 bits and a middle between numbers of 11 bits differ by more than `2⁻²¹` of them, if at
+//! all: of numbers of 16 bits the quotient in f32 is on the right side of every middle already.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
-#[cfg(target_arch = "x86_64")]
-mod wide;
 
 use super::DIVISORS;
 use crate::element::Element;

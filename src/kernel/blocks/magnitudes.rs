@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use crate::kernel::convert::Eight;
 use crate::kernel::vector::Lanes;
 
 /// Values of a lane.
@@ -36,22 +37,16 @@ pub(in crate::kernel) trait Values: Lanes {
     /// Only for machines with AVX2 and F16C.
     unsafe fn wide(magnitudes: __m256i) -> __m256;
 
-    /// As [`magnitudes`](Self::magnitudes), in a longer vector.
-    ///
-    /// # Safety
-    ///
-    /// There are 32 numbers at `x`. This and the next ones only for machines with AVX-512 F, BW, VL and DQ.
-    unsafe fn long_magnitudes(x: *const Self) -> __m512i;
+    /// Whether [`two_eights`](Self::two_eights) reads the first of each two values and the second, rather than the first
+    /// eight and the others.
+    const PAIRS: bool;
 
+    /// Sixteen values.
+    ///
     /// # Safety
     ///
-    /// As above.
-    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i;
-
-    /// # Safety
-    ///
-    /// As above.
-    unsafe fn long_wide(magnitudes: __m512i) -> __m512;
+    /// There are as many at `x`. Only for machines with AVX2 and F16C.
+    unsafe fn two_eights(x: *const Self) -> (__m256, __m256);
 }
 
 impl Values for f32 {
@@ -81,27 +76,12 @@ impl Values for f32 {
         unsafe { _mm256_castsi256_ps(magnitudes) }
     }
 
-    #[inline(always)]
-    unsafe fn long_magnitudes(x: *const Self) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mask = _mm512_set1_epi32(i32::MAX);
-            let a = _mm512_and_si512(_mm512_loadu_si512(x.cast()), mask);
-            let b = _mm512_and_si512(_mm512_loadu_si512(x.add(16).cast()), mask);
-            Self::long_larger(a, b)
-        }
-    }
+    const PAIRS: bool = false;
 
     #[inline(always)]
-    unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+    unsafe fn two_eights(x: *const Self) -> (__m256, __m256) {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_max_epu32(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_castsi512_ps(magnitudes) }
+        unsafe { (Self::eight(x), Self::eight(x.add(8))) }
     }
 }
 
@@ -127,19 +107,9 @@ unsafe fn of_both(magnitudes: __m256i) -> __m256i {
     }
 }
 
-/// As [`of_both`].
-#[inline(always)]
-unsafe fn of_both_long(magnitudes: __m512i) -> __m512i {
-    // SAFETY: the caller's promise of AVX-512.
-    unsafe {
-        let low = _mm512_and_si512(magnitudes, _mm512_set1_epi32(0xFFFF));
-        _mm512_max_epu16(low, _mm512_srli_epi32::<16>(magnitudes))
-    }
-}
-
-/// [`Values`] for numbers of 16 bits, but for how magnitudes are widened.
+/// [`Values`] for numbers of 16 bits, but for how they are widened.
 macro_rules! halves {
-    ($half:ty, |$short:ident| $wide:expr, |$long:ident| $long_wide:expr) => {
+    ($half:ty, |$magnitudes:ident| $wide:expr, $pairs:literal, |$x:ident| $two_eights:expr) => {
         impl Values for $half {
             #[inline(always)]
             unsafe fn magnitudes(x: *const Self) -> __m256i {
@@ -157,30 +127,17 @@ macro_rules! halves {
             unsafe fn wide(magnitudes: __m256i) -> __m256 {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let $short = of_both(magnitudes);
+                    let $magnitudes = of_both(magnitudes);
                     $wide
                 }
             }
 
-            #[inline(always)]
-            unsafe fn long_magnitudes(x: *const Self) -> __m512i {
-                // SAFETY: the caller's promise.
-                unsafe { _mm512_and_si512(_mm512_loadu_si512(x.cast()), _mm512_set1_epi16(i16::MAX)) }
-            }
+            const PAIRS: bool = $pairs;
 
             #[inline(always)]
-            unsafe fn long_larger(a: __m512i, b: __m512i) -> __m512i {
+            unsafe fn two_eights($x: *const Self) -> (__m256, __m256) {
                 // SAFETY: the caller's promise.
-                unsafe { _mm512_max_epu16(a, b) }
-            }
-
-            #[inline(always)]
-            unsafe fn long_wide(magnitudes: __m512i) -> __m512 {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let $long = of_both_long(magnitudes);
-                    $long_wide
-                }
+                unsafe { $two_eights }
             }
         }
     };
@@ -192,13 +149,20 @@ halves! {
         _mm256_castsi256_si128(most),
         _mm256_extracti128_si256::<1>(most),
     )),
-    |most| _mm512_cvtph_ps(_mm512_cvtepi32_epi16(most))
+    false,
+    |x| (Self::eight(x), Self::eight(x.add(8)))
 }
 
 halves! {
     bf16,
     |most| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(most)),
-    |most| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(most))
+    true,
+    |x| {
+        // They are the upper halves of the same numbers of f32.
+        let pairs = _mm256_loadu_si256(x.cast());
+        let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
+        (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(second))
+    }
 }
 
 /// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.

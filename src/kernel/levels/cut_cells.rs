@@ -15,6 +15,7 @@ use core::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::super::blocks::magnitudes::{SHORT, Values};
+use super::super::blocks::steps::GROUPS;
 use super::super::vector::Lanes;
 
 /// Cells.
@@ -23,14 +24,11 @@ const CELLS: usize = 32;
 /// Elements of a vector.
 const LANES: usize = 16;
 
-/// Lanes whose scales [`Packed::codes`] takes.
-pub(super) const GROUPS: usize = 4;
-
 /// A number of f32 whose ulp is one, with zeros in its lowest bits: what is added to it is rounded to an integer there.
 const UNITS: f32 = 12_582_912.0;
 
 /// The bit of a code that is the sign.
-const SIGN: u16 = 8;
+pub(super) const SIGN: u16 = 8;
 
 /// The cells of one map, and the code below the cut of each.
 #[derive(Debug, Clone)]
@@ -98,7 +96,7 @@ impl CutCells {
 }
 
 /// The cuts between magnitudes and the codes of these, where levels mirror each other.
-fn magnitudes<'a>(cuts: &'a [f32], codes: &'a [u16]) -> Option<(&'a [f32], &'a [u16])> {
+pub(super) fn magnitudes<'a>(cuts: &'a [f32], codes: &'a [u16]) -> Option<(&'a [f32], &'a [u16])> {
     let middle = cuts.iter().position(|&cut| cut == 0.0)?;
     let (below, above) = (cuts.get(..middle)?, cuts.get(middle + 1..)?);
     let (negative, positive) = (codes.get(..=middle)?, codes.get(middle + 1..)?);

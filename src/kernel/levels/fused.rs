@@ -1,15 +1,17 @@
-//! Scales and packed codes of short blocks on at most 16 levels that all blocks share, in one pass.
-//!
-//! Values are read as they are, numbers of 16 bits too, and twice by the same loop, the second time from the first-level
-//! cache: it finds the largest magnitudes of some blocks, the scales of those before them, and the codes of those before
-//! these, so that none of the three waits for another.
+//! Scales and packed codes of short blocks on at most 16 levels that all blocks share, in one pass, of values as they are:
+//! numbers of 16 bits too.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
 #[cfg(target_arch = "x86_64")]
+use half::{bf16, f16};
+
+#[cfg(target_arch = "x86_64")]
 use super::cut_cells::CutCells;
 use super::maps::LevelMaps;
+#[cfg(target_arch = "x86_64")]
+use super::patterns::Patterns;
 #[cfg(target_arch = "x86_64")]
 use super::short::Search;
 use crate::element::Element;
@@ -44,7 +46,7 @@ impl MagnitudeScale {
 
     /// What no scaled value is beyond.
     #[cfg(target_arch = "x86_64")]
-    fn reach(self) -> f32 {
+    pub(super) fn reach(self) -> f32 {
         match self {
             // However scale and reciprocal were rounded.
             Self::Quotient { top } => top as f32 * 1.000_001,
@@ -69,6 +71,16 @@ pub(crate) struct BlockLevels {
     search: Search,
     #[cfg(target_arch = "x86_64")]
     cells: Option<CutCells>,
+    #[cfg(target_arch = "x86_64")]
+    patterns: PatternsOfHalves,
+}
+
+/// Codes by bits, of either type of 16 bits.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug)]
+struct PatternsOfHalves {
+    f16: Option<Patterns>,
+    bf16: Option<Patterns>,
 }
 
 impl BlockLevels {
@@ -87,7 +99,11 @@ impl BlockLevels {
         // A product with the reciprocal of a power of two is the quotient.
         let divide = !multiply && matches!(scale, MagnitudeScale::Quotient { .. });
         let cells = CutCells::new(cuts, codes, scale.reach());
-        plain.then_some(Self { scale, of_zeros, divide, search, cells })
+        let patterns = PatternsOfHalves {
+            f16: Patterns::new::<f16>(cuts, codes, scale),
+            bf16: Patterns::new::<bf16>(cuts, codes, scale),
+        };
+        plain.then_some(Self { scale, of_zeros, divide, search, cells, patterns })
     }
 
     /// As above.
@@ -106,15 +122,15 @@ impl BlockLevels {
         #[cfg(target_arch = "x86_64")]
         if super::has_avx2() {
             use crate::kernel::convert::same;
-            use half::{bf16, f16};
+            let PatternsOfHalves { f16: of_f16, bf16: of_bf16 } = &self.patterns;
             if let Some(x) = same::<A, f32>(x) {
-                return Some(vectors::encode(x, width, self, places));
+                return Some(vectors::encode(x, width, self, None, places));
             }
             if let Some(x) = same::<A, f16>(x) {
-                return Some(vectors::encode(x, width, self, places));
+                return Some(vectors::encode(x, width, self, of_f16.as_ref(), places));
             }
             if let Some(x) = same::<A, bf16>(x) {
-                return Some(vectors::encode(x, width, self, places));
+                return Some(vectors::encode(x, width, self, of_bf16.as_ref(), places));
             }
         }
         None

@@ -222,8 +222,7 @@ impl<T: Real> Params<T> {
             return;
         }
         self.regions = regions;
-        self.scale.clear();
-        grids.scales().extend_into(segment.region, segment.stride, count, &mut self.scale);
+        grids.scales().copy_into(segment.region, segment.stride, count, &mut self.scale);
         // Two-level scales may be zero: everything is then beyond reach of nothing, and decodes to zero.
         self.scale.iter_mut().filter(|scale| scale.is_zero()).for_each(|scale| *scale = T::infinity());
         fill_zeros(grids, segment, &mut self.zero);

@@ -144,7 +144,7 @@ impl Job<'_, '_> {
             let (x, out) = (x.get(place.clone())?, out.get_mut(place)?);
             encoder.fill(&segment, encoding);
             params.fill(fields.scheme, fields.grids, &segment);
-            let (scale, zero) = params.affine();
+            let (scale, zero) = params.affine_of_each();
             let values = Values { scale: convert::same(scale)?, zero: convert::same(zero)? };
             let pattern = Pattern { width: segment.width, phase: segment.phase };
             if encoder.fake(x, pattern, encoding, values, fields.stream, out)? {

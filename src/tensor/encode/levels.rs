@@ -138,8 +138,7 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
         *halves = OnceLock::new();
         match self.scales {
             Some(scales) => {
-                scale.clear();
-                scales.extend_into(first, stride, count, scale);
+                scales.copy_into(first, stride, count, scale);
                 for scale in scale {
                     // Two-level scales may be zero: whatever the code, the value is zero.
                     *scale = match (scale.is_zero(), self.multiply) {

@@ -140,7 +140,8 @@ fn values(maps: &LevelMaps<f32>, scale: MagnitudeScale, most: f32) -> Vec<f32> {
     let (_, cuts, _) = maps.map(0, true);
     let mut values = Vec::new();
     for block in 0..64 {
-        let magnitude = [1.0, 0.37, 11.0, 300.0, 0.013, 1.5, 6.0][block % 7] * (1.0 + numbers.real() * 0.3);
+        let magnitude = [1.0, 0.37, 11.0, 300.0, 0.013, 1.5, 6.0, 8e-4, 3e-5, 7e-8][block % 10];
+        let magnitude = magnitude * (1.0 + numbers.real() * 0.3);
         let magnitude = if block % 8 < 4 { magnitude } else { (magnitude * most).min(most) };
         let scale = scale.of(magnitude);
         let mut all: Vec<f32> = (0..32)
@@ -221,6 +222,9 @@ fn cells_serve_the_tables_that_they_are_for() {
     for (name, maps, scale, cells) in cases() {
         let rule = BlockLevels::new(&maps, scale, 1.0, true).unwrap();
         assert_eq!(rule.cells.map(|cells| cells.mirrored), cells, "{name}");
+        let of_bits = cells == Some(true) && matches!(scale, MagnitudeScale::Power { .. });
+        assert_eq!(rule.patterns.f16.is_some(), of_bits, "{name}");
+        assert_eq!(rule.patterns.bf16.is_some(), of_bits, "{name}");
     }
 }
 
