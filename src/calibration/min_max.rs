@@ -76,7 +76,9 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
         return Ok(vec![range(0, low[0], high[0])?].into());
     }
     let columns = tiling.columns();
-    let part_len = (tensor.len() / PARTS).clamp(PART, LONG_PART) / PART * PART;
+    // Each part has the ranges of all columns where regions are columns: fewer of them are found, joined and kept.
+    let longest = if columns.is_some() { usize::MAX } else { LONG_PART };
+    let part_len = (tensor.len() / PARTS).clamp(PART, longest) / PART * PART;
     let parts =
         parallel::map_indices(tensor.len().div_ceil(part_len), tensor.len(), Vec::new, |scratch, part| {
             let range = part * part_len..((part + 1) * part_len).min(tensor.len());

@@ -4,6 +4,8 @@
 //! passed over by the comparisons and looked for in two vectors at once; an infinity shows in the range.
 #![allow(unsafe_code)] // intrinsics on pointers
 
+mod halves;
+
 use core::arch::x86_64::*;
 
 use super::vector::{Avx2, Avx512, Lanes, Vector, vectorized};
@@ -23,6 +25,9 @@ const LANES: usize = 8;
 
 /// Blocks up to this are joined eight at a time.
 const SHORT_BLOCK: usize = 256;
+
+/// Longer blocks that are worth a loop for several.
+const FEWEST: usize = 4;
 
 /// Lines that are read together: memory answers several streams faster than one.
 const LINES: usize = 8;
@@ -50,9 +55,19 @@ vectorized! {
     }
 }
 
+/// Whether numbers are compared by their bits, but for NaN.
+const fn are_halves<A>() -> bool {
+    size_of::<A>() == size_of::<u16>()
+}
+
 /// Of at least [`VECTORS`] vectors.
 #[inline(always)]
 fn range_of<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
+    if are_halves::<A>()
+        && let Some((least, greatest)) = halves::range(v, x)
+    {
+        return (least.min(low), greatest.max(high), true);
+    }
     let step = VECTORS * V::LANES;
     // SAFETY: a step lies within the values wherever it begins.
     unsafe {
@@ -116,6 +131,9 @@ pub(super) fn blocks<A: Lanes>(
     maxs: &mut [f32],
 ) -> Option<(usize, bool)> {
     if width > SHORT_BLOCK {
+        if x.len() / width < FEWEST {
+            return None;
+        }
         long(super::level(), x, width, mins, maxs)
     } else if width > 0 && width.is_multiple_of(LANES) {
         short(super::level(), x, width, mins, maxs)
@@ -179,6 +197,12 @@ fn streams<V: Vector, A: Lanes, const STREAMS: usize>(
 ) -> (usize, bool) {
     debug_assert!(width >= STEP);
     let each = (x.len() / width).min(mins.len()).min(maxs.len()) / STREAMS;
+    // With a look at each number if one is NaN. What was found before stays: ranges only grow.
+    if are_halves::<A>()
+        && let Some(bounded) = halves::streams::<V, A, STREAMS>(v, x, width, each, mins, maxs)
+    {
+        return (STREAMS * each, bounded);
+    }
     // SAFETY: blocks lie within `x`, and steps within blocks.
     unsafe {
         let (mut nan, mut bounded) = (v.unmarked(), true);
@@ -323,15 +347,15 @@ vectorized! {
 #[inline(always)]
 fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32], maxs: &mut [f32]) -> bool {
     let mut done = 0;
-    if size_of::<A>() == size_of::<u16>() {
+    if are_halves::<A>() {
         // Lines of a stream that are compared before ranges are widened: more of them would be more places in memory.
         let (turns, far) = if x.len() > NEAR { (1, true) } else { (2, false) };
         done = x.len() / (turns * LINES * columns) * turns * LINES * columns;
-        let halves = &x[..done];
+        let front = &x[..done];
         let numbers = if far {
-            half_lines::<V, A, 1, true>(v, halves, columns, mins, maxs)
+            halves::lines::<V, A, 1, true>(v, front, columns, mins, maxs)
         } else {
-            half_lines::<V, A, 2, false>(v, halves, columns, mins, maxs)
+            halves::lines::<V, A, 2, false>(v, front, columns, mins, maxs)
         };
         if !numbers {
             // With a look at each value. What was found before stays: ranges only grow.
@@ -346,61 +370,6 @@ fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32
         some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
     };
     numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
-}
-
-/// Numbers of a step, which are written and read again in vectors of different lengths.
-#[repr(align(64))]
-struct Step<A>([A; STEP]);
-
-/// As [`some_lines`] of [`LINES`] streams of numbers of 16 bits, which are compared as integers of that length: of
-/// `TURNS` lines of each stream before ranges are widened. `false` where one is NaN; ranges are then no larger than
-/// those of the other values.
-#[inline(always)]
-fn half_lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
-    v: V,
-    x: &[A],
-    columns: usize,
-    mins: &mut [f32],
-    maxs: &mut [f32],
-) -> bool {
-    let each = x.len() / columns / LINES;
-    let words = 2 * V::LANES;
-    // SAFETY: lines lie within `x`, and steps within lines and ranges, which are as long; numbers of 16 bits fill a vector
-    // twice as long as its lanes are many.
-    unsafe {
-        let mut nan = v.unmarked();
-        for line in (0..each).step_by(TURNS) {
-            for at in (0..columns).step_by(STEP) {
-                // The last step takes some of it for the second time.
-                let at = at.min(columns - STEP);
-                let (mut least, mut most) = (Step([A::default(); STEP]), Step([A::default(); STEP]));
-                for part in (0..STEP).step_by(words) {
-                    let (mut low, mut high) = (v.words(i16::MAX), v.words(i16::MIN));
-                    for stream in 0..LINES {
-                        let from = x.as_ptr().add((stream * each + line) * columns + at + part);
-                        for turn in 0..TURNS {
-                            let from = from.add(turn * columns);
-                            if FAR && part == 0 {
-                                prefetch_step(from);
-                            }
-                            let numbers = v.in_order_of_numbers(v.load_bytes(from.cast()));
-                            (low, high) = (v.min_words(low, numbers), v.max_words(high, numbers));
-                        }
-                    }
-                    v.store(least.0.as_mut_ptr().add(part).cast(), v.in_order_of_numbers(low));
-                    v.store(most.0.as_mut_ptr().add(part).cast(), v.in_order_of_numbers(high));
-                }
-                for part in (0..STEP).step_by(V::LANES) {
-                    let (low, high) = (v.load(least.0.as_ptr().add(part)), v.load(most.0.as_ptr().add(part)));
-                    nan = v.mark(nan, low, high);
-                    let (min, max) = (mins.as_mut_ptr().add(at + part), maxs.as_mut_ptr().add(at + part));
-                    v.put::<f32, false>(min, v.lesser(low, v.load(min.cast_const())), true);
-                    v.put::<f32, false>(max, v.greater(high, v.load(max.cast_const())), true);
-                }
-            }
-        }
-        !v.marked(nan)
-    }
 }
 
 /// As many lines for each stream, one after the other, so that each reads on where it is.

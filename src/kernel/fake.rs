@@ -223,6 +223,57 @@ mod tests {
     }
 
     #[test]
+    fn long_runs_of_numbers() {
+        let mut state = 5u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 16_777_216.0
+        };
+        for scale in [0.1f32, 1.0, 2.6e-3, 0.099_97 / 127.0, 3e4, 1e-24, 7e-38] {
+            for (width, len) in [(1024, 3000), (1500, 4100), (usize::MAX, 2103)] {
+                let entries = if width == usize::MAX { 1 } else { len / width + 2 };
+                for (ends, zero) in
+                    [((-127, 127), 0.0), ((-128, 127), 5.0), ((0, 255), 128.0), ((0, 15), 3.0)]
+                {
+                    // Scales of largest values that are numbers of 16 bits have halves that are such numbers.
+                    let scales: Vec<f32> = (0..entries)
+                        .map(|i| {
+                            if i % 2 == 0 {
+                                scale
+                            } else {
+                                bf16::from_f32(next() * 90.0 * scale).to_f32() / 127.0
+                            }
+                        })
+                        .collect();
+                    for bad in [None, Some(f32::INFINITY), Some(f32::NEG_INFINITY), Some(f32::NAN)] {
+                        let mut x: Vec<f32> = (0..len)
+                            .map(|i| match i % 3 {
+                                0 => ((next() * 300.0).floor() - 149.5) * scale,
+                                1 => (next() - 0.5) * 300.0 * scale,
+                                _ => (next() - 0.5) * 2e5 * scale,
+                            })
+                            .collect();
+                        if let Some(bad) = bad {
+                            x[(next() * len as f32) as usize] = bad;
+                        }
+                        for (arithmetic, before) in [
+                            (Arithmetic::Divide, false),
+                            (Arithmetic::Divide, true),
+                            (Arithmetic::Multiply, false),
+                        ] {
+                            let (scale, zero) = (scales.clone(), vec![zero; entries]);
+                            let phase = if width == usize::MAX { 0 } else { 7 };
+                            let case = Case { width, phase, arithmetic, scale, zero, before, ends };
+                            case.check::<f16>(&x);
+                            case.check::<bf16>(&x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn scales_that_are_not_ordinary() {
         let x: Vec<f32> = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e-30]
             .into_iter()

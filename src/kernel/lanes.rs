@@ -16,20 +16,39 @@ pub(super) trait Lanes: Eight {
     /// Numbers of a line of the caches.
     const LINE: usize = 64 / size_of::<Self>();
 
+    /// Bits of a significand.
+    const SIGNIFICAND: u32;
+
+    /// The upper 16 bits of infinity.
+    const INFINITY: u16;
+
     /// # Safety
     ///
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
     unsafe fn sixteen(from: *const Self) -> __m512;
 
-    /// Whether [`thirty_two`](Self::thirty_two) gives the numbers of even places and those of odd ones, rather than the first
-    /// sixteen and the others.
-    const ALTERNATE: bool = false;
+    /// Whether two vectors are read as the numbers of even places and those of odd ones, which takes less, rather than one
+    /// after the other.
+    const READ_IN_TURNS: bool = false;
 
+    /// Sixteen numbers in two vectors.
+    ///
     /// # Safety
     ///
-    /// As [`sixteen`](Self::sixteen), of thirty-two numbers.
+    /// There are as many numbers at `from`. Only for machines of [`Level::Avx2`].
     #[inline(always)]
-    unsafe fn thirty_two(from: *const Self) -> [__m512; 2] {
+    unsafe fn two_eights(from: *const Self) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [Self::eight(from), Self::eight(from.add(8))] }
+    }
+
+    /// Thirty-two numbers in two vectors.
+    ///
+    /// # Safety
+    ///
+    /// There are as many numbers at `from`. Only for machines of [`Level::Avx512`].
+    #[inline(always)]
+    unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
         // SAFETY: the caller's promise.
         unsafe { [Self::sixteen(from), Self::sixteen(from.add(16))] }
     }
@@ -67,9 +86,40 @@ pub(super) trait Lanes: Eight {
     /// There is room for sixteen numbers at `to`, which is a multiple of their bytes if `STREAM`; they are said to fit as
     /// for [`put_eight`](Self::put_eight). Only for machines of [`Level::Avx512`].
     unsafe fn put_sixteen<const STREAM: bool>(to: *mut Self, x: __m512, fit: bool);
+
+    /// Sixteen numbers as [`two_eights`](Self::two_eights) reads them.
+    ///
+    /// # Safety
+    ///
+    /// As [`put_two`](Self::put_two).
+    #[inline(always)]
+    unsafe fn put_two_eights<const STREAM: bool>(to: *mut Self, [a, b]: [__m256; 2], fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self::put_eight::<STREAM>(to, a, fit);
+            Self::put_eight::<STREAM>(to.add(8), b, fit);
+        }
+    }
+
+    /// Thirty-two numbers as [`two_sixteens`](Self::two_sixteens) reads them.
+    ///
+    /// # Safety
+    ///
+    /// As [`put_sixteen`](Self::put_sixteen), with room for thirty-two.
+    #[inline(always)]
+    unsafe fn put_two_sixteens<const STREAM: bool>(to: *mut Self, [a, b]: [__m512; 2], fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self::put_sixteen::<STREAM>(to, a, fit);
+            Self::put_sixteen::<STREAM>(to.add(16), b, fit);
+        }
+    }
 }
 
 impl Lanes for f32 {
+    const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
+    const INFINITY: u16 = (Self::INFINITY.to_bits() >> 16) as u16;
+
     fn fit(_: f32, _: f32) -> bool {
         true
     }
@@ -94,6 +144,9 @@ impl Lanes for f32 {
 }
 
 impl Lanes for f16 {
+    const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
+    const INFINITY: u16 = Self::INFINITY.to_bits();
+
     /// Within the range.
     fn fit(_: f32, most: f32) -> bool {
         most <= Self::MAX.to_f32_const()
@@ -141,6 +194,30 @@ impl Lanes for f16 {
 }
 
 impl Lanes for bf16 {
+    const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
+    const INFINITY: u16 = Self::INFINITY.to_bits();
+    const READ_IN_TURNS: bool = true;
+
+    #[inline(always)]
+    unsafe fn two_eights(from: *const Self) -> [__m256; 2] {
+        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
+        unsafe {
+            let both = _mm256_loadu_si256(from.cast());
+            let odd = _mm256_and_si256(both, _mm256_set1_epi32(i32::from(u16::MAX) << 16));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)), _mm256_castsi256_ps(odd)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let both = _mm512_loadu_si512(from.cast());
+            let odd = _mm512_and_si512(both, _mm512_set1_epi32(i32::from(u16::MAX) << 16));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
+        }
+    }
+
     /// Normal numbers, where the machine rounds these itself: it takes others for zeros.
     fn fit(least: f32, _: f32) -> bool {
         least >= f32::MIN_POSITIVE
@@ -154,18 +231,6 @@ impl Lanes for bf16 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
-        }
-    }
-
-    const ALTERNATE: bool = true;
-
-    #[inline(always)]
-    unsafe fn thirty_two(from: *const Self) -> [__m512; 2] {
-        // SAFETY: the caller's promise. A word of two numbers is one of f32 without its lower half, and with it moved up.
-        unsafe {
-            let pairs = _mm512_loadu_si512(from.cast());
-            let odd = _mm512_and_si512(pairs, _mm512_set1_epi32(i32::MIN >> 15));
-            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(odd)]
         }
     }
 
@@ -201,19 +266,56 @@ impl Lanes for bf16 {
                 Self::put_eight::<STREAM>(to, a, fit);
                 return Self::put_eight::<STREAM>(to.add(8), b, fit);
             }
-            let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
-            let (one, most) = (_mm256_set1_epi32(1), _mm256_set1_epi32(0x7FFF));
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(a), one);
-            let low = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_add_epi32(a, most), odd));
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(b), one);
-            let high = _mm256_add_epi32(_mm256_add_epi32(b, most), odd);
-            let words = _mm256_blend_epi16::<0b1010_1010>(low, high);
-            if STREAM {
-                _mm_stream_si128(to.cast(), _mm256_castsi256_si128(words));
-                _mm_stream_si128(to.add(8).cast(), _mm256_extracti128_si256::<1>(words));
+            Self::put_two_eights::<STREAM>(to, [a, b], fit);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_two_eights<const STREAM: bool>(to: *mut Self, [even, odd]: [__m256; 2], fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (low, high) = if fit {
+                let (even, odd) = (eight_rounded(even), eight_rounded(odd));
+                (_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd))
             } else {
-                _mm256_storeu_si256(to.cast(), words);
+                let (even, odd) = (_mm256_castps_si256(even), _mm256_castps_si256(odd));
+                let (one, most) = (_mm256_set1_epi32(1), _mm256_set1_epi32(0x7FFF));
+                let last = _mm256_and_si256(_mm256_srli_epi32::<16>(even), one);
+                let low = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_add_epi32(even, most), last));
+                let last = _mm256_and_si256(_mm256_srli_epi32::<16>(odd), one);
+                let high = _mm256_add_epi32(_mm256_add_epi32(odd, most), last);
+                let words = _mm256_blend_epi16::<0b1010_1010>(low, high);
+                if !STREAM {
+                    return _mm256_storeu_si256(to.cast(), words);
+                }
+                (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+            };
+            if STREAM {
+                _mm_stream_si128(to.cast(), low);
+                _mm_stream_si128(to.add(8).cast(), high);
+            } else {
+                _mm_storeu_si128(to.cast(), low);
+                _mm_storeu_si128(to.add(8).cast(), high);
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_two_sixteens<const STREAM: bool>(to: *mut Self, [even, odd]: [__m512; 2], fit: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = if fit {
+                turns_rounded(even, odd)
+            } else {
+                let (even, odd) = (_mm512_castps_si512(even), _mm512_castps_si512(odd));
+                let (one, most) = (_mm512_set1_epi32(1), _mm512_set1_epi32(0x7FFF));
+                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(even), one);
+                let low = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_add_epi32(even, most), last));
+                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(odd), one);
+                let high = _mm512_add_epi32(_mm512_add_epi32(odd, most), last);
+                _mm512_mask_blend_epi16(0xAAAA_AAAA, low, high)
+            };
+            if STREAM { _mm512_stream_si512(to.cast(), words) } else { _mm512_storeu_si512(to.cast(), words) }
         }
     }
 
@@ -271,6 +373,24 @@ pub(super) unsafe fn sixteen_rounded(x: __m512) -> __m256i {
     words
 }
 
+/// As [`eight_rounded`], of numbers of even places and those of odd ones, in their order.
+///
+/// # Safety
+///
+/// The machine has AVX-512 BW and BF16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn turns_rounded(even: __m512, odd: __m512) -> __m512i {
+    let words: __m512i;
+    // SAFETY: as above.
+    unsafe {
+        asm!("vcvtne2ps2bf16 {}, {}, {}", lateout(zmm_reg) words, in(zmm_reg) odd, in(zmm_reg) even, options(pure, nomem, nostack, preserves_flags));
+    }
+    let turns: [u16; 32] = core::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
+    // SAFETY: as many words as a vector has.
+    _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(turns.as_ptr().cast()) }, words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::vector::vectorized;
@@ -291,9 +411,36 @@ mod tests {
                     v.put::<A, true>(streamed.0.as_mut_ptr().add(at), numbers, fit);
                 }
             }
+            let (mut two, mut two_streamed) = (Places([A::default(); 32]), Places([A::default(); 32]));
+            for at in (0..32).step_by(2 * V::LANES) {
+                let (second, step) = if A::READ_IN_TURNS { (1, 2) } else { (V::LANES, 1) };
+                let mut numbers = [[0.0; 16]; 2];
+                for i in 0..V::LANES {
+                    numbers[0][i] = x[at + i * step];
+                    numbers[1][i] = x[at + i * step + second];
+                }
+                // SAFETY: as above.
+                unsafe {
+                    let numbers = [v.load(numbers[0].as_ptr()), v.load(numbers[1].as_ptr())];
+                    v.put_two::<A, false>(two.0.as_mut_ptr().add(at), numbers, fit);
+                    v.put_two::<A, true>(two_streamed.0.as_mut_ptr().add(at), numbers, fit);
+                    // And as they are read.
+                    let [a, b] = v.load_two(two.0.as_ptr().add(at));
+                    let mut read = [[0.0f32; 16]; 2];
+                    v.put::<f32, false>(read[0].as_mut_ptr(), a, true);
+                    v.put::<f32, false>(read[1].as_mut_ptr(), b, true);
+                    for i in 0..V::LANES {
+                        let here = at + i * step;
+                        assert_eq!(read[0][i].to_bits(), two.0[here].to_f32().to_bits());
+                        assert_eq!(read[1][i].to_bits(), two.0[here + second].to_f32().to_bits());
+                    }
+                }
+            }
             stream::finish();
-            for (out, streamed) in out.0.iter().zip(&streamed.0) {
-                assert_eq!(out.to_f32().to_bits(), streamed.to_f32().to_bits());
+            for others in [&streamed, &two, &two_streamed] {
+                for (out, other) in out.0.iter().zip(&others.0) {
+                    assert_eq!(out.to_f32().to_bits(), other.to_f32().to_bits());
+                }
             }
             out.0
         }

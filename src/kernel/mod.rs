@@ -31,6 +31,8 @@ mod division;
 pub(crate) mod errors;
 #[cfg(target_arch = "x86_64")]
 mod extremes;
+#[cfg(target_arch = "x86_64")]
+mod factor;
 pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;

@@ -8,9 +8,12 @@
 use core::arch::x86_64::*;
 
 pub(super) use super::lanes::Lanes;
+use crate::simd::Level;
 
 /// The vectors of one instruction set. Methods without a word of their own do what their name says to each lane.
 pub(super) trait Vector: Copy {
+    /// The level whose vectors these are.
+    const LEVEL: Level;
     /// Numbers of f32.
     const LANES: usize;
     /// Codes of one byte.
@@ -30,6 +33,12 @@ pub(super) trait Vector: Copy {
     ///
     /// There are as many numbers at `from` as lanes.
     unsafe fn load<A: Lanes>(self, from: *const A) -> Self::Floats;
+    /// Two vectors of numbers, one after the other or [in turns](Lanes::READ_IN_TURNS).
+    ///
+    /// # Safety
+    ///
+    /// There are as many numbers at `from`.
+    unsafe fn load_two<A: Lanes>(self, from: *const A) -> [Self::Floats; 2];
     fn floats(self, x: f32) -> Self::Floats;
     /// The lesser, or `b` where one is NaN.
     fn lesser(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -62,10 +71,20 @@ pub(super) trait Vector: Copy {
     /// There is room for as many numbers at `to` as lanes, and it is a multiple of their bytes if `STREAM`.
     unsafe fn put<A: Lanes, const STREAM: bool>(self, to: *mut A, a: Self::Floats, fit: bool);
 
+    /// Two vectors as [`load_two`](Self::load_two) reads them.
+    ///
+    /// # Safety
+    ///
+    /// As [`put`](Self::put), for twice as many numbers.
+    unsafe fn put_two<A: Lanes, const STREAM: bool>(self, to: *mut A, a: [Self::Floats; 2], fit: bool);
+
     fn integers(self, x: i32) -> Self::Integers;
     fn min(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn to_floats(self, a: Self::Integers) -> Self::Floats;
+    /// The bits of numbers, and the numbers of bits.
+    fn to_bits(self, a: Self::Floats) -> Self::Integers;
+    fn of_bits(self, a: Self::Integers) -> Self::Floats;
     /// Whether any integer of 32 bits is `x`.
     fn any(self, a: Self::Integers, x: i32) -> bool;
 
@@ -84,10 +103,13 @@ pub(super) trait Vector: Copy {
     /// The integers of 32 bits that stand at `places` in two vectors, one after the other.
     fn from_both(self, front: Self::Integers, places: Self::Integers, back: Self::Integers)
     -> Self::Integers;
+    /// As [`in_order`](Self::in_order) of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS).
+    fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
-    /// Numbers of 16 bits as integers in the same order, NaN beyond the infinities; and these as numbers again.
-    fn in_order_of_numbers(self, a: Self::Integers) -> Self::Integers;
+    fn max_unsigned_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// The words of `a` where those of `sign` are negative, and of `b` elsewhere.
+    fn where_negative(self, sign: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// What does not fit goes to the ends.
     fn add_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn min_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -96,6 +118,8 @@ pub(super) trait Vector: Copy {
     fn xor(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// Whether any integer of 16 bits is `x`.
     fn any_word(self, a: Self::Integers, x: i16) -> bool;
+    /// Whether any word, without a sign, is above `x`.
+    fn any_word_above(self, a: Self::Integers, x: u16) -> bool;
     /// # Safety
     ///
     /// There is a vector at `from`.
@@ -122,8 +146,8 @@ pub(super) trait Vector: Copy {
 macro_rules! vector {
     (
         $(#[$meta:meta])*
-        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $marks:ty, $load:ident,
-        $put:ident, $store:ident, $stream:ident,
+        $name:ident, $lanes:literal, $floats:ty, $integers:ty, $marks:ty, $load:ident, $load_two:ident,
+        $put:ident, $put_two:ident, $store:ident, $stream:ident,
         [$($extract:ident::<$part:literal>),*];
         $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
         ;
@@ -144,6 +168,7 @@ macro_rules! vector {
         }
 
         impl Vector for $name {
+            const LEVEL: Level = Level::$name;
             const LANES: usize = $lanes;
             type Floats = $floats;
             type Integers = $integers;
@@ -153,6 +178,12 @@ macro_rules! vector {
             unsafe fn load<A: Lanes>(self, from: *const A) -> $floats {
                 // SAFETY: `self` says that the instructions are there, the rest is the caller's promise.
                 unsafe { A::$load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_two<A: Lanes>(self, from: *const A) -> [$floats; 2] {
+                // SAFETY: as above.
+                unsafe { A::$load_two(from) }
             }
 
             #[inline(always)]
@@ -189,6 +220,12 @@ macro_rules! vector {
                 // SAFETY: as above.
                 unsafe { A::$put::<STREAM>(to, a, fit) }
             }
+
+            #[inline(always)]
+            unsafe fn put_two<A: Lanes, const STREAM: bool>(self, to: *mut A, a: [$floats; 2], fit: bool) {
+                // SAFETY: as above.
+                unsafe { A::$put_two::<STREAM>(to, a, fit) }
+            }
             $(
                 #[inline(always)]
                 fn $method(self, $($arg: $ty),*) -> $ret {
@@ -210,7 +247,7 @@ macro_rules! vector {
 
 vector! {
     /// Vectors of 256 bits.
-    Avx2, 8, __m256, __m256i, __m256, eight, put_eight, _mm256_storeu_si256, _mm256_stream_si256,
+    Avx2, 8, __m256, __m256i, __m256, eight, two_eights, put_eight, put_two_eights, _mm256_storeu_si256, _mm256_stream_si256,
     [_mm256_extracti128_si256::<0>, _mm256_extracti128_si256::<1>];
     floats(x: f32) -> __m256 = _mm256_set1_ps;
     lesser(a: __m256, b: __m256) -> __m256 = _mm256_min_ps;
@@ -225,6 +262,8 @@ vector! {
     min(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi32;
     max(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32;
     to_floats(a: __m256i) -> __m256 = _mm256_cvtepi32_ps;
+    to_bits(a: __m256) -> __m256i = _mm256_castps_si256;
+    of_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps;
     bytes(x: i8) -> __m256i = _mm256_set1_epi8;
     words(x: i16) -> __m256i = _mm256_set1_epi16;
     to_words(a: __m256i, b: __m256i) -> __m256i = _mm256_packs_epi32;
@@ -232,15 +271,15 @@ vector! {
     to_unsigned_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_packus_epi16;
     min_words(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi16;
     max_words(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi16;
+    max_unsigned_words(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epu16;
     add_words(a: __m256i, b: __m256i) -> __m256i = _mm256_adds_epi16;
     min_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi8;
     max_bytes(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi8;
     and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
     xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;
     ;
-    fn in_order_of_numbers(a: __m256i) -> __m256i {
-        let magnitude = _mm256_and_si256(_mm256_srai_epi16::<15>(a), _mm256_set1_epi16(i16::MAX));
-        _mm256_xor_si256(a, magnitude)
+    fn where_negative(sign: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        _mm256_blendv_epi8(b, a, _mm256_srai_epi16::<15>(sign))
     }
     fn eight_least(a: __m256) -> __m256 { a }
     fn eight_greatest(a: __m256) -> __m256 { a }
@@ -262,17 +301,25 @@ vector! {
         let back = _mm256_permutevar8x32_epi32(back, places);
         _mm256_blendv_epi8(front, back, _mm256_cmpgt_epi32(places, behind))
     }
+    fn in_order_from_turns(bytes: __m256i) -> __m256i {
+        let turns = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(bytes, turns))
+    }
     fn any(a: __m256i, x: i32) -> bool {
         _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, _mm256_set1_epi32(x))) != 0
     }
     fn any_word(a: __m256i, x: i16) -> bool {
         _mm256_movemask_epi8(_mm256_cmpeq_epi16(a, _mm256_set1_epi16(x))) != 0
     }
+    fn any_word_above(a: __m256i, x: u16) -> bool {
+        let x = _mm256_set1_epi16(x as i16);
+        _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_max_epu16(a, x), x)) != -1
+    }
 }
 
 vector! {
     /// Vectors of 512 bits.
-    Avx512, 16, __m512, __m512i, __mmask16, sixteen, put_sixteen, _mm512_storeu_si512, _mm512_stream_si512,
+    Avx512, 16, __m512, __m512i, __mmask16, sixteen, two_sixteens, put_sixteen, put_two_sixteens, _mm512_storeu_si512, _mm512_stream_si512,
     [_mm512_extracti32x4_epi32::<0>, _mm512_extracti32x4_epi32::<1>, _mm512_extracti32x4_epi32::<2>, _mm512_extracti32x4_epi32::<3>];
     floats(x: f32) -> __m512 = _mm512_set1_ps;
     lesser(a: __m512, b: __m512) -> __m512 = _mm512_min_ps;
@@ -287,6 +334,8 @@ vector! {
     min(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi32;
     max(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32;
     to_floats(a: __m512i) -> __m512 = _mm512_cvtepi32_ps;
+    to_bits(a: __m512) -> __m512i = _mm512_castps_si512;
+    of_bits(a: __m512i) -> __m512 = _mm512_castsi512_ps;
     bytes(x: i8) -> __m512i = _mm512_set1_epi8;
     words(x: i16) -> __m512i = _mm512_set1_epi16;
     to_words(a: __m512i, b: __m512i) -> __m512i = _mm512_packs_epi32;
@@ -294,15 +343,15 @@ vector! {
     to_unsigned_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_packus_epi16;
     min_words(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi16;
     max_words(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi16;
+    max_unsigned_words(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epu16;
     add_words(a: __m512i, b: __m512i) -> __m512i = _mm512_adds_epi16;
     min_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi8;
     max_bytes(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi8;
     and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
     xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;
     ;
-    fn in_order_of_numbers(a: __m512i) -> __m512i {
-        let magnitude = _mm512_and_si512(_mm512_srai_epi16::<15>(a), _mm512_set1_epi16(i16::MAX));
-        _mm512_xor_si512(a, magnitude)
+    fn where_negative(sign: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        _mm512_mask_blend_epi16(_mm512_movepi16_mask(sign), b, a)
     }
     fn eight_least(a: __m512) -> __m256 {
         _mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))
@@ -327,8 +376,15 @@ vector! {
     fn from_both(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
         _mm512_permutex2var_epi32(front, places, back)
     }
+    fn in_order_from_turns(bytes: __m512i) -> __m512i {
+        let turns = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+        _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_shuffle_epi8(bytes, turns))
+    }
     fn any(a: __m512i, x: i32) -> bool { _mm512_cmpeq_epi32_mask(a, _mm512_set1_epi32(x)) != 0 }
     fn any_word(a: __m512i, x: i16) -> bool { _mm512_cmpeq_epi16_mask(a, _mm512_set1_epi16(x)) != 0 }
+    fn any_word_above(a: __m512i, x: u16) -> bool {
+        _mm512_cmpgt_epu16_mask(a, _mm512_set1_epi16(x as i16)) != 0
+    }
 }
 
 /// Defines a function over a [`Vector`] whose body is compiled for each instruction set that has one; a level chooses at

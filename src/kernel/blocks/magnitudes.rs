@@ -8,7 +8,6 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use crate::kernel::convert::Eight;
 use crate::kernel::vector::Lanes;
 
 /// Values of a lane.
@@ -36,17 +35,6 @@ pub(in crate::kernel) trait Values: Lanes {
     ///
     /// Only for machines with AVX2 and F16C.
     unsafe fn wide(magnitudes: __m256i) -> __m256;
-
-    /// Whether [`two_eights`](Self::two_eights) reads the first of each two values and the second, rather than the first
-    /// eight and the others.
-    const PAIRS: bool;
-
-    /// Sixteen values.
-    ///
-    /// # Safety
-    ///
-    /// There are as many at `x`. Only for machines with AVX2 and F16C.
-    unsafe fn two_eights(x: *const Self) -> (__m256, __m256);
 }
 
 impl Values for f32 {
@@ -75,14 +63,6 @@ impl Values for f32 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_castsi256_ps(magnitudes) }
     }
-
-    const PAIRS: bool = false;
-
-    #[inline(always)]
-    unsafe fn two_eights(x: *const Self) -> (__m256, __m256) {
-        // SAFETY: the caller's promise.
-        unsafe { (Self::eight(x), Self::eight(x.add(8))) }
-    }
 }
 
 /// Of two halves in a lane.
@@ -109,7 +89,7 @@ unsafe fn of_both(magnitudes: __m256i) -> __m256i {
 
 /// [`Values`] for numbers of 16 bits, but for how they are widened.
 macro_rules! halves {
-    ($half:ty, |$magnitudes:ident| $wide:expr, $pairs:literal, |$x:ident| $two_eights:expr) => {
+    ($half:ty, |$magnitudes:ident| $wide:expr) => {
         impl Values for $half {
             #[inline(always)]
             unsafe fn magnitudes(x: *const Self) -> __m256i {
@@ -131,14 +111,6 @@ macro_rules! halves {
                     $wide
                 }
             }
-
-            const PAIRS: bool = $pairs;
-
-            #[inline(always)]
-            unsafe fn two_eights($x: *const Self) -> (__m256, __m256) {
-                // SAFETY: the caller's promise.
-                unsafe { $two_eights }
-            }
         }
     };
 }
@@ -148,21 +120,12 @@ halves! {
     |most| _mm256_cvtph_ps(_mm_packus_epi32(
         _mm256_castsi256_si128(most),
         _mm256_extracti128_si256::<1>(most),
-    )),
-    false,
-    |x| (Self::eight(x), Self::eight(x.add(8)))
+    ))
 }
 
 halves! {
     bf16,
-    |most| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(most)),
-    true,
-    |x| {
-        // They are the upper halves of the same numbers of f32.
-        let pairs = _mm256_loadu_si256(x.cast());
-        let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
-        (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(second))
-    }
+    |most| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(most))
 }
 
 /// The largest magnitudes of four times 32 values: those of each in a lane, of the first and of the second half.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // calls where the instructions were detected
 
 mod each;
+mod halves;
 mod runs;
 
 use half::{bf16, f16};

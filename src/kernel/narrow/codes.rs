@@ -55,12 +55,23 @@ impl<V: Vector> Codes<V> {
     pub(super) fn narrowed<const CODES: u8>(
         self,
         v: V,
+        integers: [V::Integers; 4],
+        least: &mut V::Integers,
+    ) -> V::Integers {
+        v.in_order(self.bytes::<CODES>(v, integers, least))
+    }
+
+    /// As [`narrowed`](Self::narrowed), in the order in which integers are narrowed.
+    #[inline(always)]
+    pub(super) fn bytes<const CODES: u8>(
+        self,
+        v: V,
         [a, b, c, d]: [V::Integers; 4],
         least: &mut V::Integers,
     ) -> V::Integers {
         let (front, back) = (v.to_words(a, b), v.to_words(c, d));
         *least = v.min_words(v.min_words(*least, front), back);
-        v.in_order(match CODES {
+        match CODES {
             SIGNED => v.max_bytes(v.to_bytes(front, back), self.low),
             UNSIGNED => v.to_unsigned_bytes(v.add_words(front, self.zero), v.add_words(back, self.zero)),
             _ => {
@@ -68,6 +79,6 @@ impl<V: Vector> Codes<V> {
                 let bytes = v.min_bytes(v.max_bytes(bytes, self.low), self.high);
                 v.and(v.xor(bytes, self.flip), self.mask)
             }
-        })
+        }
     }
 }

@@ -16,7 +16,10 @@ use super::{EncodeParams, VECTOR, in_order};
 /// Lines that are worked on together: what is read from as many places of memory arrives faster, too.
 const TOGETHER: usize = 8;
 
-/// Bytes ahead that are asked for, where codes go past the caches.
+/// Bytes of lines that are asked for while others are worked on: in the second-level cache, both have room.
+const ASKED: usize = 1 << 18;
+
+/// Bytes ahead in a line that are asked for, where lines are too long for that.
 const AHEAD: usize = 4096;
 
 vectorized! {
@@ -181,7 +184,10 @@ fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
             let part = |i: usize| scales.as_ptr().add(i * V::LANES);
             let scales = [v.load(part(0)), v.load(part(1)), v.load(part(2)), v.load(part(3))];
             let [a, b, c, d] = scales;
-            let places = Places { from, to, lines, width, stream };
+            // The same columns of the lines that follow: what lies ahead in a line ends with it.
+            let bytes = lines * width * size_of::<A>();
+            let ahead = if bytes <= ASKED { bytes } else { AHEAD };
+            let places = Places { from, to, lines, width, stream, ahead };
             if !DIVIDE {
                 let scalings = [Product(a), Product(b), Product(c), Product(d)];
                 down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
@@ -217,6 +223,8 @@ struct Places<A> {
     /// From a line to the next one.
     width: usize,
     stream: bool,
+    /// Bytes from a value to one that is asked for, where codes go past the caches.
+    ahead: usize,
 }
 
 /// The codes of a vector of each of the lines.
@@ -232,10 +240,10 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     codes_of: Codes<V>,
     least: &mut V::Integers,
 ) {
-    let Places { mut from, mut to, lines, width, stream } = places;
+    let Places { mut from, mut to, lines, width, stream, ahead } = places;
     for _ in 0..lines {
         if stream {
-            prefetch_second_level(from, V::BYTES * size_of::<A>(), AHEAD);
+            prefetch_second_level(from, V::BYTES * size_of::<A>(), ahead);
         }
         // SAFETY: the caller's promise.
         unsafe {

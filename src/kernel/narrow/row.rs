@@ -2,13 +2,13 @@
 #![allow(unsafe_code)] // loads and stores by pointers
 
 use super::super::division::{reciprocal, same_integers};
+use super::super::factor::factor;
 use super::super::prefetch_second_level;
 use super::super::rows::Row;
 use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
 use super::super::vector::{Lanes, Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
-use super::lines::vector;
 
 vectorized! {
     /// As [`rows::encode`](super::super::rows::encode), of as many values as codes.
@@ -35,13 +35,15 @@ fn scaled<V: Vector, A: Lanes, const CODES: u8>(
     codes_of: Codes<V>,
     codes: &mut [u8],
 ) {
+    let (least, most) = (row.codes.0.saturating_sub(row.zero), row.codes.1.saturating_sub(row.zero));
+    let most = u32::from(least.unsigned_abs().max(most.unsigned_abs()));
+    let factor = if row.divide { factor::<A>(row.scale, most) } else { Some(1.0 / row.scale) };
+    if let Some(factor) = factor {
+        return steps::<V, A, _, CODES>(v, x, Product(v.floats(factor)), row, codes_of, codes);
+    }
     let by = reciprocal(row.scale);
     let (scale, near) = (v.floats(row.scale), v.floats(by.near));
-    let (least, most) = (row.codes.0.saturating_sub(row.zero), row.codes.1.saturating_sub(row.zero));
-    let most = least.unsigned_abs().max(most.unsigned_abs());
-    if !row.divide {
-        steps::<V, A, _, CODES>(v, x, Product(near), row, codes_of, codes);
-    } else if by.exact || same_integers(row.scale, u32::from(most)) {
+    if by.exact || same_integers(row.scale, most) {
         steps::<V, A, _, CODES>(v, x, TwoTerms { near, rest: v.floats(by.rest) }, row, codes_of, codes);
     } else {
         steps::<V, A, _, CODES>(v, x, Quotient(scale), row, codes_of, codes);
@@ -62,9 +64,8 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         return;
     }
     let stream = row.stream && stream::is_aligned(codes);
+    let whole = codes.as_ptr().addr().is_multiple_of(V::BYTES);
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
-    // No value is beyond reach.
-    let mut least = v.words(0);
     let mut at = 0;
     while at < len {
         // The last vector takes some of it for the second time.
@@ -75,8 +76,20 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
         // first on, places are aligned as that is.
         unsafe {
-            let block = vector::<V, A, S, CODES>(v, from, place, scaling, codes_of, &mut least);
-            if stream && place == at {
+            let ([a, b], [c, d]) = (v.load_two(from.add(place)), v.load_two(from.add(place + 2 * V::LANES)));
+            // No value has parameters of its own.
+            let integers = [
+                v.nearest(scaling.scaled(v, a, 0)),
+                v.nearest(scaling.scaled(v, b, 0)),
+                v.nearest(scaling.scaled(v, c, 0)),
+                v.nearest(scaling.scaled(v, d, 0)),
+            ];
+            // Nor is any beyond reach.
+            let bytes = codes_of.bytes::<CODES>(v, integers, &mut v.words(0));
+            let block = if A::READ_IN_TURNS { v.in_order_from_turns(bytes) } else { v.in_order(bytes) };
+            if stream && whole && place == at {
+                v.stream(to.add(place), block);
+            } else if stream && place == at {
                 v.stream_parts(to.add(place), block);
             } else {
                 v.store(to.add(place), block);

@@ -134,6 +134,13 @@ fn long_blocks_are_read_several_at_a_time() {
     ] {
         for x in spoiled(&numbers(len, 3, 0.0)) {
             check_min_max::<f32, f32>(&x, width, 0);
+            // Numbers of both signs, and of each.
+            for sign in [|x: f32| x, f32::abs, |x: f32| -x.abs()] {
+                let halves: Vec<f16> = x.iter().map(|&x| f16::from_f32(sign(x))).collect();
+                check_min_max::<f16, f32>(&halves, width, 0);
+                let halves: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(sign(x))).collect();
+                check_min_max::<bf16, f32>(&halves, width, 0);
+            }
         }
         check_min_max::<f32, f32>(&numbers(len, 4, 0.0), width, 5);
     }
@@ -154,8 +161,11 @@ fn lines_are_read_several_at_a_time() {
             let high = |j| (column(j).copied().fold(f32::NEG_INFINITY, f32::max) + 0.0).to_bits();
             assert!((0..columns).all(|j| (found.0[j], found.1[j]) == (low(j), high(j))), "{columns}");
             assert_eq!(found.2, x.iter().all(|x| x.is_finite()));
-            columns_of_halves::<half::f16>(&x, columns);
-            columns_of_halves::<half::bf16>(&x, columns);
+            for sign in [|x: f32| x, f32::abs, |x: f32| -x.abs()] {
+                let x: Vec<f32> = x.iter().map(|&x| sign(x)).collect();
+                columns_of_halves::<f16>(&x, columns);
+                columns_of_halves::<bf16>(&x, columns);
+            }
         }
     }
 }

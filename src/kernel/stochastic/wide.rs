@@ -170,9 +170,9 @@ impl Vectors {
         Self {
             factor: _mm512_set1_ps(quick.factor),
             offset: _mm512_set1_ps(offset),
-            upper: load(UPPER[usize::from(A::ALTERNATE)].0.as_ptr()),
+            upper: load(UPPER[usize::from(A::READ_IN_TURNS)].0.as_ptr()),
             back: load(BACK.0.as_ptr()),
-            third: load(THIRD[usize::from(A::ALTERNATE)].0.as_ptr().cast()),
+            third: load(THIRD[usize::from(A::READ_IN_TURNS)].0.as_ptr().cast()),
             // Packing works in quarters.
             quarters: _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
             moved: _mm512_set1_epi16(moved),
@@ -190,10 +190,10 @@ impl Vectors {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,f16c")]
     unsafe fn sums<A: Lanes>(&self, x: *const A, numbers: __m512i) -> [__m512i; 2] {
         // SAFETY: the caller has 32 values there.
-        let [front, back] = unsafe { A::thirty_two(x) };
+        let [front, back] = unsafe { A::two_sixteens(x) };
         let front = _mm512_cvtps_epi32(_mm512_fmadd_ps(front, self.factor, self.offset));
         let back = _mm512_cvtps_epi32(_mm512_fmadd_ps(back, self.factor, self.offset));
-        let (first, second) = if A::ALTERNATE {
+        let (first, second) = if A::READ_IN_TURNS {
             let even = _mm512_and_si512(numbers, _mm512_set1_epi32(u16::MAX.into()));
             (even, _mm512_srli_epi32::<16>(numbers))
         } else {

@@ -191,7 +191,7 @@ impl Bounds {
 }
 
 /// The codes of 32 values by their scale and its reciprocal: in each half of the vector those of every other four values, or
-/// of every other eight if they are read [by pairs](Values::PAIRS).
+/// of every other eight if they are read [in turns](crate::kernel::lanes::Lanes::READ_IN_TURNS).
 ///
 /// # Safety
 ///
@@ -216,10 +216,10 @@ unsafe fn short<A: Values, const PLAIN: bool>(
     };
     let words = |at: usize| {
         // SAFETY: the caller's promise.
-        let (a, b) = unsafe { A::two_eights(x.add(at)) };
+        let [a, b] = unsafe { A::two_eights(x.add(at)) };
         let (a, b) = (integers(a), integers(b));
         // No integer is longer than a word.
-        let words = if A::PAIRS {
+        let words = if A::READ_IN_TURNS {
             _mm256_blend_epi16::<0b1010_1010>(a, _mm256_slli_epi32::<16>(b))
         } else {
             _mm256_packs_epi32(a, b)
@@ -243,7 +243,7 @@ unsafe fn short<A: Values, const PLAIN: bool>(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn in_order<A: Values>(codes: __m256i) -> __m256i {
-    if A::PAIRS {
+    if A::READ_IN_TURNS {
         _mm256_permute4x64_epi64::<0b11_01_10_00>(codes)
     } else {
         _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
@@ -260,7 +260,7 @@ fn packed<A: Values>(front: __m256i, back: __m256i) -> __m256i {
     let back = _mm256_maddubs_epi16(_mm256_and_si256(back, low), weights);
     // Packing works in halves.
     let bytes = _mm256_packus_epi16(front, back);
-    if A::PAIRS {
+    if A::READ_IN_TURNS {
         return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     }
     let lanes = _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes);

@@ -9,12 +9,14 @@ use core::ops::Range;
 use half::f16;
 
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
+use super::super::super::factor::{self, factor};
 use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::super::stream::{self, Seam};
 use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::super::super::{prefetch, runs};
 use super::Task;
 use super::each::{Entry, careful};
+use super::halves::{self, Halves};
 
 /// Values of the longest line of the caches.
 const LONGEST: usize = f16::LINE;
@@ -70,22 +72,31 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
+        if DIVIDE
+            && !ZERO
+            && to - from >= factor::RUN
+            && let Some(factor) = factor::<A>(scale, most)
+        {
+            let run = Halves { factor, entry: &entry };
+            nan |= one_run(v, x, from..to, run, &mut seam, out);
+            continue;
+        }
         let run = Run::of::<A>(v, &entry);
         let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
         nan |= if ZERO && DIVIDE {
             let scaling = Moved { scaling: Quotient(scale), zero };
-            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
         } else if ZERO {
             let scaling = Moved { scaling: Product(scale), zero };
-            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
         } else if !DIVIDE {
-            one_run::<V, A, _, ZERO>(v, x, from..to, Product(scale), run, &mut seam, out)
+            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling: Product(scale), run }, &mut seam, out)
         } else if two_terms {
             let scaling = TwoTerms { near: v.floats(near), rest: v.floats(rest) };
-            one_run::<V, A, _, ZERO>(v, x, from..to, scaling, run, &mut seam, out)
+            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
         } else {
-            one_run::<V, A, _, ZERO>(v, x, from..to, Quotient(scale), run, &mut seam, out)
+            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling: Quotient(scale), run }, &mut seam, out)
         };
     }
     if let Some(seam) = seam {
@@ -93,6 +104,37 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         stream::finish();
     }
     nan
+}
+
+/// A way to compute the values of a run.
+trait Way<V: Vector, A: Lanes>: Copy {
+    /// Writes the values of the codes of `x`; `false` where there are too few for this way, or one is beyond it, and results
+    /// do not count. If `STREAM`, they are whole lines.
+    fn piece<const STREAM: bool>(self, v: V, x: &[A], out: &mut [A]) -> bool;
+
+    /// The parameters, where they are: nothing but [`careful`] reads them, and a copy would wait for what was just written.
+    fn entry(&self) -> &Entry;
+}
+
+/// Values that are worked on together.
+pub(super) trait Step<V: Vector, A: Lanes>: Copy {
+    /// How many these are: whole vectors, and no more than a line.
+    const LEN: usize;
+
+    /// What is kept of all values to tell whether any is beyond this way.
+    type Seen: Copy;
+
+    fn none_seen(self, v: V) -> Self::Seen;
+
+    /// Whether any that was seen is NaN or too large, so that results do not count.
+    fn is_beyond(self, v: V, seen: Self::Seen) -> bool;
+
+    /// Writes the values of the codes of the [`LEN`](Self::LEN) values from `x` on, past the caches if `STREAM`.
+    ///
+    /// # Safety
+    ///
+    /// There are as many values and places, and `to` is a multiple of their bytes if `STREAM`.
+    unsafe fn step<const STREAM: bool>(self, v: V, x: *const A, to: *mut A, seen: &mut Self::Seen);
 }
 
 /// The parameters of a run, in every lane and once each.
@@ -104,7 +146,6 @@ struct Run<'a, V: Vector> {
     step: V::Floats,
     /// Whether values fit, as [`Lanes::fit`] says.
     fit: bool,
-    /// Where it is: nothing but [`careful`] reads it, and a copy would wait for what was just written.
     entry: &'a Entry,
 }
 
@@ -125,39 +166,97 @@ impl<'a, V: Vector> Run<'a, V> {
     }
 }
 
+/// Values that are scaled and taken to integers, whose least one tells whether any is NaN or too large.
+#[derive(Clone, Copy)]
+struct Scaled<'a, V: Vector, S, const ZERO: bool> {
+    scaling: S,
+    run: Run<'a, V>,
+}
+
+impl<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool> Way<V, A> for Scaled<'_, V, S, ZERO> {
+    #[inline(always)]
+    fn piece<const STREAM: bool>(self, v: V, x: &[A], out: &mut [A]) -> bool {
+        steps::<V, A, Self, STREAM>(v, x, self, out)
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &Entry {
+        self.run.entry
+    }
+}
+
+impl<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool> Step<V, A> for Scaled<'_, V, S, ZERO> {
+    const LEN: usize = V::LANES;
+    type Seen = V::Integers;
+
+    #[inline(always)]
+    fn none_seen(self, v: V) -> V::Integers {
+        v.integers(0)
+    }
+
+    #[inline(always)]
+    fn is_beyond(self, v: V, seen: V::Integers) -> bool {
+        v.any(seen, i32::MIN)
+    }
+
+    #[inline(always)]
+    unsafe fn step<const STREAM: bool>(self, v: V, x: *const A, to: *mut A, least: &mut V::Integers) {
+        let Self { scaling, run } = self;
+        // SAFETY: the caller's promise; these scalings have no parameters of single values.
+        unsafe {
+            let q = v.nearest(scaling.scaled(v, v.load(x), 0));
+            *least = v.min(*least, q);
+            // By way of an integer, so that no zero is negative. Zero points that were to be added are not taken off again.
+            let q = v.to_floats(v.min(v.max(q, run.low), run.high));
+            v.put::<A, STREAM>(to, v.mul(run.step, if ZERO { v.sub(q, run.zero) } else { q }), run.fit);
+        }
+    }
+}
+
+impl<V: Vector, A: Lanes> Way<V, A> for Halves<'_> {
+    #[inline(always)]
+    fn piece<const STREAM: bool>(self, _: V, x: &[A], out: &mut [A]) -> bool {
+        // In a function of its own, whose vectors have registers.
+        halves::piece(V::LEVEL, x, self, STREAM, out) == Some(true)
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &Entry {
+        self.entry
+    }
+}
+
 /// The values of `place`, again by [`careful`] where that is needed; past the caches by whole lines where
 /// there is a `seam`. Whether any is NaN.
 #[inline(always)]
-fn one_run<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
+fn one_run<V: Vector, A: Lanes, W: Way<V, A>>(
     v: V,
     x: &[A],
     place: Range<usize>,
-    scaling: S,
-    run: Run<'_, V>,
+    way: W,
     seam: &mut Option<Seam<A>>,
     out: &mut [A],
 ) -> bool {
     let Range { start, end } = place;
     let Some(seam) = seam else {
-        return body::<V, A, S, ZERO, false>(v, &x[start..end], scaling, run, &mut out[start..end]);
+        return body::<V, A, W, false>(v, &x[start..end], way, &mut out[start..end]);
     };
     // Lines that are not all of this run.
     let head = (start + stream::head(&out[start..])).min(end);
     let tail = end - (end - head) % A::LINE;
     let (first, last) = (0..head - start, tail - start..end - start);
-    let mut nan = few::<V, A, S, ZERO>(v, &x[start..end], first, scaling, run, (seam, start), out);
-    nan |= body::<V, A, S, ZERO, true>(v, &x[head..tail], scaling, run, &mut out[head..tail]);
-    nan | few::<V, A, S, ZERO>(v, &x[start..end], last, scaling, run, (seam, tail), out)
+    let mut nan = few(v, &x[start..end], first, way, (seam, start), out);
+    nan |= body::<V, A, W, true>(v, &x[head..tail], way, &mut out[head..tail]);
+    nan | few(v, &x[start..end], last, way, (seam, tail), out)
 }
 
 /// The `part` of the values, fewer than a line, which goes to `at` by way of the `seam`.
 #[inline(always)]
-fn few<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
+fn few<V: Vector, A: Lanes, W: Way<V, A>>(
     v: V,
     x: &[A],
     part: Range<usize>,
-    scaling: S,
-    run: Run<'_, V>,
+    way: W,
     (seam, at): (&mut Seam<A>, usize),
     out: &mut [A],
 ) -> bool {
@@ -169,41 +268,33 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
     let x = if x.len() < A::LINE { &x[part.clone()] } else { &x[from..from + A::LINE] };
     let mut line = [A::default(); LONGEST];
     let line = &mut line[..x.len()];
-    let nan = body::<V, A, S, ZERO, false>(v, x, scaling, run, line);
+    let nan = body::<V, A, W, false>(v, x, way, line);
     let part = part.start - from..part.end - from;
     seam.put(at, &line[part.clone()], out);
     // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
+    nan && careful(v, &x[part.clone()], *way.entry(), &mut line[part])
 }
 
 /// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.
 #[inline(always)]
-fn body<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool>(
-    v: V,
-    x: &[A],
-    scaling: S,
-    run: Run<'_, V>,
-    out: &mut [A],
-) -> bool {
-    if out.is_empty() || piece::<V, A, S, ZERO, STREAM>(v, x, scaling, run, out) {
+fn body<V: Vector, A: Lanes, W: Way<V, A>, const STREAM: bool>(v: V, x: &[A], way: W, out: &mut [A]) -> bool {
+    if out.is_empty() || way.piece::<STREAM>(v, x, out) {
         return false;
     }
-    careful(v, x, *run.entry, out)
+    careful(v, x, *way.entry(), out)
 }
 
-/// `false` where there are fewer values than lanes, or one shows that is NaN or too large, and results do not count. If
-/// `STREAM`, they are whole lines.
+/// As [`Way::piece`].
 #[inline(always)]
-fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: bool>(
+pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
     v: V,
     x: &[A],
-    scaling: S,
-    run: Run<'_, V>,
+    way: S,
     out: &mut [A],
 ) -> bool {
     let len = x.len().min(out.len());
-    let mut least = v.integers(0);
-    if len < V::LANES {
+    let mut seen = way.none_seen(v);
+    if len < S::LEN {
         return false;
     }
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
@@ -214,61 +305,28 @@ fn piece<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool, const STREAM: boo
             let mut part = 0;
             while part < A::LINE {
                 // SAFETY: the line has that many values, and begins a line of the caches.
-                unsafe {
-                    let found = vector::<V, A, S, ZERO>(v, from.add(at + part), scaling, run, &mut least);
-                    v.put::<A, true>(to.add(at + part), found, run.fit);
-                }
-                part += V::LANES;
+                unsafe { way.step::<true>(v, from.add(at + part), to.add(at + part), &mut seen) };
+                part += S::LEN;
             }
             at += A::LINE;
         }
     }
     // Values that lie across two lines of the caches cost twice: but for the first vector, they begin where a line does.
     let aligned = stream::head(x);
-    if at == 0 && 0 < aligned && aligned < V::LANES && len >= 64 * V::LANES {
+    if at == 0 && 0 < aligned && aligned < S::LEN && len >= 64 * S::LEN {
         // SAFETY: there are that many values.
-        unsafe {
-            let found = vector::<V, A, S, ZERO>(v, from, scaling, run, &mut least);
-            v.put::<A, false>(to, found, run.fit);
-        }
+        unsafe { way.step::<false>(v, from, to, &mut seen) };
         at = aligned;
     }
-    while at + V::LANES <= len {
+    while at + S::LEN <= len {
         // SAFETY: there are that many values from `at` on.
-        unsafe {
-            let found = vector::<V, A, S, ZERO>(v, from.add(at), scaling, run, &mut least);
-            v.put::<A, false>(to.add(at), found, run.fit);
-        }
-        at += V::LANES;
+        unsafe { way.step::<false>(v, from.add(at), to.add(at), &mut seen) };
+        at += S::LEN;
     }
     if at < len {
-        let at = len - V::LANES;
+        let at = len - S::LEN;
         // SAFETY: as above. Overlaps with what lies before it.
-        unsafe {
-            let found = vector::<V, A, S, ZERO>(v, from.add(at), scaling, run, &mut least);
-            v.put::<A, false>(to.add(at), found, run.fit);
-        }
+        unsafe { way.step::<false>(v, from.add(at), to.add(at), &mut seen) };
     }
-    !v.any(least, i32::MIN)
-}
-
-/// The values of the codes of a vector; `least` is lowered to its integers.
-///
-/// # Safety
-///
-/// There are as many values at `x` as lanes.
-#[inline(always)]
-unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool>(
-    v: V,
-    x: *const A,
-    scaling: S,
-    run: Run<'_, V>,
-    least: &mut V::Integers,
-) -> V::Floats {
-    // SAFETY: the caller's promise; these scalings have no parameters of single values.
-    let q = v.nearest(unsafe { scaling.scaled(v, v.load(x), 0) });
-    *least = v.min(*least, q);
-    // By way of an integer, so that no zero is negative. Zero points that were to be added are not taken off again.
-    let q = v.to_floats(v.min(v.max(q, run.low), run.high));
-    v.mul(run.step, if ZERO { v.sub(q, run.zero) } else { q })
+    !way.is_beyond(v, seen)
 }

@@ -1,0 +1,199 @@
+//! Ranges of numbers of 16 bits, by comparisons of their bits.
+//!
+//! As integers without a sign, negative numbers are above all others, by their magnitude; as those with one, they are below
+//! them, and again the larger the magnitude the higher. So the highest integer without a sign is the least number if any is
+//! negative, and the highest one with a sign is the greatest number if any is not. Where all numbers have the same sign,
+//! the other end of their range has the least magnitude, which is that of the lowest integer with a sign.
+#![allow(unsafe_code)] // loads and stores by pointers
+
+use super::super::vector::{Lanes, Vector};
+use super::{LINES, STEP, prefetch_step};
+
+/// Vectors that [`range`] works on at a time.
+const VECTORS: usize = 2;
+
+/// The ends of the ranges of lanes of 16 bits.
+#[derive(Clone, Copy)]
+struct Ends<I> {
+    /// The highest integers with a sign, and without one.
+    highest: I,
+    unsigned: I,
+    /// The lowest with a sign.
+    lowest: I,
+}
+
+impl<I: Copy> Ends<I> {
+    #[inline(always)]
+    fn new<V: Vector<Integers = I>>(v: V) -> Self {
+        Self { highest: v.words(i16::MIN), unsigned: v.words(0), lowest: v.words(i16::MAX) }
+    }
+
+    /// Adds a number to each lane.
+    ///
+    /// # Safety
+    ///
+    /// There is a vector at `from`.
+    #[inline(always)]
+    unsafe fn add<V: Vector<Integers = I>, A>(&mut self, v: V, from: *const A) {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { v.load_bytes(from.cast()) };
+        self.highest = v.max_words(self.highest, bits);
+        self.unsigned = v.max_unsigned_words(self.unsigned, bits);
+        self.lowest = v.min_words(self.lowest, bits);
+    }
+
+    /// The ranges of the lanes of both.
+    #[inline(always)]
+    fn and<V: Vector<Integers = I>>(self, v: V, other: Self) -> Self {
+        Self {
+            highest: v.max_words(self.highest, other.highest),
+            unsigned: v.max_unsigned_words(self.unsigned, other.unsigned),
+            lowest: v.min_words(self.lowest, other.lowest),
+        }
+    }
+
+    /// The least and the greatest number of each lane; beyond the infinities if one is NaN.
+    #[inline(always)]
+    fn numbers<V: Vector<Integers = I>>(self, v: V) -> (I, I) {
+        let Self { highest, unsigned, lowest } = self;
+        (v.where_negative(unsigned, unsigned, lowest), v.where_negative(highest, lowest, highest))
+    }
+
+    /// The least and the greatest number of all lanes; `None` if one is NaN.
+    #[inline(always)]
+    fn joined<V: Vector<Integers = I>, A: Lanes>(self, v: V) -> Option<(f32, f32)> {
+        let highest = words(v, self.highest).into_iter().fold(i16::MIN, |a, b| a.max(b as i16));
+        let unsigned = words(v, self.unsigned).into_iter().fold(0, u16::max);
+        let lowest = words(v, self.lowest).into_iter().fold(i16::MAX, |a, b| a.min(b as i16));
+        let low = number::<A>(if unsigned as i16 >= 0 { lowest as u16 } else { unsigned });
+        let high = number::<A>(if highest >= 0 { highest } else { lowest } as u16);
+        (!low.is_nan() && !high.is_nan()).then_some((low, high))
+    }
+}
+
+/// The words of a vector; those of a short one twice.
+#[inline(always)]
+fn words<V: Vector>(v: V, a: V::Integers) -> [u16; STEP] {
+    let mut words = Step([0u16; STEP]);
+    for part in (0..STEP).step_by(2 * V::LANES) {
+        // SAFETY: the words of a step fill vectors of both lengths.
+        unsafe { v.store(words.0.as_mut_ptr().add(part).cast(), a) };
+    }
+    words.0
+}
+
+/// The number of 16 bits that has these.
+#[inline(always)]
+fn number<A: Lanes>(bits: u16) -> f32 {
+    assert!(size_of::<A>() == size_of::<u16>());
+    // SAFETY: such numbers have as many bits, of which none is wrong.
+    unsafe { (&raw const bits).cast::<A>().read_unaligned() }.to_f32()
+}
+
+/// Numbers of a step, which are written and read again in vectors of different lengths.
+#[repr(align(64))]
+struct Step<A>([A; STEP]);
+
+/// The least and the greatest of at least [`VECTORS`] vectors of numbers; `None` if one is NaN.
+#[inline(always)]
+pub(super) fn range<V: Vector, A: Lanes>(v: V, x: &[A]) -> Option<(f32, f32)> {
+    let step = VECTORS * 2 * V::LANES;
+    debug_assert!(x.len() >= step);
+    let mut ends = [Ends::new(v); VECTORS];
+    for at in (0..x.len()).step_by(step) {
+        // The last step takes some of it for the second time.
+        let at = at.min(x.len() - step);
+        for (i, ends) in ends.iter_mut().enumerate() {
+            // SAFETY: a step lies within the values wherever it begins.
+            unsafe { ends.add(v, x.as_ptr().add(at + i * 2 * V::LANES)) };
+        }
+    }
+    let [a, b] = ends;
+    a.and(v, b).joined::<V, A>(v)
+}
+
+/// As [`streams`](super::streams): whether all ranges are finite, or `None` if a number is NaN; ranges are then no larger
+/// than those of the other numbers.
+#[inline(always)]
+pub(super) fn streams<V: Vector, A: Lanes, const STREAMS: usize>(
+    v: V,
+    x: &[A],
+    width: usize,
+    each: usize,
+    mins: &mut [f32],
+    maxs: &mut [f32],
+) -> Option<bool> {
+    let mut bounded = true;
+    for block in 0..each {
+        let mut ends = [Ends::new(v); STREAMS];
+        for at in (0..width).step_by(STEP) {
+            // The last step takes some of it for the second time.
+            let at = at.min(width - STEP);
+            for (stream, ends) in ends.iter_mut().enumerate() {
+                let from = (stream * each + block) * width + at;
+                for part in (0..STEP).step_by(2 * V::LANES) {
+                    // SAFETY: blocks lie within `x`, and steps within blocks.
+                    unsafe { ends.add(v, x.as_ptr().add(from + part)) };
+                }
+            }
+        }
+        for (stream, ends) in ends.into_iter().enumerate() {
+            let (low, high) = ends.joined::<V, A>(v)?;
+            bounded &= low > f32::NEG_INFINITY && high < f32::INFINITY;
+            // Adding zero makes a negative zero positive.
+            let at = stream * each + block;
+            mins[at] = low.min(mins[at]) + 0.0;
+            maxs[at] = high.max(maxs[at]) + 0.0;
+        }
+    }
+    Some(bounded)
+}
+
+/// As [`some_lines`](super::some_lines) of [`LINES`] streams, of `TURNS` lines of each stream before ranges are widened.
+/// `false` if a number is NaN; ranges are then no larger than those of the other numbers.
+#[inline(always)]
+pub(super) fn lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
+    v: V,
+    x: &[A],
+    columns: usize,
+    mins: &mut [f32],
+    maxs: &mut [f32],
+) -> bool {
+    let each = x.len() / columns / LINES;
+    // SAFETY: lines lie within `x`, and steps within lines and ranges, which are as long; numbers of 16 bits fill a vector
+    // twice as long as its lanes are many.
+    unsafe {
+        let mut nan = v.unmarked();
+        for line in (0..each).step_by(TURNS) {
+            for at in (0..columns).step_by(STEP) {
+                // The last step takes some of it for the second time.
+                let at = at.min(columns - STEP);
+                let (mut least, mut most) = (Step([A::default(); STEP]), Step([A::default(); STEP]));
+                for part in (0..STEP).step_by(2 * V::LANES) {
+                    let mut ends = Ends::new(v);
+                    for stream in 0..LINES {
+                        let from = x.as_ptr().add((stream * each + line) * columns + at + part);
+                        for turn in 0..TURNS {
+                            let from = from.add(turn * columns);
+                            if FAR && part == 0 {
+                                prefetch_step(from);
+                            }
+                            ends.add(v, from);
+                        }
+                    }
+                    let (low, high) = ends.numbers(v);
+                    v.store(least.0.as_mut_ptr().add(part).cast(), low);
+                    v.store(most.0.as_mut_ptr().add(part).cast(), high);
+                }
+                for part in (0..STEP).step_by(V::LANES) {
+                    let (low, high) = (v.load(least.0.as_ptr().add(part)), v.load(most.0.as_ptr().add(part)));
+                    nan = v.mark(nan, low, high);
+                    let (min, max) = (mins.as_mut_ptr().add(at + part), maxs.as_mut_ptr().add(at + part));
+                    v.put::<f32, false>(min, v.lesser(low, v.load(min.cast_const())), true);
+                    v.put::<f32, false>(max, v.greater(high, v.load(max.cast_const())), true);
+                }
+            }
+        }
+        !v.marked(nan)
+    }
+}

@@ -1,0 +1,167 @@
+//! One multiplication in place of a division, for numbers of few bits that become integers.
+//!
+//! What rounds to which integer changes at the halves. The numbers of `b` bits next to each other are at least `2⁻ᵇ` of
+//! themselves apart, so with `h` a half and `s` the divisor, all of them but the one nearest to `h · s` have quotients that
+//! are `2⁻ᵇ⁻¹` of `h` or more away from it, on the same side of it by any arithmetic that errs by less than that. The nearest
+//! one is looked at: where it is further away than arithmetic errs, the reciprocal serves; where it is not, the reciprocal and
+//! its neighbours are tried on it.
+#![allow(unsafe_code)] // loads by pointers
+
+use super::division::DIVISORS;
+use super::vector::{Lanes, Vector, vectorized};
+
+/// The longest significands of numbers that this is for, and the integers up to which halves are looked at.
+const LONGEST: u32 = 11;
+const MOST: u32 = 255;
+
+/// Values from which on a factor is worth looking for.
+pub(super) const RUN: usize = 1024;
+
+/// Added to a number and taken off again, this leaves the nearest integer, ties to even.
+pub(super) const MAGIC: f32 = 12_582_912.0;
+
+/// A number by which those of `A` are multiplied to get the nearest integers that a division by `divisor` gives them, up to
+/// `most` in magnitude; beyond, both give larger ones. The product may be rounded or not before it is taken to an integer.
+/// `None` where there is none, or it is not worth looking for.
+#[inline(always)]
+pub(super) fn factor<A: Lanes>(divisor: f32, most: u32) -> Option<f32> {
+    let bits = A::SIGNIFICAND;
+    if bits > LONGEST || most > MOST || !DIVISORS.contains(&divisor) {
+        return None;
+    }
+    find(super::level(), divisor, most, bits)?
+}
+
+vectorized! {
+    fn find<V>[](v, divisor: f32, most: u32, bits: u32) -> Option<f32> {
+        /// More units in the last place of a multiple of the divisor than anything errs by: one by the division, two by
+        /// reciprocal and product, and half of one by the multiple.
+        const NEAR: i32 = 4;
+        let reciprocal = 1.0 / divisor;
+        // All of them err by less than 2⁻²² of the quotient.
+        let candidates = [reciprocal, reciprocal.next_up(), reciprocal.next_down()];
+        let below = v.integers((1 << (f32::MANTISSA_DIGITS - bits)) - 1);
+        // SAFETY: as many as the longest vector has lanes.
+        let mut half = unsafe { v.load(HALVES.as_ptr()) };
+        let mut different = [v.integers(0); 3];
+        for _ in (0..=most).step_by(V::LANES) {
+            let multiple = v.mul(half, v.floats(divisor));
+            half = v.add(half, v.floats(V::LANES as f32));
+            // What is below the bits of numbers is one word at most, and what is near becomes twice that at most.
+            let off = v.and(v.to_bits(multiple), below);
+            let off = v.and(v.add_words(off, v.integers(NEAR)), below);
+            if v.any(v.max(off, v.integers(2 * NEAR)), 2 * NEAR) {
+                let x = nearest(v, multiple, bits);
+                let integer = v.to_bits(v.add(v.div(x, v.floats(divisor)), v.floats(MAGIC)));
+                for (&candidate, different) in candidates.iter().zip(&mut different) {
+                    let rounded = v.to_bits(v.add(v.mul(x, v.floats(candidate)), v.floats(MAGIC)));
+                    let fused = v.to_bits(v.mul_add(x, v.floats(candidate), v.floats(MAGIC)));
+                    *different = v.max(*different, v.max(v.xor(integer, rounded), v.xor(integer, fused)));
+                }
+            }
+        }
+        for (&candidate, &different) in candidates.iter().zip(&different) {
+            if !v.any(v.min(different, v.integers(1)), 1) {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+}
+
+/// The first halves.
+const HALVES: [f32; 16] =
+    [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5, 11.5, 12.5, 13.5, 14.5, 15.5];
+
+/// The nearest numbers of so many bits (T. J. Dekker 1971, *A floating-point technique for extending the available
+/// precision*).
+#[inline(always)]
+fn nearest<V: Vector>(v: V, x: V::Floats, bits: u32) -> V::Floats {
+    let long = v.mul(x, v.floats(((1 << (f32::MANTISSA_DIGITS - bits)) + 1) as f32));
+    v.sub(long, v.sub(long, x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::forced;
+    use super::*;
+    use crate::simd::Level;
+    use half::{bf16, f16};
+
+    /// Divisors: any, those whose halves are numbers of few bits, and those next to them.
+    fn divisors(count: u32) -> impl Iterator<Item = f32> {
+        (0..count).map(|i| {
+            let exponent = [44, 90, 110, 119, 120, 127, 130, 150, 200][i as usize % 9];
+            let significand = match i % 4 {
+                0 | 1 => i.wrapping_mul(0x9E37_79B9) >> 9,
+                2 => (i.wrapping_mul(0x9E37_79B9) >> 20) << 11,
+                _ => ((i.wrapping_mul(0x9E37_79B9) >> 20) << 11).wrapping_add(i / 4 % 9).wrapping_sub(4),
+            };
+            f32::from_bits(exponent << 23 | significand & 0x7F_FFFF)
+        })
+    }
+
+    /// Asserts that all numbers of 16 bits get the integers of a division, and returns whether there is a factor.
+    fn check<A: Lanes>(divisor: f32, most: u32, numbers: &[f32]) -> bool {
+        let Some(factor) = factor::<A>(divisor, most) else { return false };
+        let bound = most as f32;
+        let integer = |x: f32| x.clamp(-bound, bound);
+        for &x in numbers {
+            let expected = integer((x / divisor).round_ties_even());
+            let rounded = integer((x * factor).round_ties_even());
+            // Beyond what a number added leaves of it, it is beyond all codes.
+            let fused = integer(x.mul_add(factor, MAGIC) - MAGIC);
+            assert!(
+                expected == rounded && expected == fused,
+                "{x:e} by {divisor:e}: {expected} {rounded} {fused}"
+            );
+        }
+        true
+    }
+
+    #[test]
+    fn all_numbers_of_16_bits_get_the_integers_of_a_division() {
+        let all =
+            || (0..=u16::MAX).map(|bits| (f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()));
+        let (halves, brains): (Vec<f32>, Vec<f32>) = all().unzip();
+        let finite = |x: Vec<f32>| x.into_iter().filter(|x| x.is_finite()).collect::<Vec<_>>();
+        let (halves, brains) = (finite(halves), finite(brains));
+        let (mut found, mut all) = (0, 0);
+        for (i, divisor) in divisors(600).enumerate() {
+            let most = [127, 128, 255, 7, 1, 0][i % 6];
+            all += 2;
+            found += u32::from(check::<f16>(divisor, most, &halves));
+            found += u32::from(check::<bf16>(divisor, most, &brains));
+        }
+        // But for machines without vectors.
+        let vectors = super::super::level() > Level::Baseline;
+        assert!(!vectors || found > all * 4 / 5, "{found} of {all}");
+    }
+
+    #[test]
+    fn what_lies_next_to_the_halves_decides() {
+        let (mut found, mut all) = (0, 0);
+        for divisor in divisors(20_000) {
+            // Numbers on both sides of each half.
+            let at = (0..128).map(|k| ((k as f32 + 0.5) * divisor).to_bits());
+            let numbers: Vec<f32> =
+                at.flat_map(|at| [0, 1].map(|up| f32::from_bits(((at >> 13) + up) << 13))).collect();
+            all += 1;
+            found += u32::from(check::<f16>(divisor, 127, &numbers));
+        }
+        assert!(super::super::level() == Level::Baseline || found > all * 4 / 5, "{found} of {all}");
+    }
+
+    #[test]
+    fn some_have_no_factor() {
+        for divisor in [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN] {
+            assert_eq!(factor::<f16>(divisor, 127), None, "{divisor}");
+        }
+        assert_eq!(factor::<f16>(1.0, 256), None);
+        assert_eq!(factor::<f32>(0.1, 127), None);
+        for level in forced::available() {
+            let expected = (level > Level::Baseline).then_some(4.0);
+            assert_eq!(forced::with(level, || factor::<f16>(0.25, 127)), expected);
+        }
+    }
+}
