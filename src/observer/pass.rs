@@ -28,9 +28,9 @@ const PART: usize = 1 << 18;
 const MAX_PARTS: usize = 16;
 /// As many parts for each thread are enough for all to end at about the same time.
 const THREAD_PARTS: usize = 4;
-/// Numbers of 16 bits of so many elements a region on average are counted by their bits: fewer do not outweigh the pass
-/// over all patterns.
-const HALVES: usize = 1 << 18;
+/// Numbers of 16 bits of so many elements a region on average are counted by their bits, in parts of no fewer: others do
+/// not outweigh the passes over all patterns.
+const HALVES: usize = 1 << 20;
 /// Elements that are looked at together where they need no conversion.
 const BORROWED: usize = 1 << 16;
 
@@ -49,14 +49,14 @@ pub(super) fn observe(
     // Whether their bits are counted first.
     let halves = tensor.len() / regions.len().max(1) >= HALVES;
     let parts = match tensor.element_type() {
-        FloatType::F64 => by_part(regions, summaries, || Single::<f64>::new(bins)),
+        FloatType::F64 => by_part(regions, summaries, PART, || Single::<f64>::new(bins)),
         FloatType::F16 if halves && tensor.slice::<f16>(0..tensor.len()).is_some() => {
-            by_part(regions, summaries, || Twofold::<f16>::new(bins))
+            by_part(regions, summaries, HALVES, || Twofold::<f16>::new(bins))
         }
         FloatType::Bf16 if halves && tensor.slice::<bf16>(0..tensor.len()).is_some() => {
-            by_part(regions, summaries, || Twofold::<bf16>::new(bins))
+            by_part(regions, summaries, HALVES, || Twofold::<bf16>::new(bins))
         }
-        _ => by_part(regions, summaries, || Single::<f32>::new(bins)),
+        _ => by_part(regions, summaries, PART, || Single::<f32>::new(bins)),
     }?;
     let mut sum = Vec::new();
     let mut changed = BTreeMap::<usize, Summary>::new();
@@ -176,10 +176,11 @@ impl<H: Half> Counting for Twofold<H> {
     }
 }
 
-/// What each part has seen of each region, in the order of memory.
+/// What each part, of at least so many elements, has seen of each region, in the order of memory.
 fn by_part<C: Counting>(
     regions: &Regions<'_, '_>,
     summaries: &[Summary],
+    least: usize,
     counting: impl Fn() -> C + Sync + Send,
 ) -> Result<Vec<(usize, Summary)>> {
     let (tensor, tiling) = (regions.tensor(), regions.tiling());
@@ -187,7 +188,7 @@ fn by_part<C: Counting>(
     let same = tensor.element_type() == C::Value::TYPE;
     let step = tensor.chunk_len().max(if same { BORROWED } else { 0 });
     let most = MAX_PARTS.min(THREAD_PARTS.saturating_mul(parallel::threads()));
-    let len = tensor.len().div_ceil(most).max(PART).next_multiple_of(step);
+    let len = tensor.len().div_ceil(most).max(least).next_multiple_of(step);
     let state = || (Vec::new(), counting());
     let parts = parallel::map_indices(
         tensor.len().div_ceil(len),

@@ -207,7 +207,7 @@ impl Source<'_> {
             nan |= self.narrow(&x[..skip], run, first, false, &mut codes[..skip]);
             at = skip;
             // Most values are within the bounds. Where many are not, which the first groups may tell, all are taken for such.
-            let (mut inside, mut most) = (true, wide::FEW);
+            let (mut inside, mut most) = (true, if x.len() > wide::MOST { wide::FEW } else { wide::MOST });
             while x.len() - at >= wide::GROUP {
                 let len = (x.len() - at).min(most) / wide::GROUP * wide::GROUP;
                 let place = at..at + len;
