@@ -173,6 +173,33 @@ fn scales_are_rounded_once() {
 }
 
 #[test]
+fn scales_of_halves_are_rounded_once() {
+    /// Every significand.
+    fn check<A: Element>() {
+        let mut x = vec![A::default(); 32 * 2048];
+        for (k, block) in x.chunks_mut(32).enumerate() {
+            let magnitude = 1.0 + k as f32 / 1024.0;
+            block[k % 32] = A::from_f32(if k % 3 == 0 { -magnitude } else { magnitude });
+        }
+        let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+        for dropped in DROPPED {
+            for steps in [14.0, 15.0, 254.0, 255.0, 256.0, 1.0, 7.0] {
+                let range = range(dropped, steps);
+                let rule = BlockRule { range: &range, zero: 0, codes: (-8, 7), bits: 4, divide: false };
+                let Some((usual, scales, _)) = found(&x, 32, &rule, false) else { return };
+                let (expected, _) = expected(&wide, 32, &rule);
+                assert!(usual);
+                for (k, (found, expected)) in scales.iter().zip(&expected).enumerate() {
+                    assert_eq!(*found, expected.to_bits(), "{dropped} {steps} {k}");
+                }
+            }
+        }
+    }
+    check::<f16>();
+    check::<bf16>();
+}
+
+#[test]
 fn what_is_not_finite_or_no_everyday_scale_is_noticed_anywhere() {
     fn check<A: Element>(bad: f64) {
         let range = range(DROPPED[0], 254.0);
