@@ -429,10 +429,11 @@ mod tests {
                     let mut read = [[0.0f32; 16]; 2];
                     v.put::<f32, false>(read[0].as_mut_ptr(), a, true);
                     v.put::<f32, false>(read[1].as_mut_ptr(), b, true);
-                    for i in 0..V::LANES {
+                    let [a, b] = &read;
+                    for (i, (a, b)) in a.iter().zip(b).take(V::LANES).enumerate() {
                         let here = at + i * step;
-                        assert_eq!(read[0][i].to_bits(), two.0[here].to_f32().to_bits());
-                        assert_eq!(read[1][i].to_bits(), two.0[here + second].to_f32().to_bits());
+                        assert_eq!(a.to_bits(), two.0[here].to_f32().to_bits());
+                        assert_eq!(b.to_bits(), two.0[here + second].to_f32().to_bits());
                     }
                 }
             }

@@ -65,8 +65,9 @@ impl<I: Copy> Ends<I> {
         let highest = words(v, self.highest).into_iter().fold(i16::MIN, |a, b| a.max(b as i16));
         let unsigned = words(v, self.unsigned).into_iter().fold(0, u16::max);
         let lowest = words(v, self.lowest).into_iter().fold(i16::MAX, |a, b| a.min(b as i16));
-        let low = number::<A>(if unsigned as i16 >= 0 { lowest as u16 } else { unsigned });
-        let high = number::<A>(if highest >= 0 { highest } else { lowest } as u16);
+        let low = if unsigned as i16 >= 0 { lowest as u16 } else { unsigned };
+        let high = if highest >= 0 { highest } else { lowest } as u16;
+        let [low, high] = numbers::<V, A>(v, [low, high]);
         (!low.is_nan() && !high.is_nan()).then_some((low, high))
     }
 }
@@ -82,12 +83,15 @@ fn words<V: Vector>(v: V, a: V::Integers) -> [u16; STEP] {
     words.0
 }
 
-/// The number of 16 bits that has these.
+/// The numbers of 16 bits that have these.
 #[inline(always)]
-fn number<A: Lanes>(bits: u16) -> f32 {
+fn numbers<V: Vector, A: Lanes>(v: V, [a, b]: [u16; 2]) -> [f32; 2] {
     assert!(size_of::<A>() == size_of::<u16>());
-    // SAFETY: such numbers have as many bits, of which none is wrong.
-    unsafe { (&raw const bits).cast::<A>().read_unaligned() }.to_f32()
+    let (mut bits, mut numbers) = (Step([0u16; STEP]), Step([0.0f32; STEP]));
+    [bits.0[0], bits.0[1]] = [a, b];
+    // SAFETY: there are as many in a step as lanes; such numbers have as many bits, of which none is wrong.
+    unsafe { v.put::<f32, false>(numbers.0.as_mut_ptr(), v.load(bits.0.as_ptr().cast::<A>()), true) };
+    [numbers.0[0], numbers.0[1]]
 }
 
 /// Numbers of a step, which are written and read again in vectors of different lengths.
