@@ -8,6 +8,7 @@ mod halves;
 
 use core::arch::x86_64::*;
 
+use super::stream;
 use super::vector::{Avx2, Avx512, Lanes, Vector, vectorized};
 use crate::simd::Level;
 
@@ -51,7 +52,15 @@ pub(super) fn range<A: Lanes>(x: &[A], low: f32, high: f32) -> Option<(f32, f32,
 
 vectorized! {
     fn vector_range<V>[A: Lanes](v, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
-        if x.len() < MANY * VECTORS * V::LANES { range_of(v, x, low, high) } else { range_of_parts(v, x, low, high) }
+        if are_halves::<A>()
+            && let Some((least, greatest)) = halves::range(v, x)
+        {
+            (least.min(low), greatest.max(high), true)
+        } else if x.len() < MANY * VECTORS * V::LANES {
+            range_of(v, x, low, high)
+        } else {
+            range_of_parts(v, x, low, high)
+        }
     }
 }
 
@@ -63,11 +72,6 @@ const fn are_halves<A>() -> bool {
 /// Of at least [`VECTORS`] vectors.
 #[inline(always)]
 fn range_of<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
-    if are_halves::<A>()
-        && let Some((least, greatest)) = halves::range(v, x)
-    {
-        return (least.min(low), greatest.max(high), true);
-    }
     let step = VECTORS * V::LANES;
     // SAFETY: a step lies within the values wherever it begins.
     unsafe {
@@ -89,23 +93,32 @@ fn range_of<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f32, f3
     }
 }
 
-/// As [`range_of`], from as many places at a time as there are vectors: the second-level cache answers these faster.
+/// As [`range_of`], from as many places at a time as there are vectors, each of which begins a line of the caches: the
+/// second level answers these faster.
 #[inline(always)]
 fn range_of_parts<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
-    // The last part takes some values of the one before for the second time, and so do the last vectors of a part.
-    let part = x.len().div_ceil(VECTORS);
-    // SAFETY: parts lie within the values, and vectors within parts.
+    let step = 2 * V::LANES;
+    let head = stream::head(x);
+    let part = (x.len() - head) / VECTORS / step * step;
+    // SAFETY: a step lies within the values wherever it begins.
     unsafe {
         let (mut min, mut max) = ([v.floats(low); VECTORS], [v.floats(high); VECTORS]);
         let mut nan = v.unmarked();
-        for at in (0..part).step_by(2 * V::LANES) {
-            let (first, second) = (at.min(part - V::LANES), (at + V::LANES).min(part - V::LANES));
+        for at in (head..head + part).step_by(step) {
             for (i, (min, max)) in min.iter_mut().zip(&mut max).enumerate() {
-                let from = x.as_ptr().add((i * part).min(x.len() - part));
-                let (a, b) = (v.load(from.add(first)), v.load(from.add(second)));
+                let from = x.as_ptr().add(at + i * part);
+                let (a, b) = (v.load(from), v.load(from.add(V::LANES)));
                 (*min, *max) = (v.lesser(b, v.lesser(a, *min)), v.greater(b, v.greater(a, *max)));
                 nan = v.mark(nan, a, b);
             }
+        }
+        let ([min_of, ..], [max_of, ..]) = (&mut min, &mut max);
+        // What lies before and behind, and some of the parts for the second time.
+        for at in [0].into_iter().chain((head + VECTORS * part..x.len()).step_by(step)) {
+            let from = x.as_ptr().add(at.min(x.len() - step));
+            let (a, b) = (v.load(from), v.load(from.add(V::LANES)));
+            (*min_of, *max_of) = (v.lesser(b, v.lesser(a, *min_of)), v.greater(b, v.greater(a, *max_of)));
+            nan = v.mark(nan, a, b);
         }
         let (low, high) = joined_range(v, min, max);
         (low, high, !v.marked(nan))

@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 
 use super::magnitudes::{SHORT, Values, four, joined};
-use crate::kernel::stream;
+use crate::kernel::{prefetch, stream};
 
 /// Values that scales are found for in one vector: of one each for 32 of them.
 const BATCH: usize = SHORT * LANES;
@@ -164,6 +164,10 @@ unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
             for ((x, codes), ((scales, words), &unusual)) in
                 x.iter().zip(codes.chunks_exact_mut(bytes)).zip(known)
             {
+                if !STREAM {
+                    // From the second level, while there is other work.
+                    prefetch(x, step * size_of::<[A; BATCH]>());
+                }
                 let halves = scales.as_chunks().0.iter().zip(words.as_chunks().0).enumerate();
                 for (half, (scales, words)) in halves {
                     let blocks = Grids { scales, words, unusual: unusual >> (GROUPS * half) };
