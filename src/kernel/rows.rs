@@ -39,11 +39,12 @@ pub(crate) fn encode<A: Element>(x: &[A], row: &Row, codes: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if x.len() >= SHORTEST && x.len() == codes.len() {
         let level = super::level();
+        // Vectors of 256 bits were seen to be faster at most.
+        let short = level.min(crate::simd::Level::Avx2);
         return if let Some(x) = same::<A, f32>(x) {
-            encode_row(level, x, row, codes)
+            encode_row(if row.stream { short } else { level }, x, row, codes)
         } else if let Some(x) = same::<A, f16>(x) {
-            // Vectors of 256 bits were seen to be faster at these.
-            encode_row(level.min(crate::simd::Level::Avx2), x, row, codes)
+            encode_row(short, x, row, codes)
         } else if let Some(x) = same::<A, bf16>(x) {
             encode_row(level, x, row, codes)
         } else {

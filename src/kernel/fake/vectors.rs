@@ -11,6 +11,7 @@ use super::super::convert::{convert, same, same_mut};
 use super::super::stream;
 use super::{EncodeParams, Values};
 use crate::element::{Element, FloatType};
+use crate::simd::Level;
 
 /// The shortest runs that get a loop, but for those of one value.
 const SHORTEST: usize = 16;
@@ -157,6 +158,8 @@ impl Task<'_> {
     fn run(&self, x: &[f32], (width, phase): (usize, usize), stream: bool, out: &mut [f32]) -> bool {
         if width > 1 {
             let level = super::super::level();
+            // What comes from memory and goes there was seen to be faster in vectors of 256 bits.
+            let level = if stream { level.min(Level::Avx2) } else { level };
             return runs::by_runs(level, x, (width, phase), self, stream, out).unwrap_or_default();
         }
         // SAFETY: who asked for values that are not of the baseline has asked whether the machine has AVX2 and FMA.

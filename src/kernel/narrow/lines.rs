@@ -46,7 +46,7 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
             }
         }
         // What lies across two lines of the caches costs twice: but for the first vectors, values begin where a line does,
-        // and codes where a vector may.
+        // and so do codes, where these fill one and are not what takes longest.
         if at == 0 && len >= 16 * V::BYTES {
             let aligned = from.align_offset(LINE);
             if 0 < aligned && aligned < V::BYTES {
@@ -55,7 +55,7 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 at = aligned;
             }
             let beside = to.add(at).addr().wrapping_neg() % V::BYTES;
-            if S::LIGHT && beside > 0 && beside.is_multiple_of(4) {
+            if S::LIGHT && V::BYTES == LINE && beside > 0 && beside.is_multiple_of(4) {
                 // Codes of two vectors become one that begins there.
                 let places = v.counted(beside as i32 / 4);
                 let mut front = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
