@@ -101,8 +101,7 @@ pub(super) trait Vector: Copy {
     /// The integers of 32 bits from `first` on.
     fn counted(self, first: i32) -> Self::Integers;
     /// The integers of 32 bits that stand at `places` in two vectors, one after the other.
-    fn from_both(self, front: Self::Integers, places: Self::Integers, back: Self::Integers)
-    -> Self::Integers;
+    fn joined(self, front: Self::Integers, places: Self::Integers, back: Self::Integers) -> Self::Integers;
     /// As [`in_order`](Self::in_order) of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS).
     fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -295,7 +294,7 @@ vector! {
     fn counted(first: i32) -> __m256i {
         _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first))
     }
-    fn from_both(front: __m256i, places: __m256i, back: __m256i) -> __m256i {
+    fn joined(front: __m256i, places: __m256i, back: __m256i) -> __m256i {
         // Of places, three bits count.
         let (front, behind) = (_mm256_permutevar8x32_epi32(front, places), _mm256_set1_epi32(7));
         let back = _mm256_permutevar8x32_epi32(back, places);
@@ -373,7 +372,7 @@ vector! {
         let zero = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         _mm512_add_epi32(zero, _mm512_set1_epi32(first))
     }
-    fn from_both(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
+    fn joined(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
         _mm512_permutex2var_epi32(front, places, back)
     }
     fn in_order_from_turns(bytes: __m512i) -> __m512i {

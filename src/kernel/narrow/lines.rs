@@ -63,7 +63,7 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 at += V::BYTES;
                 while at + V::BYTES <= len {
                     let back = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
-                    v.store(to.add(at - V::BYTES + beside), v.from_both(front, places, back));
+                    v.store(to.add(at - V::BYTES + beside), v.joined(front, places, back));
                     front = back;
                     at += V::BYTES;
                 }
