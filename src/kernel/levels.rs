@@ -3,6 +3,8 @@
 //! Every deterministic decision is a list of *cuts*: `cut[i]` is the smallest number that belongs to level `i + 1`
 //! rather than to level `i`, so the level of `v` is the number of cuts that are not above it.
 
+#[cfg(target_arch = "x86_64")]
+mod bit_cuts;
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod cut_cells;
@@ -13,8 +15,6 @@ mod halves;
 #[cfg(target_arch = "x86_64")]
 mod long;
 mod maps;
-#[cfg(target_arch = "x86_64")]
-mod patterns;
 #[cfg(target_arch = "x86_64")]
 mod planes;
 #[cfg(target_arch = "x86_64")]

@@ -23,6 +23,7 @@ pub(crate) mod aes;
 pub(crate) mod affine;
 pub(crate) mod between;
 pub(crate) mod bins;
+pub(crate) mod bit_counts;
 pub(crate) mod blocks;
 pub(crate) mod convert;
 pub(crate) mod crossings;
@@ -48,7 +49,6 @@ pub(crate) mod nearest;
 #[cfg(target_arch = "x86_64")]
 mod nibbles;
 pub(crate) mod pack;
-pub(crate) mod patterns;
 pub(crate) mod presence;
 pub(crate) mod ranges;
 #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,7 @@
 //! [`affine::encode_stochastic`](super::affine::encode_stochastic), which are its reference.
 //!
 //! **Cost.** Two blocks of ARS4x32-7 are five instructions (seven where there are few, see [`aes`](super::aes)) of a
-//! processor that has AES for vectors of 256 bits, and serve sixteen values; the rounding takes about twice as much time.
+//! processor that has AES for vectors of 256 bits, and serve sixteen values; the rounding takes longer.
 
 #[cfg(target_arch = "x86_64")]
 mod runs;

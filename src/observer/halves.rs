@@ -6,9 +6,9 @@ use half::{bf16, f16};
 
 use crate::element::Element;
 use crate::error::DataError;
+use crate::kernel::bit_counts::{BitCounts, PATTERNS, STAGE};
 use crate::kernel::convert::convert;
 use crate::kernel::grid::{self, Window};
-use crate::kernel::patterns::{PATTERNS, Patterns, STAGE};
 
 use super::counts::{Counts, reserve};
 use super::grid::Span;
@@ -52,7 +52,7 @@ const fn bits_of(stage: usize) -> RangeInclusive<u16> {
 #[derive(Debug)]
 pub(super) struct HalfTally {
     resolution: usize,
-    patterns: Patterns,
+    patterns: BitCounts,
     sum: Vec<u64>,
 }
 
@@ -68,7 +68,7 @@ struct Met {
 impl HalfTally {
     /// Counters for summaries of at least `resolution` bins.
     pub(super) fn new(resolution: usize) -> Self {
-        Self { resolution, patterns: Patterns::default(), sum: Vec::new() }
+        Self { resolution, patterns: BitCounts::default(), sum: Vec::new() }
     }
 
     /// Begins to count at most `expected` values.

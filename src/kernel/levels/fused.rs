@@ -8,10 +8,10 @@ mod vectors;
 use half::{bf16, f16};
 
 #[cfg(target_arch = "x86_64")]
+use super::bit_cuts::BitCuts;
+#[cfg(target_arch = "x86_64")]
 use super::cut_cells::CutCells;
 use super::maps::LevelMaps;
-#[cfg(target_arch = "x86_64")]
-use super::patterns::Patterns;
 #[cfg(target_arch = "x86_64")]
 use super::short::Search;
 use crate::element::Element;
@@ -72,15 +72,15 @@ pub(crate) struct BlockLevels {
     #[cfg(target_arch = "x86_64")]
     cells: Option<CutCells>,
     #[cfg(target_arch = "x86_64")]
-    patterns: PatternsOfHalves,
+    patterns: CutsOfHalves,
 }
 
 /// Codes by bits, of either type of 16 bits.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug)]
-struct PatternsOfHalves {
-    f16: Option<Patterns>,
-    bf16: Option<Patterns>,
+struct CutsOfHalves {
+    f16: Option<BitCuts>,
+    bf16: Option<BitCuts>,
 }
 
 impl BlockLevels {
@@ -99,9 +99,9 @@ impl BlockLevels {
         // A product with the reciprocal of a power of two is the quotient.
         let divide = !multiply && matches!(scale, MagnitudeScale::Quotient { .. });
         let cells = CutCells::new(cuts, codes, scale.reach());
-        let patterns = PatternsOfHalves {
-            f16: Patterns::new::<f16>(cuts, codes, scale),
-            bf16: Patterns::new::<bf16>(cuts, codes, scale),
+        let patterns = CutsOfHalves {
+            f16: BitCuts::new::<f16>(cuts, codes, scale),
+            bf16: BitCuts::new::<bf16>(cuts, codes, scale),
         };
         plain.then_some(Self { scale, of_zeros, divide, search, cells, patterns })
     }
@@ -122,7 +122,7 @@ impl BlockLevels {
         #[cfg(target_arch = "x86_64")]
         if super::has_avx2() {
             use crate::kernel::convert::same;
-            let PatternsOfHalves { f16: of_f16, bf16: of_bf16 } = &self.patterns;
+            let CutsOfHalves { f16: of_f16, bf16: of_bf16 } = &self.patterns;
             if let Some(x) = same::<A, f32>(x) {
                 return Some(vectors::encode(x, width, self, None, places));
             }

@@ -3,8 +3,8 @@
 
 use core::arch::x86_64::*;
 
+use super::super::bit_cuts::{self, BitCuts, BitSearch, Bits};
 use super::super::cut_cells::{self, CutCells, Packed};
-use super::super::patterns::{self, BitSearch, Bits, Patterns};
 use super::super::short;
 use super::{BlockLevels, EVERYDAY, MANTISSA, MagnitudeScale};
 use crate::kernel::blocks::Places;
@@ -19,7 +19,7 @@ pub(super) fn encode<A: Packed + Bits>(
     x: &[A],
     width: usize,
     rule: &BlockLevels,
-    patterns: Option<&Patterns>,
+    patterns: Option<&BitCuts>,
     places: Places<'_>,
 ) -> bool {
     let avx512 = crate::kernel::level() >= Level::Avx512;
@@ -87,8 +87,8 @@ impl<A: Packed + Bits> Blocks<'_, A> {
     ///
     /// As above.
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn by_cells_of_bits<const STREAM: bool>(self, patterns: &Patterns) -> bool {
-        let cells = patterns::Cells::new(patterns);
+    unsafe fn by_cells_of_bits<const STREAM: bool>(self, patterns: &BitCuts) -> bool {
+        let cells = bit_cuts::Cells::new(patterns);
         // SAFETY: as above.
         unsafe { self.run::<_, STREAM>(ByBits(patterns, &cells)) }
     }
@@ -97,8 +97,8 @@ impl<A: Packed + Bits> Blocks<'_, A> {
     ///
     /// As above.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn by_comparisons_of_bits<const STREAM: bool>(self, patterns: &Patterns) -> bool {
-        let comparisons = patterns::Comparisons::new(patterns);
+    unsafe fn by_comparisons_of_bits<const STREAM: bool>(self, patterns: &BitCuts) -> bool {
+        let comparisons = bit_cuts::Comparisons::new(patterns);
         // SAFETY: as above.
         unsafe { self.run::<_, STREAM>(ByBits(patterns, &comparisons)) }
     }
@@ -223,7 +223,7 @@ impl<A: Values, const DIVIDE: bool> Codes<A> for BySearch<'_, DIVIDE> {
 
 /// By the bits of values.
 #[derive(Clone, Copy)]
-struct ByBits<'a, S>(&'a Patterns, &'a S);
+struct ByBits<'a, S>(&'a BitCuts, &'a S);
 
 impl<A: Bits, S: BitSearch> Codes<A> for ByBits<'_, S> {
     #[inline(always)]

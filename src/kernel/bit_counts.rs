@@ -12,7 +12,7 @@ use super::{dispatch, prefetch};
 /// Numbers of 16 bits.
 pub(crate) const PATTERNS: usize = 1 << 16;
 
-/// Patterns whose counts are read together.
+/// BitCounts whose counts are read together.
 pub(crate) const STAGE: usize = 1024;
 
 /// Sub-histograms.
@@ -43,14 +43,14 @@ type Table = [u16; PATTERNS];
 ///
 /// Memory: 128 KiB, or half a mebibyte where neighbours were often equal; and 2 bytes for 65,536 values.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns {
+pub(crate) struct BitCounts {
     /// One table or all.
     counters: Vec<u16>,
-    /// Patterns whose counter went from 65,535 to zero.
+    /// BitCounts whose counter went from 65,535 to zero.
     carries: Vec<u16>,
 }
 
-impl Patterns {
+impl BitCounts {
     /// Begins to count: as many as `expected` values need no more memory but where it makes counting faster.
     pub(crate) fn begin(&mut self, expected: usize) -> Result<(), TryReserveError> {
         self.counters.fill(0);
@@ -192,7 +192,7 @@ mod tests {
         let mut expected = vec![0u64; PATTERNS];
         parts.iter().copied().flatten().for_each(|pattern| expected[usize::from(*pattern)] += 1);
         let found = agreed(|| {
-            let mut counted = Patterns::default();
+            let mut counted = BitCounts::default();
             // A second time, with what the first one leaves behind.
             for _ in 0..2 {
                 counted.begin(parts.iter().map(|part| part.len()).sum()).unwrap();
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn no_stage_has_no_counts() {
-        let mut counted = Patterns::default();
+        let mut counted = BitCounts::default();
         let mut counts = [1; STAGE];
         assert!(!counted.stage(0, &mut counts));
         counted.begin(1).unwrap();

@@ -59,7 +59,7 @@ impl Bits for bf16 {
 
 /// Cuts as distances from the bits of a power of two, the origin.
 #[derive(Debug, Clone)]
-pub(super) struct Patterns {
+pub(super) struct BitCuts {
     /// What the distances of values that reach each cut are above; of none beyond the last cut.
     below: [i16; CUTS],
     /// What is added to a distance by its cell: the bits above those of the place in a cell are the code then.
@@ -68,7 +68,7 @@ pub(super) struct Patterns {
     origin: i32,
 }
 
-impl Patterns {
+impl BitCuts {
     /// For ascending cuts between levels with these codes; `None` where codes by bits are not for them, or not for
     /// numbers of this type.
     pub(super) fn new<A: Bits>(cuts: &[f32], codes: &[u16], scale: MagnitudeScale) -> Option<Self> {
@@ -168,7 +168,7 @@ impl Patterns {
 /// A scale of at most two to the power of that, and any number of bf16 but zero, have a quotient in f32 that is not zero.
 const UNDERFLOWS: i32 = 16;
 
-/// As [`Patterns::fit`], always elsewhere.
+/// As [`BitCuts::fit`], always elsewhere.
 ///
 /// # Safety
 ///
@@ -177,7 +177,7 @@ const UNDERFLOWS: i32 = 16;
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn prepared<A: Bits>(
-    patterns: &Patterns,
+    patterns: &BitCuts,
     x: *const A,
     starts: &[u32; GROUPS],
     which: i32,
@@ -204,7 +204,7 @@ unsafe fn prepared<A: Bits>(
     all
 }
 
-/// A way to find codes by [`Patterns`], in registers.
+/// A way to find codes by [`BitCuts`], in registers.
 pub(super) trait BitSearch: Copy {
     /// Writes the packed codes of four times 32 values.
     ///
@@ -225,7 +225,7 @@ pub(super) struct Cells {
 impl Cells {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn new(patterns: &Patterns) -> Self {
+    pub(super) fn new(patterns: &BitCuts) -> Self {
         // SAFETY: 32 words.
         let steps = unsafe { _mm512_loadu_si512(patterns.steps.as_ptr().cast()) };
         Self { steps, order: _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15) }
@@ -270,7 +270,7 @@ pub(super) struct Comparisons([__m256i; CUTS]);
 impl Comparisons {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(patterns: &Patterns) -> Self {
+    pub(super) fn new(patterns: &BitCuts) -> Self {
         let mut below = [_mm256_setzero_si256(); CUTS];
         for (below, &one) in below.iter_mut().zip(&patterns.below) {
             *below = _mm256_set1_epi16(one);
