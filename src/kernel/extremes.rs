@@ -8,6 +8,7 @@ mod halves;
 
 use core::arch::x86_64::*;
 
+use super::rows::IN_TURNS;
 use super::stream;
 use super::vector::{Avx2, Avx512, Lanes, Vector, vectorized};
 use crate::simd::Level;
@@ -55,6 +56,20 @@ pub(super) fn range<A: Lanes>(x: &[A], low: f32, high: f32) -> Option<(f32, f32,
     vector_range(super::level().min(level), x, low, high)
 }
 
+/// As [`rows::range`](super::rows::range), of at least [`rows::SHORTEST`](super::rows::SHORTEST) values.
+#[inline]
+pub(super) fn row(x: &[f32], ahead: usize) -> Option<(f32, f32, bool)> {
+    let (low, high, numbers) = vector_row(super::level().min(Level::Avx2), x, ahead)?;
+    // Adding zero makes a negative zero positive.
+    Some((low + 0.0, high + 0.0, numbers && low > f32::NEG_INFINITY && high < f32::INFINITY))
+}
+
+vectorized! {
+    fn vector_row<V>[](v, x: &[f32], ahead: usize) -> (f32, f32, bool) {
+        range_of::<V, f32, true>(v, x, f32::INFINITY, f32::NEG_INFINITY, ahead)
+    }
+}
+
 vectorized! {
     fn vector_range<V>[A: Lanes](v, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
         if are_halves::<A>()
@@ -62,7 +77,7 @@ vectorized! {
         {
             (least.min(low), greatest.max(high), true)
         } else if x.len() < MANY * VECTORS * V::LANES {
-            range_of(v, x, low, high)
+            range_of::<V, A, false>(v, x, low, high, 0)
         } else {
             range_of_parts(v, x, low, high)
         }
@@ -74,15 +89,26 @@ const fn are_halves<A>() -> bool {
     size_of::<A>() == size_of::<u16>()
 }
 
-/// Of at least [`VECTORS`] vectors.
+/// Of at least [`VECTORS`] vectors; if `ASK`, with lines asked for from `ahead` bytes on, one step in so many
+/// [`IN_TURNS`].
 #[inline(always)]
-fn range_of<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f32, f32, bool) {
+fn range_of<V: Vector, A: Lanes, const ASK: bool>(
+    v: V,
+    x: &[A],
+    low: f32,
+    high: f32,
+    ahead: usize,
+) -> (f32, f32, bool) {
     let step = VECTORS * V::LANES;
     // SAFETY: a step lies within the values wherever it begins.
     unsafe {
         let (mut min, mut max) = ([v.floats(low); VECTORS], [v.floats(high); VECTORS]);
         let mut nan = v.unmarked();
         for at in (0..x.len()).step_by(step) {
+            if ASK && (at / step).is_multiple_of(IN_TURNS) {
+                let ahead = ahead + at / IN_TURNS * size_of::<A>();
+                super::prefetch_second_level(x.as_ptr(), step * size_of::<A>(), ahead);
+            }
             // The last step takes some of it for the second time.
             let from = x.as_ptr().add(at.min(x.len() - step));
             let mut values = [v.floats(0.0); VECTORS];

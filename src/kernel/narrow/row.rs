@@ -4,7 +4,7 @@
 use super::super::division::{reciprocal, same_integers};
 use super::super::factor::factor;
 use super::super::prefetch_second_level;
-use super::super::rows::Row;
+use super::super::rows::{IN_TURNS, Row};
 use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
 use super::super::vector::{Lanes, Vector, vectorized};
@@ -66,12 +66,16 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let stream = row.stream && stream::is_aligned(codes);
     let whole = codes.as_ptr().addr().is_multiple_of(V::BYTES);
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
+    // Without what the range has asked for.
+    let shared = size_of::<A>() == size_of::<f32>();
+    let mut ask = row.ahead + if shared { len / IN_TURNS * size_of::<A>() } else { 0 };
     let mut at = 0;
     while at < len {
         // The last vector takes some of it for the second time.
         let place = at.min(len - V::BYTES);
-        if row.ahead > 0 {
-            prefetch_second_level(from.wrapping_add(place), V::BYTES * size_of::<A>(), row.ahead);
+        if row.ahead > 0 && !(shared && (at / V::BYTES).is_multiple_of(IN_TURNS)) {
+            prefetch_second_level(from, V::BYTES * size_of::<A>(), ask);
+            ask += V::BYTES * size_of::<A>();
         }
         // SAFETY: there are as many values and places from `place` on as the vector has codes; in whole vectors from the
         // first on, places are aligned as that is.

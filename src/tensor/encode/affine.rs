@@ -339,16 +339,21 @@ impl<'a> AffineBlocks<'a> {
         Some(Self { scheme, rule: BlockGrids::new(scheme)?, encoding: *encoding, zero })
     }
 
-    /// Finds the grid of one block.
-    fn find_row<A: Element>(&self, x: &[A], buffers: &mut AffineBuffers) -> bool {
+    /// Finds the grid of one block, with values asked for that lie `ahead` bytes beyond.
+    fn find_row<A: Element>(&self, x: &[A], ahead: usize, buffers: &mut AffineBuffers) -> bool {
         let AffineBuffers { low, high, scales, zeros, .. } = buffers;
-        for (array, fill) in [(&mut *low, f32::INFINITY), (&mut *high, f32::NEG_INFINITY)] {
+        let (least, most, finite) = rows::range(x, ahead).unwrap_or_else(|| {
+            let (mut least, mut most) = ([f32::INFINITY], [f32::NEG_INFINITY]);
+            let finite = reduce::min_max(x, x.len(), 0, &mut least, &mut most);
+            (least[0], most[0], finite)
+        });
+        for (array, end) in [(&mut *low, least), (&mut *high, most)] {
             array.clear();
-            array.push(fill);
+            array.push(end);
         }
         scales.resize(1, 0.0);
         zeros.resize(usize::from(self.rule.has_zeros()), 0);
-        reduce::min_max(x, x.len(), 0, low, high) && self.rule.find(low, high, scales, zeros)
+        finite && self.rule.find(low, high, scales, zeros)
     }
 
     /// Finds the grids of all blocks.
@@ -454,7 +459,7 @@ impl BlockMethod for AffineBlocks<'_> {
         if self.zero.is_some_and(|zero| zero.fract() != 0.0) {
             return None;
         }
-        if !self.find_row(x, buffers) {
+        if !self.find_row(x, ahead, buffers) {
             return Some(false);
         }
         let &scale = buffers.scales.first()?;
