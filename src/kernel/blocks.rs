@@ -6,10 +6,12 @@
 mod fused;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod magnitudes;
+mod scale_places;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod steps;
 
 pub(crate) use fused::{BlockRule, Places, encode as encode_at_once};
+pub(crate) use scale_places::{ScalePlaces, split};
 
 use super::affine::nearest_even;
 use super::dispatch;

@@ -1,59 +1,23 @@
 //! Places for the parameters of many regions, which threads fill in parts.
 
-use half::{bf16, f16};
-
-use crate::kernel::convert;
+use crate::kernel::blocks::{ScalePlaces, split};
 use crate::minifloat::Minifloat;
 
 use super::arrays::{FloatArray, IntegerArray};
 use super::scales::ScaleArray;
 
-/// Places for scales that are f32 numbers, exact in their storage.
-pub(crate) enum ScalePlaces<'a> {
-    F32(&'a mut [f32]),
-    F16(&'a mut [f16]),
-    Bf16(&'a mut [bf16]),
-    /// Exponents of E8M0.
-    Powers(&'a mut [u8]),
-}
-
-impl<'a> ScalePlaces<'a> {
-    /// The places of `count` scales, which are all that `scales` holds from now on; `None` for a storage that takes
-    /// more than writing numbers down.
-    pub(crate) fn of(scales: &'a mut ScaleArray, count: usize) -> Option<Self> {
-        Some(match scales {
-            ScaleArray::Float(FloatArray::F32(values)) => Self::F32(resized(values, count)),
-            ScaleArray::Float(FloatArray::F16(values)) => Self::F16(resized(values, count)),
-            ScaleArray::Float(FloatArray::Bf16(values)) => Self::Bf16(resized(values, count)),
-            ScaleArray::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
-                Self::Powers(resized(codes, count))
-            }
-            _ => return None,
-        })
-    }
-
-    /// Writes `scales` from place `at` on.
-    fn write(&mut self, at: usize, scales: &[f32]) {
-        match self {
-            Self::F32(places) => convert::convert(scales, places.get_mut(at..).unwrap_or_default()),
-            Self::F16(places) => convert::convert(scales, places.get_mut(at..).unwrap_or_default()),
-            Self::Bf16(places) => convert::convert(scales, places.get_mut(at..).unwrap_or_default()),
-            Self::Powers(places) => {
-                // A code is the exponent field of an f32, down to the subnormal 2^−127.
-                let places = places.get_mut(at..).unwrap_or_default();
-                places.iter_mut().zip(scales).for_each(|(code, scale)| *code = (scale.to_bits() >> 23) as u8);
-            }
+/// The places of `count` scales, which are all that `scales` holds from now on; `None` for a storage that takes more than
+/// writing numbers down.
+pub(crate) fn scale_places(scales: &mut ScaleArray, count: usize) -> Option<ScalePlaces<'_>> {
+    Some(match scales {
+        ScaleArray::Float(FloatArray::F32(values)) => ScalePlaces::F32(resized(values, count)),
+        ScaleArray::Float(FloatArray::F16(values)) => ScalePlaces::F16(resized(values, count)),
+        ScaleArray::Float(FloatArray::Bf16(values)) => ScalePlaces::Bf16(resized(values, count)),
+        ScaleArray::Minifloat { format: Minifloat::E8M0, codes: IntegerArray::U8(codes) } => {
+            ScalePlaces::Powers(resized(codes, count))
         }
-    }
-
-    fn split_at(self, count: usize) -> (Self, Self) {
-        match self {
-            Self::F32(places) => split(places, count, Self::F32),
-            Self::F16(places) => split(places, count, Self::F16),
-            Self::Bf16(places) => split(places, count, Self::Bf16),
-            Self::Powers(places) => split(places, count, Self::Powers),
-        }
-    }
+        _ => return None,
+    })
 }
 
 /// Places for zero points of codes of up to 8 bits.
@@ -124,9 +88,4 @@ impl GridPlaces<'_> {
 fn resized<T: Copy + Default>(values: &mut Vec<T>, count: usize) -> &mut [T] {
     values.resize(count, T::default());
     values
-}
-
-fn split<'a, T, P>(places: &'a mut [T], count: usize, part: impl Fn(&'a mut [T]) -> P) -> (P, P) {
-    let (first, rest) = places.split_at_mut(count.min(places.len()));
-    (part(first), part(rest))
 }

@@ -3,16 +3,17 @@
 //! **Scales.** A scale is `2m / steps`, computed in f64 and rounded to its storage. The quotient of a number of 24 bits by
 //! an integer of at most 8 is either in the middle between two numbers of the storage, of at most 24 bits themselves, or
 //! farther from it than `2⁻³⁴` of its value: the rounding to f64 changes nothing, and rounding the exact quotient once has
-//! the same result. For f32 that is a division. For fewer bits a quotient in f32 that is not exact is moved to the odd
-//! one of the two numbers around the exact one, which keeps it on its side of every middle (S. Boldo, G. Melquiond 2008,
-//! *Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd*), and is rounded then. The
-//! quotient of a number of at most 11 bits and a middle between numbers of 11 bits differ by more than `2⁻²¹` of them, if at
-//! all: of numbers of 16 bits the quotient in f32 is on the right side of every middle already.
+//! the same result. For f32 that is a division. For fewer bits one of the two f32 numbers around the exact quotient is enough,
+//! as a reciprocal in [two terms](super::super::division) finds it: if it is not exact, it is moved to the odd one of the two,
+//! which keeps it on its side of every middle (S. Boldo, G. Melquiond 2008, *Emulation of a FMA and correctly rounded sums:
+//! proved algorithms using rounding to odd*), and is rounded then. The quotient of a number of at most 11 bits and a middle
+//! between numbers of 11 bits differ by more than `2⁻²¹` of them, if at all: of numbers of 16 bits the quotient in f32 is on
+//! the right side of every middle already.
 
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
-use super::DIVISORS;
+use super::{DIVISORS, ScalePlaces};
 use crate::element::Element;
 use crate::kernel::ranges::RangeRule;
 
@@ -34,8 +35,8 @@ pub(crate) struct BlockRule<'a> {
 /// Where scales and codes go.
 #[derive(Debug)]
 pub(crate) struct Places<'a> {
-    /// The scale of each block, in place of what there was.
-    pub scales: &'a mut Vec<f32>,
+    /// A place for the scale of each block.
+    pub scales: ScalePlaces<'a>,
     /// Bytes for the packed codes.
     pub codes: &'a mut [u8],
     /// Whether codes go past the caches, if their place is aligned for that.

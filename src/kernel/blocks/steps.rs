@@ -7,6 +7,7 @@
 
 use core::arch::x86_64::*;
 
+use super::ScalePlaces;
 use super::magnitudes::{SHORT, Values, four, joined};
 use crate::kernel::{prefetch, stream};
 
@@ -74,23 +75,25 @@ pub(in crate::kernel) unsafe fn encode<A: Values, M: Method<A>, const STREAM: bo
     method: M,
     x: &[A],
     width: usize,
-    scales: &mut Vec<f32>,
+    mut scales: ScalePlaces<'_>,
     codes: &mut [u8],
 ) -> bool {
     let (whole, rest) = x.as_chunks::<BATCH>();
     let (codes, last) = codes.split_at_mut(whole.len() * BATCH / M::PER_BYTE);
-    // Of each lane at first.
-    scales.resize(x.len().div_ceil(BATCH) * LANES, 0.0);
-    let (lanes, last_lanes) = scales.as_chunks_mut::<LANES>().0.split_at_mut(whole.len());
+    // SAFETY: the caller's promise.
+    if !unsafe { steps::<A, M, STREAM>(method, whole, width, (&mut scales, 0), codes) } {
+        return false;
+    }
+    if rest.is_empty() {
+        return true;
+    }
     // What is left is in a place of its own, where zeros follow.
     let (mut batch, mut bytes) = ([[A::default(); BATCH]; 1], Bytes([0; BATCH]));
     batch.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
-    let mut usual = true;
-    for (x, scales, codes) in [(whole, lanes, codes), (&batch, last_lanes, &mut bytes.0[..])] {
-        // SAFETY: the caller's promise.
-        usual = usual && unsafe { steps::<A, M, STREAM>(method, x, width, scales, codes) };
-    }
-    if STREAM && !rest.is_empty() {
+    let first = whole.len() * BATCH / width;
+    // SAFETY: as above.
+    let usual = unsafe { steps::<A, M, STREAM>(method, &batch, width, (&mut scales, first), &mut bytes.0) };
+    if STREAM {
         stream::finish();
     }
     let used = rest.len().div_ceil(M::PER_BYTE);
@@ -99,11 +102,6 @@ pub(in crate::kernel) unsafe fn encode<A: Values, M: Method<A>, const STREAM: bo
         // Bits after the last code are zero.
         last[used - 1] &= 0x0F;
     }
-    let (blocks, per_block) = (x.len().div_ceil(width), width / SHORT);
-    if per_block > 1 {
-        (0..blocks).for_each(|block| scales[block] = scales[block * per_block]);
-    }
-    scales.truncate(blocks);
     usual
 }
 
@@ -115,28 +113,32 @@ struct Bytes([u8; BATCH]);
 /// what is read of a store across two cache lines waits until it and all before it are done, those past the caches too.
 #[repr(align(64))]
 struct Lanes {
+    scales: [[f32; LANES]; BATCHES],
     words: [[u32; LANES]; BATCHES],
     unusual: [i32; BATCHES],
 }
 
-/// As [`encode`], of whole batches.
+/// As [`encode`], of whole batches, whose first block has the scale at `first`.
 ///
 /// # Safety
 ///
-/// As there; `codes` has places for the codes of all batches that have scales.
+/// As there.
 #[inline(always)]
 unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
     method: M,
     x: &[[A; BATCH]],
     width: usize,
-    scales: &mut [[f32; LANES]],
+    (places, first): (&mut ScalePlaces<'_>, usize),
     codes: &mut [u8],
 ) -> bool {
     let step = if STREAM { FROM_MEMORY / size_of::<[A; BATCH]>() } else { BATCHES };
     let bytes = BATCH / M::PER_BYTE;
-    let mut lanes = Lanes { words: [[0; LANES]; BATCHES], unusual: [0; BATCHES] };
-    let each = x.chunks(step).zip(scales.chunks_mut(step)).zip(codes.chunks_mut(step * bytes));
-    for ((x, scales), codes) in each {
+    let mut lanes =
+        Lanes { scales: [[0.0; LANES]; BATCHES], words: [[0; LANES]; BATCHES], unusual: [0; BATCHES] };
+    // Lanes of a block.
+    let every = width / SHORT;
+    let mut place = first;
+    for (x, codes) in x.chunks(step).zip(codes.chunks_mut(step * bytes)) {
         // SAFETY: the caller's promise; every pointer is to a batch, half a batch or as many places, which are aligned if
         // their codes go past the caches.
         unsafe {
@@ -147,12 +149,14 @@ unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
                 _mm256_store_si256(words.as_mut_ptr().cast(), A::larger(low, high));
             }
             let mut usual = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-            for ((words, unusual), scales) in lanes.words.iter_mut().zip(&mut lanes.unusual).zip(&mut *scales)
-            {
+            let Lanes { scales, words, unusual } = &mut lanes;
+            for (((scales, words), unusual), _) in scales.iter_mut().zip(words).zip(unusual).zip(x) {
                 let magnitudes = _mm256_load_si256(words.as_ptr().cast());
                 let (found, whether) = method.scales(joined::<A>(magnitudes, width));
                 usual = _mm256_and_ps(usual, whether);
-                _mm256_storeu_ps(scales.as_mut_ptr(), found);
+                _mm256_store_ps(scales.as_mut_ptr(), found);
+                places.put(place, found, every);
+                place += LANES / every;
                 let (found, which) = method.words(found);
                 _mm256_store_si256(words.as_mut_ptr().cast(), found);
                 *unusual = which;
@@ -160,7 +164,7 @@ unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
             if _mm256_movemask_ps(usual) != 0xFF {
                 return false;
             }
-            let known = scales.iter().zip(&lanes.words).zip(&lanes.unusual);
+            let known = lanes.scales.iter().zip(&lanes.words).zip(&lanes.unusual);
             for ((x, codes), ((scales, words), &unusual)) in
                 x.iter().zip(codes.chunks_exact_mut(bytes)).zip(known)
             {

@@ -5,7 +5,7 @@ use std::collections::TryReserveError;
 use crate::error::{ConfigError, DataError};
 use crate::tensor::arrays::{FloatArray, IntegerArray, clone_in_place};
 use crate::tensor::grids::GridArrays;
-use crate::tensor::places::{GridPlaces, ScalePlaces, ZeroPlaces};
+use crate::tensor::places::{GridPlaces, ZeroPlaces, scale_places};
 use crate::tensor::scales::ScaleArray;
 use crate::tensor::scheme::ClippingRange;
 
@@ -96,7 +96,7 @@ impl AffineGrids {
             ZeroPoints::Integer(values) => Some(ZeroPlaces::of(values, count)?),
             ZeroPoints::Real(_) => return None,
         };
-        Some(GridPlaces { scales: ScalePlaces::of(&mut self.scales, count)?, zeros })
+        Some(GridPlaces { scales: scale_places(&mut self.scales, count)?, zeros })
     }
 }
 

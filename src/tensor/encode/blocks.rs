@@ -188,10 +188,10 @@ impl<'a, 't> Blocks<'a, 't> {
             return done;
         }
         let (step, bits) = (self.per_step * self.width, self.bits.get());
-        if self.at_once(method, share, &mut scratch.scales) {
+        if self.at_once(method, share) {
             return true;
         }
-        let Scratch { values, narrow, packed, .. } = scratch;
+        let Scratch { values, narrow, packed } = scratch;
         let bytes = share.bytes.chunks_mut((step * bits as usize / 8).max(1));
         // What needs no conversion is borrowed once.
         let mut none = Vec::new();
@@ -276,29 +276,22 @@ impl<'a, 't> Blocks<'a, 't> {
     }
 
     /// As [`share`](Self::share), by the loops that do it in one pass; `false` where there are none for these blocks.
-    fn at_once<M: BlockMethod>(&self, method: &M, share: &mut Share<'_>, scales: &mut Vec<f32>) -> bool {
+    fn at_once<M: BlockMethod>(&self, method: &M, share: &mut Share<'_>) -> bool {
         match self.tensor.element_type() {
-            FloatType::F32 => self.at_once_of::<f32, M>(method, share, scales),
-            FloatType::F16 => self.at_once_of::<f16, M>(method, share, scales),
-            FloatType::Bf16 => self.at_once_of::<bf16, M>(method, share, scales),
+            FloatType::F32 => self.at_once_of::<f32, M>(method, share),
+            FloatType::F16 => self.at_once_of::<f16, M>(method, share),
+            FloatType::Bf16 => self.at_once_of::<bf16, M>(method, share),
             FloatType::F64 => false,
         }
     }
 
-    fn at_once_of<A: Element, M: BlockMethod>(
-        &self,
-        method: &M,
-        share: &mut Share<'_>,
-        scales: &mut Vec<f32>,
-    ) -> bool {
+    fn at_once_of<A: Element, M: BlockMethod>(&self, method: &M, share: &mut Share<'_>) -> bool {
         let Some(x) = self.tensor.slice::<A>(share.range.clone()) else { return false };
+        let scales = share.places.scales.reborrow();
         let places = Places { scales, codes: share.bytes, stream: self.stream };
         let done = method.encode_at_once(x, self.width, places) == Some(true);
-        if done {
-            if self.stream {
-                stream::finish();
-            }
-            share.places.write(0, scales, &[]);
+        if done && self.stream {
+            stream::finish();
         }
         done
     }
@@ -307,7 +300,6 @@ impl<'a, 't> Blocks<'a, 't> {
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
-    scales: Vec<f32>,
     values: Vec<f32>,
     narrow: Vec<u8>,
     packed: Vec<u8>,

@@ -15,7 +15,7 @@ use crate::error::{ConfigError, DataError};
 use super::arrays::FloatArray;
 use super::code_range::CodeRange;
 use super::grids::GridArrays;
-use super::places::{GridPlaces, ScalePlaces};
+use super::places::{GridPlaces, scale_places};
 use super::scales::{ScaleArray, ScaleStorage};
 use super::scheme::ClippingRange;
 
@@ -342,7 +342,7 @@ impl LevelGrids {
     /// The places of the scales of `count` regions, which are all there are from now on; `None` for scales that take more
     /// than writing numbers down.
     pub(crate) fn places(&mut self, count: usize) -> Option<GridPlaces<'_>> {
-        Some(GridPlaces { scales: ScalePlaces::of(&mut self.scales, count)?, zeros: None })
+        Some(GridPlaces { scales: scale_places(&mut self.scales, count)?, zeros: None })
     }
 
     /// The value of each code for a scale of 1.

@@ -3,10 +3,13 @@
 
 use core::arch::x86_64::*;
 
+use half::f16;
+
 use super::super::DIVISORS;
 use super::super::magnitudes::{SHORT, Values};
 use super::super::steps::{self, GROUPS, Grids, Method};
-use super::{BlockRule, Places};
+use super::{BlockRule, Places, ScalePlaces};
+use crate::kernel::division::reciprocal;
 use crate::kernel::stream;
 
 /// Bits of the significand of an f64 beyond those of an f32.
@@ -47,7 +50,7 @@ unsafe fn by_rule<A: Values, const PER_BYTE: usize, const PLAIN: bool, const STR
     x: &[A],
     width: usize,
     rule: &BlockRule<'_>,
-    scales: &mut Vec<f32>,
+    scales: ScalePlaces<'_>,
     codes: &mut [u8],
 ) -> bool {
     let (ranges, bounds) = (Ranges::new(rule), Bounds::new(rule));
@@ -104,15 +107,30 @@ impl<A: Values, const PER_BYTE: usize, const PLAIN: bool> Method<A> for Uniform<
 #[derive(Clone, Copy)]
 struct Ranges {
     steps: __m256,
+    /// The reciprocal of the steps in two terms, where they serve.
+    near: __m256,
+    rest: __m256,
+    divide: bool,
     low: __m256,
     high: __m256,
     of_zeros: __m256,
-    /// Bits that the storage has less than f32.
-    dropped: __m128i,
-    /// Half a unit of the storage less one.
-    half: __m256i,
-    /// One where bits are dropped at all.
-    unit: __m256i,
+    rounding: Rounding,
+}
+
+/// How quotients become numbers of the storage: to the nearest, ties to even.
+#[derive(Clone, Copy)]
+enum Rounding {
+    /// They are f32 numbers already.
+    None,
+    /// By conversion to f16 and back.
+    Half,
+    /// As integers, where a carry goes to the exponent.
+    Bits {
+        /// Bits that the storage has less than f32.
+        dropped: __m128i,
+        /// Half a unit of the storage less one.
+        half: __m256i,
+    },
 }
 
 impl Ranges {
@@ -121,18 +139,28 @@ impl Ranges {
     fn new(rule: &BlockRule<'_>) -> Self {
         let range = rule.range;
         let dropped = range.dropped.saturating_sub(BEYOND);
-        let some = i32::from(dropped > 0);
+        let of_halves = f64::from(f16::MIN_POSITIVE) <= range.usual.0 && range.usual.1 <= f64::from(f16::MAX);
+        let rounding = if dropped == 0 {
+            Rounding::None
+        } else if dropped == f32::MANTISSA_DIGITS - f16::MANTISSA_DIGITS && of_halves {
+            Rounding::Half
+        } else {
+            let half = _mm256_set1_epi32((1 << (dropped - 1)) - 1);
+            Rounding::Bits { dropped: _mm_cvtsi32_si128(dropped as i32), half }
+        };
+        let by = reciprocal(range.steps as f32);
         // No storage rounds these beyond the divisors.
         let low = (range.usual.0 as f32).max(*DIVISORS.start() * 1.01);
         let high = (range.usual.1 as f32).min(*DIVISORS.end() * 0.99);
         Self {
             steps: _mm256_set1_ps(range.steps as f32),
+            near: _mm256_set1_ps(by.near),
+            rest: _mm256_set1_ps(by.rest),
+            divide: dropped == 0 && !by.exact,
             low: _mm256_set1_ps(low),
             high: _mm256_set1_ps(high),
             of_zeros: _mm256_set1_ps(range.of_zeros),
-            dropped: _mm_cvtsi32_si128(dropped as i32),
-            half: _mm256_set1_epi32((some << dropped.saturating_sub(1)) - some),
-            unit: _mm256_set1_epi32(some),
+            rounding,
         }
     }
 
@@ -140,28 +168,35 @@ impl Ranges {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn scales<A>(&self, magnitudes: __m256) -> (__m256, __m256) {
-        let zero = _mm256_setzero_ps();
         let range = _mm256_add_ps(magnitudes, magnitudes);
-        let quotient = _mm256_div_ps(range, self.steps);
-        let none = _mm256_cmp_ps::<_CMP_EQ_OQ>(magnitudes, zero);
+        // Where bits are dropped it is enough that no number lies between this and the exact quotient.
+        let mut quotient = if self.divide {
+            _mm256_div_ps(range, self.steps)
+        } else {
+            _mm256_fmadd_ps(range, self.near, _mm256_mul_ps(range, self.rest))
+        };
+        let none = _mm256_cmp_ps::<_CMP_EQ_OQ>(magnitudes, _mm256_setzero_ps());
         let usual = _mm256_and_ps(
             _mm256_cmp_ps::<_CMP_GT_OQ>(quotient, self.low),
             _mm256_cmp_ps::<_CMP_LT_OQ>(quotient, self.high),
         );
-        let mut bits = _mm256_castps_si256(quotient);
-        if size_of::<A>() > 2 {
-            // What is left is exact, and says on which side the quotient was rounded; −1 where it is so.
-            let rest = _mm256_fnmadd_ps(quotient, self.steps, range);
-            let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(rest, zero));
-            let below = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_LT_OQ>(rest, zero));
-            let even = _mm256_andnot_si256(bits, self.unit);
-            bits = _mm256_add_epi32(bits, _mm256_sign_epi32(even, _mm256_sub_epi32(below, above)));
+        if size_of::<A>() > 2 && !matches!(self.rounding, Rounding::None) {
+            // What is left is exact, and its sign says on which side the quotient is; it is never a negative zero.
+            let rest = _mm256_castps_si256(_mm256_fnmadd_ps(quotient, self.steps, range));
+            let bits = _mm256_castps_si256(quotient);
+            let even = _mm256_andnot_si256(bits, _mm256_set1_epi32(1));
+            quotient = _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_sign_epi32(even, rest)));
         }
-        // To the nearest with fewer bits, ties to even: as an integer, a carry goes to the exponent.
-        let odd = _mm256_and_si256(_mm256_srl_epi32(bits, self.dropped), self.unit);
-        let bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, self.half));
-        let bits = _mm256_sll_epi32(_mm256_srl_epi32(bits, self.dropped), self.dropped);
-        let scales = _mm256_castsi256_ps(bits);
+        let scales = match self.rounding {
+            Rounding::None => quotient,
+            Rounding::Half => _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(quotient)),
+            Rounding::Bits { dropped, half } => {
+                let bits = _mm256_castps_si256(quotient);
+                let odd = _mm256_and_si256(_mm256_srl_epi32(bits, dropped), _mm256_set1_epi32(1));
+                let bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, half));
+                _mm256_castsi256_ps(_mm256_sll_epi32(_mm256_srl_epi32(bits, dropped), dropped))
+            }
+        };
         (_mm256_blendv_ps(scales, self.of_zeros, none), _mm256_or_ps(usual, none))
     }
 }

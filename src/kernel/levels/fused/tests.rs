@@ -1,5 +1,6 @@
 use half::{bf16, f16};
 
+use super::super::super::blocks::ScalePlaces;
 use super::super::super::forced::{available, with};
 use super::super::super::{pack, stream};
 use super::super::{Boundary, Ties};
@@ -112,10 +113,11 @@ fn found<A: Element>(
     (stream, start): (bool, usize),
 ) -> Option<(bool, Vec<f32>, Vec<u8>)> {
     let bytes = x.len().div_ceil(2);
-    let (mut scales, mut codes) = (vec![-1.0; 3], vec![0xAA; bytes + start + 65]);
+    let blocks = x.len().div_ceil(width.max(1));
+    let (mut scales, mut codes) = (vec![-1.0; blocks], vec![0xAA; bytes + start + 65]);
     let first = codes.as_ptr().align_offset(64) + start;
     let codes = &mut codes[first..first + bytes + 1];
-    let places = Places { scales: &mut scales, codes: &mut codes[..bytes], stream };
+    let places = Places { scales: ScalePlaces::F32(&mut scales), codes: &mut codes[..bytes], stream };
     let usual = rule.encode(x, width, places)?;
     stream::finish();
     assert_eq!(codes.last(), Some(&0xAA), "the byte behind the last one");
@@ -277,7 +279,7 @@ fn what_the_loops_are_not_for_they_leave() {
         assert!(found(&rule, &[1.0f32; 64], width, (false, 0)).is_none());
     }
     assert!(found(&rule, &[1.0f64; 64], 32, (false, 0)).is_none());
-    let (mut scales, mut codes) = (Vec::new(), [0; 31]);
-    let places = Places { scales: &mut scales, codes: &mut codes, stream: false };
+    let (mut scales, mut codes) = ([0.0; 2], [0; 31]);
+    let places = Places { scales: ScalePlaces::F32(&mut scales), codes: &mut codes, stream: false };
     assert!(rule.encode(&[1.0f32; 64], 32, places).is_none());
 }
