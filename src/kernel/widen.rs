@@ -390,6 +390,14 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
     // them; what goes past the caches begins a multiple of 16 values behind the beginning of a line.
     unsafe {
         if stream && stream::head(out) == 0 {
+            let second = stream::second_place(len);
+            while at < second {
+                for at in [at, at + VECTOR, at + second, at + second + VECTOR] {
+                    store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
+                }
+                at += 2 * VECTOR;
+            }
+            at += second;
             while at + VECTOR <= len {
                 store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
                 at += VECTOR;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // loads and stores by pointers
 
 use super::super::scaling::Scaling;
+use super::super::stream;
 use super::super::vector::{Lanes, Vector};
 use super::codes::Codes;
 
@@ -32,16 +33,16 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     // ones are a multiple of a line behind the beginning of one.
     unsafe {
         if stream && to.addr().is_multiple_of(LINE) {
-            while at + LINE <= len {
-                let first = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
-                if V::BYTES < LINE {
-                    let second =
-                        vector::<V, A, S, CODES>(v, from, at + V::BYTES, scaling, codes_of, &mut least);
-                    v.stream(to.add(at), first);
-                    v.stream(to.add(at + V::BYTES), second);
-                } else {
-                    v.stream(to.add(at), first);
+            let second = stream::second_place(len);
+            while at < second {
+                for at in [at, at + second] {
+                    stream_line::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least, to);
                 }
+                at += LINE;
+            }
+            at += second;
+            while at + LINE <= len {
+                stream_line::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least, to);
                 at += LINE;
             }
         }
@@ -83,6 +84,34 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
         }
     }
     !v.any_word(least, i16::MIN)
+}
+
+/// A line of codes past the caches, as [`vector`] finds them.
+///
+/// # Safety
+///
+/// There are as many values and places from `at` on, where a line begins, and parameters for them.
+#[inline(always)]
+unsafe fn stream_line<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    from: *const A,
+    at: usize,
+    scaling: S,
+    codes_of: Codes<V>,
+    least: &mut V::Integers,
+    to: *mut u8,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, least);
+        if V::BYTES < LINE {
+            let second = vector::<V, A, S, CODES>(v, from, at + V::BYTES, scaling, codes_of, least);
+            v.stream(to.add(at), first);
+            v.stream(to.add(at + V::BYTES), second);
+        } else {
+            v.stream(to.add(at), first);
+        }
+    }
 }
 
 /// The codes of the values from `at` on; `least` is lowered to their integers.
