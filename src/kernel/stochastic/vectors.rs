@@ -1,7 +1,7 @@
 //! In vectors of 256 bits: numbers first, then the codes of their values.
 //!
 //! Where the machine computes two blocks of numbers at once, so few are computed that it begins with them while it encodes
-//! the values before them.
+//! the values before them. Codes that go past the caches wait for memory, not for that.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
@@ -50,20 +50,15 @@ pub(super) fn encode<A: Lanes>(
     codes: &mut [u8],
 ) -> bool {
     let (mut nan, mut done) = (false, 0);
-    if x.len() >= PHASE
+    if !stream
+        && x.len() >= PHASE
         && first.is_multiple_of(BLOCK as u64)
         && let (Some(quick), Some(pairs)) = (&run.quick, blocks.pairs())
     {
         let (x, codes) = (x.as_chunks().0, codes.as_chunks_mut().0);
         let by = (pairs, first / BLOCK as u64);
         // SAFETY: there are pairs where there are the instructions for them.
-        nan = unsafe {
-            if stream {
-                phases::<A, true>(x, run, quick, by, codes)
-            } else {
-                phases::<A, false>(x, run, quick, by, codes)
-            }
-        };
+        nan = unsafe { phases(x, run, quick, by, codes) };
         done = x.len() * PHASE;
     }
     let (x, codes, first) = (&x[done..], &mut codes[done..], first.wrapping_add(done as u64));
@@ -94,9 +89,9 @@ const PHASE: usize = GROUP_OF_BLOCKS * BLOCK;
 /// Phases after which values are taken to be within the bounds again: an even number.
 const PERIOD: usize = 128;
 
-/// As [`encode`], of whole phases from the block of the second of `by` on.
+/// As [`encode`], of whole phases from the block of the second of `by` on, whose codes stay in the caches.
 #[target_feature(enable = "avx2,fma,f16c,aes,vaes")]
-fn phases<A: Lanes, const STREAM: bool>(
+fn phases<A: Lanes>(
     x: &[[A; PHASE]],
     run: &Run,
     quick: &Quick,
@@ -120,16 +115,16 @@ fn phases<A: Lanes, const STREAM: bool>(
             let numbers = numbers.0.as_flattened();
             if outside <= 2 + i / 16 {
                 let done = match quick.inside() {
-                    INSIDE => quickly::<A, INSIDE, STREAM>(x, quick, numbers, codes),
-                    _ => quickly::<A, MASKED, STREAM>(x, quick, numbers, codes),
+                    INSIDE => quickly::<A, INSIDE, false>(x, quick, numbers, codes),
+                    _ => quickly::<A, MASKED, false>(x, quick, numbers, codes),
                 };
                 if done {
                     continue;
                 }
                 outside += 1;
             }
-            if !anywhere::<A, STREAM>(x, quick, numbers, codes) {
-                nan |= carefully(x, run, numbers, STREAM, codes);
+            if !anywhere::<A, false>(x, quick, numbers, codes) {
+                nan |= carefully(x, run, numbers, false, codes);
             }
         }
     }
