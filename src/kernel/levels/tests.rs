@@ -502,6 +502,6 @@ fn numbers_of_16_bits_have_the_codes_of_the_same_ones_of_32_bits() {
         maps.prepare(1 << 16);
         check(f16::from_bits, &maps, !crowded);
         check(bf16::from_bits, &maps, !crowded);
-        check(|bits| f32::from(bits), &maps, false);
+        check::<f32>(f32::from, &maps, false);
     }
 }
