@@ -58,8 +58,8 @@ impl staged::Search for Search {
     }
 }
 
-/// As [`staged::encode`], of values of 16 bits in the scale of their levels, with a search for each block. `None` where one needs
-/// them in f32.
+/// As [`staged::encode`], of values of 16 bits in the scale of their levels, with a search for each block. `None` where
+/// one needs them in f32.
 pub(super) fn encode_as_they_are<A: Lanes>(
     x: &[A],
     width: usize,
