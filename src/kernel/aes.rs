@@ -24,7 +24,7 @@ pub(crate) struct Blocks {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::Shared;
+pub(crate) use x86::{GROUP, Pairs, Shared};
 
 impl Blocks {
     /// Those of `generator`.
@@ -52,6 +52,13 @@ impl Blocks {
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn parts(&self) -> (&[[u64; 2]; ROUNDS + 1], &Shared) {
         (self.generator.keys(), &self.shared)
+    }
+
+    /// What computes them by pairs, where the machine has the instructions: AVX2 and VAES.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn pairs(&self) -> Option<Pairs<'_>> {
+        // SAFETY: the way says that the instructions are there.
+        (self.way == x86::Way::ByPairs).then(|| unsafe { Pairs::new(self.generator.keys(), &self.shared) })
     }
 
     /// Blocks from `first` on, as half-words, the low half of each word first.
@@ -107,9 +114,14 @@ mod x86 {
         pub(super) fn share(self, keys: &Keys, first: u64, count: usize, shared: &mut Shared) {
             // Two rounds of 256 blocks, and as much again to put them away, save two rounds of the others.
             const LEAST: usize = 1024;
-            if self != Self::None && count >= LEAST {
-                // SAFETY: the processor has the instructions.
-                unsafe { shared.fill(keys, first) }
+            if count >= LEAST {
+                match self {
+                    // SAFETY: the processor has the instructions.
+                    Self::ByPairs => unsafe { shared.fill_by_pairs(keys, first) },
+                    // SAFETY: as above.
+                    Self::OneByOne => unsafe { shared.fill(keys, first) },
+                    Self::None => (),
+                }
             }
         }
 
@@ -162,6 +174,25 @@ mod x86 {
             self.above = first >> 40;
         }
 
+        /// As [`fill`](Self::fill).
+        #[target_feature(enable = "avx2,aes,vaes")]
+        fn fill_by_pairs(&mut self, keys: &Keys, first: u64) {
+            let both = |low, high| _mm256_setr_epi64x(low, high, low, high);
+            let [before, key] = [keys[0], keys[1]].map(|[low, high]| both(low as i64, high as i64));
+            let column = both(COLUMN, 0);
+            let mut numbers =
+                _mm256_add_epi64(both((first & !0xFF) as i64, 0), _mm256_setr_epi64x(0, 0, 1, 0));
+            let lowest = self.lowest.as_mut_ptr().cast::<__m256i>();
+            for pair in 0..128 {
+                let states = _mm256_aesenc_epi128(_mm256_xor_si256(numbers, before), key);
+                let parts = _mm256_aesenc_epi128(_mm256_and_si256(states, column), _mm256_setzero_si256());
+                // SAFETY: there is room for 128 times 256 bits.
+                unsafe { _mm256_storeu_si256(lowest.add(pair), parts) };
+                numbers = _mm256_add_epi64(numbers, both(2, 0));
+            }
+            self.above = first >> 40;
+        }
+
         /// The parts of `N` blocks from `block` on, if they are here and share the [`others`](Self::others).
         #[inline(always)]
         pub(crate) fn parts<const N: usize>(&self, block: u64) -> Option<&[[u64; 2]; N]> {
@@ -189,39 +220,63 @@ mod x86 {
 
     #[target_feature(enable = "avx2,aes,vaes")]
     pub(super) fn by_pairs(keys: &Keys, shared: &Shared, first: u64, out: &mut [[u16; 8]]) {
-        let wide =
-            keys.map(|[low, high]| _mm256_setr_epi64x(low as i64, high as i64, low as i64, high as i64));
-        let (groups, rest) = out.as_chunks_mut::<{ 2 * TOGETHER }>();
+        let mut pairs = Pairs::new(keys, shared);
+        let (groups, rest) = out.as_chunks_mut();
         let mut block = first;
-        let mut others = Others { keys, window: 0, state: None };
         for group in groups {
-            let begun = shared.parts::<{ 2 * TOGETHER }>(block);
-            let found = match begun {
+            pairs.group(block, group);
+            block = block.wrapping_add(GROUP as u64);
+        }
+        for pair in rest.chunks_mut(2) {
+            let [found] = states::<1>(&pairs.wide, block);
+            let mut both = [[0; 8]; 2];
+            // SAFETY: two blocks of 128 bits.
+            unsafe { _mm256_storeu_si256(both.as_mut_ptr().cast(), found) };
+            pair.copy_from_slice(&both[..pair.len()]);
+            block = block.wrapping_add(2);
+        }
+    }
+
+    /// Blocks of a [group](Pairs::group).
+    pub(crate) const GROUP: usize = 2 * TOGETHER;
+
+    /// Computes blocks by pairs, with the keys in vectors.
+    pub(crate) struct Pairs<'a> {
+        wide: [__m256i; ROUNDS + 1],
+        shared: &'a Shared,
+        others: Others<'a>,
+    }
+
+    impl<'a> Pairs<'a> {
+        #[inline]
+        #[target_feature(enable = "avx2,aes,vaes")]
+        pub(super) fn new(keys: &'a Keys, shared: &'a Shared) -> Self {
+            let wide =
+                keys.map(|[low, high]| _mm256_setr_epi64x(low as i64, high as i64, low as i64, high as i64));
+            Self { wide, shared, others: Others { keys, window: 0, state: None } }
+        }
+
+        /// As many blocks as are computed at once, from `block` on.
+        #[inline]
+        #[target_feature(enable = "avx2,aes,vaes")]
+        pub(crate) fn group(&mut self, block: u64, out: &mut [[u16; 8]; GROUP]) {
+            let found = match self.shared.parts::<GROUP>(block) {
                 Some(parts) => {
-                    let others = _mm256_broadcastsi128_si256(others.of(block));
+                    let others = _mm256_broadcastsi128_si256(self.others.of(block));
                     let mut states = [others; TOGETHER];
                     for (state, pair) in states.iter_mut().zip(parts.as_chunks::<2>().0) {
                         // SAFETY: two blocks of 128 bits.
                         let pair = unsafe { _mm256_loadu_si256(pair.as_ptr().cast()) };
                         *state = _mm256_xor_si256(*state, pair);
                     }
-                    rounds::<TOGETHER, 3>(&wide, states)
+                    rounds::<TOGETHER, 3>(&self.wide, states)
                 }
-                None => states::<TOGETHER>(&wide, block),
+                None => states::<TOGETHER>(&self.wide, block),
             };
-            for (pair, found) in group.as_chunks_mut::<2>().0.iter_mut().zip(found) {
+            for (pair, found) in out.as_chunks_mut::<2>().0.iter_mut().zip(found) {
                 // SAFETY: two blocks of 128 bits.
                 unsafe { _mm256_storeu_si256(pair.as_mut_ptr().cast(), found) };
             }
-            block = block.wrapping_add(2 * TOGETHER as u64);
-        }
-        for pair in rest.chunks_mut(2) {
-            let [found] = states::<1>(&wide, block);
-            let mut both = [[0; 8]; 2];
-            // SAFETY: two blocks of 128 bits.
-            unsafe { _mm256_storeu_si256(both.as_mut_ptr().cast(), found) };
-            pair.copy_from_slice(&both[..pair.len()]);
-            block = block.wrapping_add(2);
         }
     }
 

@@ -2,14 +2,19 @@
 //!
 //! The product with a power of two is exact but where it underflows, and so is the sum of two whole numbers of a
 //! floating-point type where it is small, so f32 needs no wider type. The extremes are found in the same pass; they
-//! tell whether all values of a stage lie within the window of bins at hand. If not, the stage is still in the
-//! first-level cache when the caller has made a wider window: memory is read once. Counting goes to two
-//! sub-histograms in turn, so that equal neighbours do not wait for each other's stores.
+//! tell whether all values of a stage lie within the window of bins at hand. If not, the stage is still in a near cache
+//! when the caller has made a wider window: memory is read once.
+
+mod tables;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 use super::convert::{convert, same};
+use super::dispatch;
 use super::reduce::Lanes;
-use super::{dispatch, prefetch};
 use crate::element::{Element, Real};
+
+pub(crate) use tables::{LONG, MOST, NARROW_BINS, Tables};
 
 /// Values that are looked at together.
 pub(crate) const STAGE: usize = 1024;
@@ -17,17 +22,8 @@ pub(crate) const STAGE: usize = 1024;
 /// The most bins of a window: whole numbers of f32 have 24 bits.
 pub(crate) const MAX_BINS: usize = 1 << 22;
 
-/// The bins whose places fit two bytes.
-pub(crate) const NARROW_BINS: usize = 1 << 16;
-
 /// Lanes of a stage: a whole number of vectors at every level.
 const LANES: usize = 16;
-
-/// Values whose places are counted while those of the next ones are being found.
-const BLOCK: usize = 4 * LANES;
-
-/// Bytes ahead that are asked for: counting takes longer than reading.
-const AHEAD: usize = 4096;
 
 /// The bins from number `first` on, of the width `1 / scale`. The place of a bin is its number less `first`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +52,20 @@ pub(crate) struct Found {
     pub max: f64,
     /// Whether all values are finite.
     pub finite: bool,
+}
+
+impl Found {
+    /// What is found of no values.
+    const NONE: Self = Self { min: f64::INFINITY, max: f64::NEG_INFINITY, finite: true };
+
+    /// What is found of the values of both.
+    fn and(self, other: Self) -> Self {
+        Self {
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            finite: self.finite && other.finite,
+        }
+    }
 }
 
 /// From where on the lowest bit of a number is worth one.
@@ -105,105 +115,6 @@ impl Product for Underflowing {
     }
 }
 
-/// Whether counts are added or taken back.
-trait Direction {
-    const STEP: u32;
-}
-struct Forward;
-impl Direction for Forward {
-    const STEP: u32 = 1;
-}
-struct Back;
-impl Direction for Back {
-    const STEP: u32 = u32::MAX;
-}
-
-/// Two sub-histograms.
-#[derive(Debug)]
-pub(crate) struct Halves<'a> {
-    even: &'a mut [u32; NARROW_BINS],
-    odd: &'a mut [u32; NARROW_BINS],
-}
-
-/// The counters of [`Halves`], in one slice. The two lie some cache lines off a multiple of 4096 bytes apart, as a
-/// processor takes a load from there for one that waits for the store.
-pub(crate) const COUNTERS: usize = 2 * NARROW_BINS + APART;
-const APART: usize = 304;
-
-impl<'a> Halves<'a> {
-    /// Sub-histograms in the first [`COUNTERS`] of `counts`; `None` if there are fewer.
-    pub(crate) fn new(counts: &'a mut [u32]) -> Option<Self> {
-        let (even, counts) = counts.split_first_chunk_mut()?;
-        let (odd, _) = counts.get_mut(APART..)?.split_first_chunk_mut()?;
-        Some(Self { even, odd })
-    }
-
-    /// Puts the sum of both from place `from` on into `sum`, and zero in their place.
-    pub(crate) fn take(&mut self, from: usize, sum: &mut [u64]) {
-        let to = from.saturating_add(sum.len());
-        let (Some(even), Some(odd)) = (self.even.get_mut(from..to), self.odd.get_mut(from..to)) else {
-            return;
-        };
-        for ((sum, even), odd) in sum.iter_mut().zip(&*even).zip(&*odd) {
-            *sum = u64::from(*even) + u64::from(*odd);
-        }
-        even.fill(0);
-        odd.fill(0);
-    }
-
-    #[inline(always)]
-    fn change<D: Direction>(&mut self, places: &[u16]) {
-        let (pairs, rest) = places.as_chunks::<2>();
-        for [i, j] in pairs {
-            let even = &mut self.even[usize::from(*i)];
-            *even = even.wrapping_add(D::STEP);
-            let odd = &mut self.odd[usize::from(*j)];
-            *odd = odd.wrapping_add(D::STEP);
-        }
-        for i in rest {
-            let even = &mut self.even[usize::from(*i)];
-            *even = even.wrapping_add(D::STEP);
-        }
-    }
-}
-
-dispatch! {
-    fn count_real[T: Whole, M: Product, D: Direction](
-        x: &[T],
-        scale: T,
-        offset: T,
-        halves: &mut Halves<'_>,
-    ) -> Lanes<T, LANES> {
-        let mut lanes = Lanes::new();
-        let place = |x: &T| (M::floor(*x, scale) + offset).low_bits() as u16;
-        let mut places = [[0; BLOCK]; STAGE / BLOCK];
-        let (blocks, rest) = x.as_chunks::<BLOCK>();
-        let mut before: &[u16] = &[];
-        for (x, places) in blocks.iter().zip(&mut places) {
-            prefetch(x, AHEAD);
-            let (steps, _) = x.as_chunks::<LANES>();
-            for (x, places) in steps.iter().zip(places.as_chunks_mut::<LANES>().0) {
-                lanes.add_difference(x);
-                for (x, to) in x.iter().zip(places) {
-                    *to = place(x);
-                }
-            }
-            halves.change::<D>(before);
-            before = places;
-        }
-        halves.change::<D>(before);
-        let mut places = [0; BLOCK];
-        for (x, places) in rest.chunks(LANES).zip(places.chunks_mut(LANES)) {
-            lanes.add_difference(x);
-            for (x, to) in x.iter().zip(places) {
-                *to = place(x);
-            }
-        }
-        halves.change::<D>(places.get(..rest.len()).unwrap_or_default());
-        lanes
-    }
-}
-
 dispatch! {
     fn find_real[T: Whole, M: Product](
         x: &[T],
@@ -228,65 +139,31 @@ dispatch! {
     }
 }
 
-/// What is done with a stage in the type of its arithmetic.
-trait Work {
-    fn run<T: Whole, M: Product>(&mut self, x: &[T], scale: T, offset: T) -> Lanes<T, LANES>;
-}
-
-struct Count<'a, 'h, D>(&'a mut Halves<'h>, core::marker::PhantomData<D>);
-impl<D: Direction> Work for Count<'_, '_, D> {
-    fn run<T: Whole, M: Product>(&mut self, x: &[T], scale: T, offset: T) -> Lanes<T, LANES> {
-        count_real::<T, M, D>(x, scale, offset, self.0)
-    }
-}
-
-struct Find<'a>(&'a mut [u32; STAGE]);
-impl Work for Find<'_> {
-    fn run<T: Whole, M: Product>(&mut self, x: &[T], scale: T, offset: T) -> Lanes<T, LANES> {
-        find_real::<T, M>(x, scale, offset, self.0)
-    }
-}
-
-fn typed<T: Whole>(x: &[T], window: &Window, mut work: impl Work) -> Found {
+fn typed<T: Whole>(x: &[T], window: &Window, places: &mut [u32; STAGE]) -> Found {
     let scale = Element::from_f64(window.scale);
     let offset = Element::from_f64(T::UNIT - window.first as f64);
     let lanes = if window.scale >= 1.0 {
-        work.run::<T, Exact>(x, scale, offset)
+        find_real::<T, Exact>(x, scale, offset, places)
     } else {
-        work.run::<T, Underflowing>(x, scale, offset)
+        find_real::<T, Underflowing>(x, scale, offset, places)
     };
     let (min, max, finite) = lanes.finish();
     Found { min: Element::to_f64(min) + 0.0, max: Element::to_f64(max) + 0.0, finite }
 }
 
-fn staged<T: Real>(x: &[T], window: &Window, work: impl Work) -> Found {
-    let x = &x[..x.len().min(STAGE)];
-    match (same::<T, f32>(x), same::<T, f64>(x)) {
-        (Some(x), _) if window.suits_f32() => typed(x, window, work),
-        (_, Some(x)) => typed(x, window, work),
-        _ => {
-            let mut wide = [0.0f64; STAGE];
-            convert(x, &mut wide);
-            typed(&wide[..x.len()], window, work)
-        }
-    }
-}
-
 /// Finds the places in `window` of the first [`STAGE`] values of `x`. Where not all of them are finite and in one of
 /// the first [`MAX_BINS`] bins, the places mean nothing.
 pub(crate) fn find<T: Real>(x: &[T], window: &Window, places: &mut [u32; STAGE]) -> Found {
-    staged(x, window, Find(places))
-}
-
-/// Counts the first [`STAGE`] values of `x` in `window`. Where not all of them are finite and in one of the first
-/// [`NARROW_BINS`] bins, the counts mean nothing until the same values are taken back.
-pub(crate) fn count<T: Real>(x: &[T], window: &Window, halves: &mut Halves<'_>) -> Found {
-    staged(x, window, Count::<Forward>(halves, core::marker::PhantomData))
-}
-
-/// Takes back what [`count`] has counted of the same values in the same window.
-pub(crate) fn take_back<T: Real>(x: &[T], window: &Window, halves: &mut Halves<'_>) {
-    staged(x, window, Count::<Back>(halves, core::marker::PhantomData));
+    let x = &x[..x.len().min(STAGE)];
+    match (same::<T, f32>(x), same::<T, f64>(x)) {
+        (Some(x), _) if window.suits_f32() => typed(x, window, places),
+        (_, Some(x)) => typed(x, window, places),
+        _ => {
+            let mut wide = [0.0f64; STAGE];
+            convert(x, &mut wide);
+            typed(&wide[..x.len()], window, places)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -296,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// By the definition, without a floating-point operation that could round.
-    fn oracle(x: f64, exponent: i32) -> i64 {
+    pub(super) fn oracle(x: f64, exponent: i32) -> i64 {
         let (bits, negative) = (x.to_bits(), x < 0.0);
         let (biased, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
         let (significand, power) =
@@ -312,64 +189,24 @@ mod tests {
         if !negative { whole } else { -whole - i64::from(!exact) }
     }
 
-    fn check<T: Real>(x: &[T], exponent: i32, first: i64) {
-        let window = Window { scale: 2f64.powi(-exponent), first };
-        let values: Vec<f64> = x.iter().map(|x| Element::to_f64(*x)).collect();
-        let finite = values.iter().all(|x| x.is_finite());
-        let fold = |from: f64, least: fn(f64, f64) -> f64| values.iter().copied().fold(from, least) + 0.0;
-        let (min, max) = (fold(f64::INFINITY, f64::min), fold(f64::NEG_INFINITY, f64::max));
-        let numbers: Vec<i64> =
-            values.iter().map(|x| if x.is_finite() { oracle(*x, exponent) - first } else { -1 }).collect();
-        let within = |bins: usize| numbers.iter().all(|n| (0..bins as i64).contains(n));
-
-        let mut places = [0; STAGE];
-        let found = agreed(|| {
-            let found = find(x, &window, &mut places);
-            (found.min.to_bits(), found.max.to_bits(), found.finite, within(MAX_BINS).then_some(places))
-        });
-        assert_eq!((found.0, found.1, found.2), (min.to_bits(), max.to_bits(), finite));
-        if let Some(places) = found.3 {
-            assert!(
-                places.iter().zip(&numbers).all(|(place, n)| i64::from(*place) == *n),
-                "{exponent} {first}"
-            );
-        }
-
-        let counts = agreed(|| {
-            let mut counts = vec![0; COUNTERS];
-            let mut halves = Halves::new(&mut counts).unwrap();
-            let found = count(x, &window, &mut halves);
-            assert_eq!(
-                (found.min.to_bits(), found.max.to_bits(), found.finite),
-                (min.to_bits(), max.to_bits(), finite)
-            );
-            if !within(NARROW_BINS) {
-                take_back(x, &window, &mut halves);
-                assert!(counts.iter().all(|count| *count == 0), "taken back");
-                return None;
-            }
-            let mut sums = vec![7; NARROW_BINS];
-            halves.take(0, &mut sums);
-            assert!(counts.iter().all(|count| *count == 0), "taken");
-            Some(sums)
-        });
-        if let Some(counts) = counts {
-            let mut expected = vec![0; NARROW_BINS];
-            numbers.iter().for_each(|n| expected[*n as usize] += 1);
-            assert!(counts == expected, "{exponent} {first}");
-        }
+    /// The bits of the extremes, without a negative zero, and whether all are finite.
+    pub(super) fn extremes(x: &[f64]) -> (u64, u64, bool) {
+        let fold =
+            |from: f64, least: fn(f64, f64) -> f64| (x.iter().copied().fold(from, least) + 0.0).to_bits();
+        let finite = x.iter().all(|x| x.is_finite());
+        (fold(f64::INFINITY, f64::min), fold(f64::NEG_INFINITY, f64::max), finite)
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
-        #[test]
-        fn places_are_those_of_the_definition(
+    prop_compose! {
+        /// The exponent of a width, the number of a first bin, and fewer than `most` values in so many bins from it on, on
+        /// edges and beside them; a few are any.
+        pub(super) fn values_about(bins: i64, most: usize)(
             exponent in prop_oneof![-30i32..30, -120i32..120, Just(0), Just(1)],
             first in prop_oneof![Just(0i64), -40_000i64..0, Just(-(1i64 << 22)), Just(1i64 << 40), any::<i32>().prop_map(i64::from)],
-            picks in prop::collection::vec((0i64..60_000, -2i32..=2, 0.0..1.0f64), 0..STAGE),
+            picks in prop::collection::vec((0..bins, -2i32..=2, 0.0..1.0f64), 0..most),
             any in prop::collection::vec((any::<prop::sample::Index>(), any::<f32>()), 0..3),
             tiny in any::<bool>(),
-        ) {
+        ) -> (i32, i64, Vec<f64>) {
             let width = 2f64.powi(exponent);
             let mut x: Vec<f64> = picks.iter().map(|(place, nudge, within)| {
                 let edge = (first + place) as f64 * width;
@@ -384,6 +221,35 @@ mod tests {
                     x[at] = value.into();
                 }
             }
+            (exponent, first, x)
+        }
+    }
+
+    fn check<T: Real>(x: &[T], exponent: i32, first: i64) {
+        let window = Window { scale: 2f64.powi(-exponent), first };
+        let values: Vec<f64> = x.iter().map(|x| Element::to_f64(*x)).collect();
+        let numbers: Vec<i64> =
+            values.iter().map(|x| if x.is_finite() { oracle(*x, exponent) - first } else { -1 }).collect();
+        let within = |bins: usize| numbers.iter().all(|n| (0..bins as i64).contains(n));
+
+        let mut places = [0; STAGE];
+        let found = agreed(|| {
+            let found = find(x, &window, &mut places);
+            (found.min.to_bits(), found.max.to_bits(), found.finite, within(MAX_BINS).then_some(places))
+        });
+        assert_eq!((found.0, found.1, found.2), extremes(&values));
+        if let Some(places) = found.3 {
+            assert!(
+                places.iter().zip(&numbers).all(|(place, n)| i64::from(*place) == *n),
+                "{exponent} {first}"
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn places_are_those_of_the_definition((exponent, first, x) in values_about(60_000, STAGE)) {
             check(&x, exponent, first);
             // Below the first bin after rounding counts as outside.
             let x: Vec<f32> = x.iter().map(|x| *x as f32).collect();
@@ -399,11 +265,5 @@ mod tests {
                 check(&[f64::from(x) * 1e-270; 3], exponent, -4);
             }
         }
-    }
-
-    #[test]
-    fn few_counters_are_no_halves() {
-        assert!(Halves::new(&mut vec![0; COUNTERS - 1]).is_none());
-        assert!(Halves::new(&mut []).is_none());
     }
 }

@@ -16,9 +16,13 @@ mod halves;
 mod long;
 mod maps;
 #[cfg(target_arch = "x86_64")]
+mod marks;
+#[cfg(target_arch = "x86_64")]
 mod planes;
 #[cfg(target_arch = "x86_64")]
 mod short;
+#[cfg(target_arch = "x86_64")]
+mod staged;
 mod starts;
 #[cfg(test)]
 mod tests;
@@ -27,7 +31,7 @@ mod wide;
 
 pub(crate) use blocks::magnitudes;
 pub(crate) use decode::{LevelTables, decode, decode_nibbles};
-pub(crate) use encode::{LevelParams, code_of_zero, encode, encode_stochastic};
+pub(crate) use encode::{LevelParams, code_of_zero, encode, encode_halves, encode_stochastic};
 pub(crate) use fused::{BlockLevels, EVERYDAY, MagnitudeScale};
 pub(crate) use halves::{HalfCodes, WORTH_A_TABLE};
 pub(crate) use maps::{Boundary, LevelMaps, Ties, at_least};

@@ -37,8 +37,8 @@ pub use summary::Summary;
 /// Memory, whatever the number of values: for each region at most `2 · bins` counts of the narrowest of 1, 2, 4 or 8
 /// bytes that holds the largest count; or 8 bytes for each bin that is not empty, where that is less (so never more
 /// than 8 bytes for each value). [`bytes`](Self::bytes) says how much it is. While a tensor is observed or an observer
-/// merged, as much again, and for each thread `16 · bins` bytes or 0.6 MiB, if that is more; or both, where large regions
-/// of numbers of 16 bits are observed. Where memory is refused,
+/// merged, as much again, and for each thread `64 · bins` bytes, or 0.6 MiB more where large regions of numbers of 16 bits
+/// are observed. Where memory is refused,
 /// the observer stays as it was, and the error is [`DataError::Memory`].
 ///
 /// ```

@@ -4,15 +4,13 @@ use core::cmp::Ordering;
 
 use crate::element::Real;
 use crate::error::DataError;
-use crate::kernel::grid::{self, COUNTERS, Halves, NARROW_BINS, STAGE, Window};
+use crate::kernel::grid::{self, LONG, NARROW_BINS, STAGE, Tables, Window};
 use crate::kernel::reduce;
 
 use super::counts::{Counts, Entry, reserve};
 use super::grid::{Span, bin_of, shift_down};
 use super::summary::Summary;
 
-/// From this many values on two sub-histograms are worth their memory.
-const MANY: usize = 1 << 15;
 /// Values are sorted, not counted, if there are so many times more bins.
 const FEW: usize = 16;
 /// The most values of one tally: a counter holds them all.
@@ -20,7 +18,7 @@ const MOST: usize = 1 << 31;
 
 /// Counters over a window of bins, wider than the range at hand, so that it rarely has to be moved.
 ///
-/// Memory: 16 · resolution bytes, half a mebibyte for many values.
+/// Memory: 16 · resolution bytes, and as much again, up to twice, for many values.
 #[derive(Debug)]
 pub(super) struct Tally {
     resolution: usize,
@@ -33,8 +31,12 @@ pub(super) struct Tally {
     max: f64,
     /// Zero between two tallies.
     counters: Vec<u32>,
-    /// Whether there are two sub-histograms.
-    halves: bool,
+    /// Where many values are counted, before `counters` gets the sums; empty for few. Zero between two tallies.
+    narrow: Vec<u16>,
+    /// How many values wait there.
+    waiting: usize,
+    /// Whether it is in use.
+    many: bool,
     /// Whether a tally was begun and not finished.
     begun: bool,
     places: Box<[u32; STAGE]>,
@@ -53,7 +55,9 @@ impl Tally {
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             counters: Vec::new(),
-            halves: false,
+            narrow: Vec::new(),
+            waiting: 0,
+            many: false,
             begun: false,
             places: Box::new([0; STAGE]),
             list: Vec::new(),
@@ -152,15 +156,23 @@ impl Tally {
 
     /// Begins to count about `expected` values, fewer than 2^32, in the bins that suit `range` and them.
     pub(super) fn begin(&mut self, range: Option<(f64, f64)>, expected: usize) -> Result<(), DataError> {
-        self.halves = self.slots <= NARROW_BINS && expected >= MANY;
+        fn grow<C: Copy + Default>(counters: &mut Vec<C>, len: usize) -> Result<(), DataError> {
+            if counters.len() < len {
+                reserve(counters, len)?;
+                counters.resize(len, C::default());
+            }
+            Ok(())
+        }
         if self.begun {
             self.counters.fill(0);
+            self.narrow.fill(0);
         }
-        self.begun = true;
-        let counters = if self.halves { COUNTERS } else { self.slots };
-        if self.counters.len() < counters {
-            reserve(&mut self.counters, counters)?;
-            self.counters.resize(counters, 0);
+        (self.begun, self.waiting) = (true, 0);
+        grow(&mut self.counters, self.slots)?;
+        // So many values are worth the passes over all bins.
+        self.many = self.slots <= NARROW_BINS && expected >= self.slots;
+        if self.many {
+            grow(&mut self.narrow, Tables::counters(self.slots))?;
         }
         (self.min, self.max) = (f64::INFINITY, f64::NEG_INFINITY);
         range.map_or(Ok(()), |(min, max)| self.widen(min, max))
@@ -170,21 +182,23 @@ impl Tally {
     /// not to be skipped: the tally must not be finished then.
     pub(super) fn add<T: Real>(&mut self, values: &[T], skip: bool) -> Result<Option<u64>, DataError> {
         let mut skipped = 0;
-        for values in values.chunks(STAGE) {
+        for values in values.chunks(if self.many { LONG } else { STAGE }) {
             if self.stage(values)? {
                 continue;
             }
             if !skip {
                 return Ok(None);
             }
-            let mut finite = [T::zero(); STAGE];
-            let mut kept = 0;
-            for (to, &value) in finite.iter_mut().zip(values.iter().filter(|value| value.is_finite())) {
-                *to = value;
-                kept += 1;
+            for values in values.chunks(STAGE) {
+                let mut finite = [T::zero(); STAGE];
+                let mut kept = 0;
+                for (to, &value) in finite.iter_mut().zip(values.iter().filter(|value| value.is_finite())) {
+                    *to = value;
+                    kept += 1;
+                }
+                self.stage(finite.get(..kept).unwrap_or_default())?;
+                skipped += (values.len() - kept) as u64;
             }
-            self.stage(finite.get(..kept).unwrap_or_default())?;
-            skipped += (values.len() - kept) as u64;
         }
         Ok(Some(skipped))
     }
@@ -194,29 +208,40 @@ impl Tally {
         if values.is_empty() {
             return Ok(true);
         }
+        if self.min > self.max {
+            // Bins that suit the first values are likely to suit the others.
+            let found = grid::find(values, &self.window, &mut self.places);
+            if !found.finite {
+                return Ok(false);
+            }
+            self.widen(found.min, found.max)?;
+        }
+        if self.waiting + values.len() > grid::MOST {
+            self.settle();
+        }
         loop {
-            let mut halves = if self.halves { Halves::new(&mut self.counters) } else { None };
-            let found = match &mut halves {
-                Some(halves) => grid::count(values, &self.window, halves),
+            let mut tables = if self.many { Tables::new(&mut self.narrow, self.slots) } else { None };
+            let found = match &mut tables {
+                Some(tables) => tables.count(values, &self.window),
                 None => grid::find(values, &self.window, &mut self.places),
             };
-            let (min, max) = (self.min.min(found.min), self.max.max(found.max));
-            let inside =
-                found.finite && self.min <= self.max && self.holds(found.min) && self.holds(found.max);
-            if !inside
-                && let Some(mut halves) = self.halves.then(|| Halves::new(&mut self.counters)).flatten()
-            {
-                grid::take_back(values, &self.window, &mut halves);
+            let held = |value| holds(&self.window, self.slots, value);
+            let inside = found.finite && held(found.min) && held(found.max);
+            if let (false, Some(tables)) = (inside, &mut tables) {
+                tables.take_back(values, &self.window);
             }
             if !found.finite {
                 return Ok(false);
             }
+            let (min, max) = (self.min.min(found.min), self.max.max(found.max));
             if !inside {
                 // Once more, in a window that holds all.
                 self.widen(min, max)?;
                 continue;
             }
-            if !self.halves {
+            if self.many {
+                self.waiting += values.len();
+            } else {
                 for &place in self.places.iter().take(values.len()) {
                     if let Some(count) = self.counters.get_mut(place as usize) {
                         *count = count.wrapping_add(1);
@@ -233,9 +258,16 @@ impl Tally {
         }
     }
 
-    /// Whether the window has a bin for `value`.
-    fn holds(&self, value: f64) -> bool {
-        (0..self.slots as i64).contains(&bin_of(value, self.window.scale).saturating_sub(self.window.first))
+    /// Adds what waits in the narrow tables to the counters.
+    fn settle(&mut self) {
+        let (from, to) = self.used();
+        if self.waiting > 0
+            && let Some(mut tables) = Tables::new(&mut self.narrow, self.slots)
+            && let Some(counters) = self.counters.get_mut(from..to)
+        {
+            tables.empty(from, counters);
+        }
+        self.waiting = 0;
     }
 
     /// The places of the range in the window.
@@ -249,18 +281,16 @@ impl Tally {
 
     /// Takes the counts of the range, from the lowest bin on, into `self.sum`, which gets `bins` elements.
     fn take(&mut self, bins: usize) -> Result<(), DataError> {
+        self.settle();
         let (from, to) = self.used();
         self.sum.clear();
         reserve(&mut self.sum, bins)?;
         self.sum.resize(bins, 0);
-        let sum = self.sum.get_mut(..to - from).unwrap_or_default();
-        if !self.halves {
-            for (sum, count) in sum.iter_mut().zip(self.counters.get_mut(from..to).unwrap_or_default()) {
-                *sum = core::mem::take(count).into();
-            }
-        } else if let Some(mut halves) = Halves::new(&mut self.counters) {
-            halves.take(from, sum);
+        let counters = self.counters.get_mut(from..to).unwrap_or_default();
+        for (sum, count) in self.sum.iter_mut().zip(counters.iter()) {
+            *sum = (*count).into();
         }
+        counters.fill(0);
         Ok(())
     }
 
@@ -294,6 +324,11 @@ impl Tally {
         let next = Summary::from_parts(self.resolution, (self.min, self.max), span, counts);
         Ok(next.with_skipped(summary.skipped()))
     }
+}
+
+/// Whether the window has one of its so many bins for `value`.
+fn holds(window: &Window, bins: usize, value: f64) -> bool {
+    (0..bins as i64).contains(&bin_of(value, window.scale).saturating_sub(window.first))
 }
 
 /// Joins two lists in the order of their bins, each bin shifted; `None` if a count does not fit.

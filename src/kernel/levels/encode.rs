@@ -1,14 +1,17 @@
 //! From values to codes.
 
 #[cfg(target_arch = "x86_64")]
+use half::{bf16, f16};
+
+#[cfg(target_arch = "x86_64")]
 use super::super::convert;
 use super::super::{Code, dispatch, runs};
 use super::LINEAR;
 use super::maps::LevelMaps;
 use super::starts::Starts;
 #[cfg(target_arch = "x86_64")]
-use super::{long, short};
-use crate::element::Real;
+use super::{long, short, staged};
+use crate::element::{Element, Real};
 
 /// How a value is brought to the scale of the levels.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +59,7 @@ pub(crate) fn encode<T: Real, C: Code>(
     {
         let searches = &params.maps.searches.long;
         let searches = if params.shared { &searches[..1] } else { searches };
-        return long::encode(x, width, phase, scale, params.multiply, searches, codes);
+        return staged::encode(x, width, phase, scale, params.multiply, searches, codes);
     }
     #[cfg(target_arch = "x86_64")]
     if super::has_avx2()
@@ -68,11 +71,43 @@ pub(crate) fn encode<T: Real, C: Code>(
         let searches = if params.shared { &searches[..1] } else { searches };
         return short::encode(x, width, phase, scale, params.multiply, searches, codes);
     }
+    #[cfg(target_arch = "x86_64")]
+    if super::has_avx2()
+        && !params.maps.searches.marks.is_empty()
+        && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
+        && let Some(codes) = C::bytes_mut(codes)
+    {
+        let searches = &params.maps.searches.marks;
+        let searches = if params.shared { &searches[..1] } else { searches };
+        return staged::encode(x, width, phase, scale, params.multiply, searches, codes);
+    }
     if params.maps.searches.cells.is_empty() {
         encode_searching(x, width, phase, params, codes)
     } else {
         encode_by_cells(x, width, phase, params, codes)
     }
+}
+
+/// As [`encode`] of values of 16 bits in the scale of the levels, of which each block has its own. `None` where there is no
+/// loop for them.
+pub(crate) fn encode_halves<T: Real, A: Element>(
+    x: &[A],
+    width: usize,
+    phase: usize,
+    maps: &LevelMaps<T>,
+    codes: &mut [u8],
+) -> Option<bool> {
+    #[cfg(target_arch = "x86_64")]
+    if long::serves() && !maps.searches.long.is_empty() {
+        let searches = &maps.searches.long;
+        return match (convert::same::<A, f16>(x), convert::same::<A, bf16>(x)) {
+            (Some(x), _) => long::encode_as_they_are(x, width, phase, searches, codes),
+            (_, Some(x)) => long::encode_as_they_are(x, width, phase, searches, codes),
+            _ => None,
+        };
+    }
+    let _ = (x, width, phase, maps, codes);
+    None
 }
 
 dispatch! {

@@ -1,285 +1,81 @@
-//! Tables of 17 to 256 levels, held in registers.
+//! Tables of 17 to 256 levels, searched without a branch for each value.
 //!
-//! A search among 255 cuts takes eight comparisons: the outcome of those before picks the next cut. With vectors of 512
-//! bits, one permutation picks among 16 cuts and another among 32, so that even the last of them, among 128, takes four
-//! permutations and three choices for sixteen values. Nothing is looked up in memory, whatever the levels are.
+//! Where cuts are not too crowded, the [position](Positions) of a value tells nearly all of its code; others are
+//! [compared](Comparisons) one after the other.
 //!
-//! Written for AVX-512 with VBMI, which turns the places of 64 values into their codes at once.
-#![allow(unsafe_code)] // loads and stores of whole vectors, and calls where the instructions were detected
+//! Written for AVX-512 with VBMI and VBMI2, which look up the bytes of 64 values at once.
+#![allow(unsafe_code)] // calls where the instructions were detected
 
-use core::arch::x86_64::*;
+mod comparisons;
+mod positions;
 
-use super::super::{level, prefetch, runs};
+use super::super::vector::Lanes;
+use super::super::{level, runs};
+use super::staged::{self, GROUP};
 use crate::simd::Level;
+use comparisons::Comparisons;
+use positions::Positions;
 
 /// The most levels.
 pub(super) const LEVELS: usize = 256;
 
-/// Elements of a vector.
-const LANES: usize = 16;
-
-/// Codes of a vector.
-const GROUP: usize = 64;
-
-/// Values that are searched at once: first all of them among the first cuts, then among the others, so that the cuts of
-/// each of these loops stay in registers and searches need not wait for each other.
-const STAGE: usize = 1024;
-const VECTORS: usize = STAGE / LANES;
-
-/// Vectors of cuts: one for each of the first five comparisons, then two, four and eight.
-const ROWS: usize = 19;
-
-/// Bytes between what is read and what is asked for.
-const DISTANCE: usize = 4096;
-
-/// The cuts of one map, in the order in which a search asks for them, and its codes.
-///
-/// The outcome of comparison `k` is bit `k` of a value's place, which the next comparison looks its cut up by.
+/// How the cuts of one map are searched.
 #[derive(Debug, Clone)]
-pub(super) struct Search {
-    cuts: [[f32; LANES]; ROWS],
-    codes: [u8; LEVELS],
-    steps: usize,
+pub(super) struct Search(Way);
+
+#[derive(Debug, Clone)]
+enum Way {
+    Positions(Box<Positions>),
+    Comparisons(Box<Comparisons>),
 }
 
 /// Whether this machine has the instructions and may use them.
 pub(super) fn serves() -> bool {
-    level() >= Level::Avx512 && std::arch::is_x86_feature_detected!("avx512vbmi")
+    use std::arch::is_x86_feature_detected as has;
+    level() >= Level::Avx512 && has!("avx512vbmi") && has!("avx512vbmi2")
 }
 
 impl Search {
     /// For up to 255 ascending cuts and the codes between them.
     pub(super) fn new(cuts: &[f32], codes: &[u16]) -> Option<Self> {
-        if cuts.len() >= LEVELS || codes.len() > LEVELS {
-            return None;
+        if let Some(positions) = Positions::new(cuts, codes) {
+            return Some(Self(Way::Positions(Box::new(positions))));
         }
-        let steps = ((cuts.len() + 1).next_power_of_two().ilog2() as usize).max(5);
-        let mut search = Self { cuts: [[f32::NAN; LANES]; ROWS], codes: [0; LEVELS], steps };
-        for step in 0..steps {
-            let rows = search.cuts.get_mut(first_row(step)..)?.as_flattened_mut();
-            for passed in 0..1 << step {
-                // Nothing reaches a NaN.
-                let cut = cuts.get(((2 * passed + 1) << (steps - 1 - step)) - 1);
-                *rows.get_mut(place(passed, step))? = cut.copied().unwrap_or(f32::NAN);
-            }
-        }
-        for (passed, &code) in codes.iter().enumerate() {
-            search.codes[place(passed, steps) % LEVELS] = u8::try_from(code).ok()?;
-        }
-        Some(search)
+        Comparisons::new(cuts, codes).map(|comparisons| Self(Way::Comparisons(Box::new(comparisons))))
     }
 }
 
-/// Where the cuts of a comparison begin.
-const fn first_row(step: usize) -> usize {
-    if step < 4 { step } else { 3 + (1 << (step - 4)) }
+impl staged::Search for Search {
+    fn find(&self, v: &[f32], ahead: bool, codes: &mut [u8]) -> bool {
+        debug_assert!(serves());
+        // SAFETY: the caller has asked whether there are the instructions.
+        unsafe {
+            match &self.0 {
+                Way::Positions(positions) => positions.find(v, codes),
+                Way::Comparisons(comparisons) => comparisons.find(v, ahead, codes),
+            }
+        }
+    }
 }
 
-/// The lowest `bits` bits in reverse: the first comparison is the lowest bit of a place, and the highest of the cuts that
-/// were passed.
-const fn place(passed: usize, bits: usize) -> usize {
-    if bits == 0 { 0 } else { passed.reverse_bits() >> (usize::BITS as usize - bits) }
-}
-
-/// As [`short::encode`](super::short::encode). Only for machines that [serve](serves).
-pub(super) fn encode(
-    x: &[f32],
+/// As [`staged::encode`], of values of 16 bits in the scale of their levels, with a search for each block. `None` where
+/// one needs them in f32.
+pub(super) fn encode_as_they_are<A: Lanes>(
+    x: &[A],
     width: usize,
     phase: usize,
-    scale: &[f32],
-    multiply: bool,
     searches: &[Search],
     codes: &mut [u8],
-) -> bool {
+) -> Option<bool> {
     debug_assert!(serves());
-    let (mut nan, mut entry, mut at) = (false, 0, 0);
-    let len = x.len().min(codes.len());
-    let width = width.max(1);
-    let mut phase = phase % width;
-    // Blocks that share a search at once.
-    while at < len {
-        let Some(search) = searches.get(if searches.len() > 1 { entry } else { 0 }) else { break };
-        // None at all is not the same as none left.
-        if !scale.is_empty() && entry >= scale.len() {
-            break;
-        }
-        let scale = scale.get(entry..).unwrap_or_default();
-        let to = if searches.len() > 1 { at + (width - phase).min(len - at) } else { len };
-        let (x, codes) = (&x[at..to], &mut codes[at..to]);
-        // SAFETY: the caller has asked whether there are the instructions.
-        nan |= unsafe {
-            match search.steps {
-                5 => blocks::<5>(x, (width, phase), scale, multiply, search, codes),
-                6 => blocks::<6>(x, (width, phase), scale, multiply, search, codes),
-                7 => blocks::<7>(x, (width, phase), scale, multiply, search, codes),
-                _ => blocks::<8>(x, (width, phase), scale, multiply, search, codes),
-            }
-        };
-        (at, entry, phase) = (to, entry + 1, 0);
-    }
-    nan
-}
-
-/// Blocks that share a search.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-fn blocks<const STEPS: usize>(
-    x: &[f32],
-    (width, phase): (usize, usize),
-    scale: &[f32],
-    multiply: bool,
-    search: &Search,
-    codes: &mut [u8],
-) -> bool {
-    let multiply = multiply || scale.is_empty();
     let mut nan = false;
-    let (mut stage, mut filled, mut done) = ([0.0; STAGE], 0, 0);
-    let mut x = x;
-    if scale.is_empty() {
-        // Values are in the scale of their levels, whatever blocks they are of.
-        let (stages, rest) = x.as_chunks::<STAGE>();
-        for x in stages {
-            nan |= find::<STEPS, true>(x, search, &mut codes[done..]);
-            done += STAGE;
-        }
-        x = rest;
+    if !searches.iter().all(|search| matches!(search.0, Way::Positions(_))) {
+        return None;
     }
-    // Scaled values until they fill a stage, again whatever blocks they are of.
-    for (entry, from, to) in runs(x.len(), width, phase) {
-        // Times one is the same number.
-        let scale = if scale.is_empty() { Some(1.0) } else { scale.get(entry).copied() };
-        let Some(scale) = scale else { break };
-        let mut x = &x[from..to];
-        while !x.is_empty() {
-            let (now, later) = x.split_at(x.len().min(STAGE - filled));
-            scaled(now, scale, multiply, &mut stage[filled..]);
-            (x, filled) = (later, filled + now.len());
-            if filled == STAGE {
-                nan |= find::<STEPS, false>(&stage, search, &mut codes[done..]);
-                (done, filled) = (done + STAGE, 0);
-            }
-        }
+    for (entry, from, to) in runs(x.len().min(codes.len()), width, phase) {
+        let Way::Positions(positions) = &searches.get(entry)?.0 else { return None };
+        // SAFETY: the caller has asked whether there are the instructions.
+        nan |= unsafe { positions.find(&x[from..to], &mut codes[from..to]) };
     }
-    // Whole groups, with more of what is there, whether NaN or not.
-    let [first, ..] = stage;
-    let whole = filled.next_multiple_of(GROUP);
-    stage[filled..whole].fill(first);
-    let mut last = [0; STAGE];
-    nan |= find::<STEPS, false>(&stage[..whole], search, &mut last);
-    codes[done..].iter_mut().zip(&last[..filled]).for_each(|(code, &found)| *code = found);
-    nan
-}
-
-#[inline(always)]
-fn scaled(x: &[f32], scale: f32, multiply: bool, out: &mut [f32]) {
-    let mut places = out.chunks_mut(GROUP);
-    for x in x.chunks(GROUP) {
-        prefetch(x, DISTANCE);
-        let places = x.iter().zip(places.next().unwrap_or_default());
-        if multiply {
-            places.for_each(|(x, out)| *out = x * scale);
-        } else {
-            places.for_each(|(x, out)| *out = x / scale);
-        }
-    }
-}
-
-/// The codes of whole groups of scaled values, of which later ones are asked for if `AHEAD`. Whether one of these is NaN.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-fn find<const STEPS: usize, const AHEAD: bool>(v: &[f32], search: &Search, codes: &mut [u8]) -> bool {
-    let mut places = [_mm512_setzero_si512(); VECTORS];
-    let (v, _) = v.as_chunks::<LANES>();
-    let nan = first_comparisons::<AHEAD>(v, search, &mut places);
-    if STEPS > 5 {
-        other_comparisons::<STEPS>(v, search, &mut places);
-    }
-    let (codes_by_place, _) = search.codes.as_chunks::<GROUP>();
-    let mut tables = [_mm512_setzero_si512(); LEVELS / GROUP];
-    for (table, codes) in tables.iter_mut().zip(codes_by_place) {
-        // SAFETY: 64 bytes.
-        *table = unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) };
-    }
-    let (places, _) = places[..v.len()].as_chunks::<{ GROUP / LANES }>();
-    for (&[a, b, c, d], codes) in places.iter().zip(codes.as_chunks_mut::<GROUP>().0) {
-        let places = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
-        // Packing works in quarters.
-        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        let places = _mm512_permutexvar_epi32(order, places);
-        let mut found = _mm512_permutex2var_epi8(tables[0], places, tables[1]);
-        if STEPS == 8 {
-            let upper = _mm512_permutex2var_epi8(tables[2], places, tables[3]);
-            found = _mm512_mask_blend_epi8(_mm512_movepi8_mask(places), found, upper);
-        }
-        // SAFETY: 64 bytes.
-        unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), found) };
-    }
-    nan
-}
-
-/// The place of each value after five comparisons. Whether one is NaN. `AHEAD` as above.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn first_comparisons<const AHEAD: bool>(
-    v: &[[f32; LANES]],
-    search: &Search,
-    places: &mut [__m512i; VECTORS],
-) -> bool {
-    let middle = _mm512_set1_ps(search.cuts[0][0]);
-    let cuts = [load(&search.cuts[1]), load(&search.cuts[2]), load(&search.cuts[3]), load(&search.cuts[4])];
-    let mut nan = 0;
-    for (v, found) in v.iter().zip(places) {
-        if AHEAD {
-            prefetch(v, DISTANCE);
-        }
-        let v = load(v);
-        nan |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-        let (mut place, _) = passed(v, middle, _mm512_setzero_si512(), 0);
-        for (cuts, step) in cuts.into_iter().zip(1..) {
-            (place, _) = passed(v, _mm512_permutexvar_ps(place, cuts), place, step);
-        }
-        *found = place;
-    }
-    nan != 0
-}
-
-/// The place of each value after all comparisons.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn other_comparisons<const STEPS: usize>(
-    v: &[[f32; LANES]],
-    search: &Search,
-    places: &mut [__m512i; VECTORS],
-) {
-    let cuts = search.cuts.map(|row| load(&row));
-    for (v, found) in v.iter().zip(places) {
-        let (v, place) = (load(v), *found);
-        let among = |row: usize, place| _mm512_permutex2var_ps(cuts[row], place, cuts[row + 1]);
-        let (mut place, fifth) = passed(v, among(first_row(5), place), place, 5);
-        if STEPS > 6 {
-            let either =
-                |row: usize, place| _mm512_mask_blend_ps(fifth, among(row, place), among(row + 2, place));
-            let sixth;
-            (place, sixth) = passed(v, either(first_row(6), place), place, 6);
-            if STEPS > 7 {
-                let (low, high) = (either(first_row(7), place), either(first_row(7) + 4, place));
-                (place, _) = passed(v, _mm512_mask_blend_ps(sixth, low, high), place, 7);
-            }
-        }
-        *found = place;
-    }
-}
-
-/// Sets the bit of `step` in the places of values that are not below their cuts. Which these are.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn passed(v: __m512, cuts: __m512, places: __m512i, step: u32) -> (__m512i, __mmask16) {
-    let passed = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(v, cuts);
-    (_mm512_mask_or_epi32(places, passed, places, _mm512_set1_epi32(1 << step)), passed)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(x: &[f32; LANES]) -> __m512 {
-    // SAFETY: sixteen floats.
-    unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    Some(nan)
 }

@@ -7,6 +7,7 @@ use super::starts::{Cells, Starts};
 #[cfg(target_arch = "x86_64")]
 use super::{
     long,
+    marks::Marks,
     short::{self, Search},
 };
 use crate::element::{Element, FloatType, Real};
@@ -58,6 +59,9 @@ pub(super) struct Searches<T> {
     /// Of tables that more registers hold.
     #[cfg(target_arch = "x86_64")]
     pub(super) long: Vec<long::Search>,
+    /// Of as long tables without close neighbours.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) marks: Vec<Marks>,
     /// Of long tables.
     pub(super) starts: Vec<Starts<T>>,
     /// Of long tables without close neighbours.
@@ -71,6 +75,8 @@ impl<T> Default for Searches<T> {
             short: Vec::new(),
             #[cfg(target_arch = "x86_64")]
             long: Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            marks: Vec::new(),
             starts: Vec::new(),
             cells: Vec::new(),
         }
@@ -78,15 +84,17 @@ impl<T> Default for Searches<T> {
 }
 
 impl<T> Searches<T> {
+    /// Whether there is what serves long tables best.
     fn has_long(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return !self.long.is_empty();
+        return !(self.long.is_empty() && self.marks.is_empty());
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
 }
 
-/// Values for which it pays to prepare a short and a long search, and fine ones with cells by bits and of equal width.
+/// Values for which it pays to prepare a short and a long search, and fine ones with marks or cells by bits, and with cells
+/// of equal width.
 const WORTH: [usize; 4] = [64, 512, 1 << 12, 1 << 15];
 
 impl<T: Real> LevelMaps<T> {
@@ -117,10 +125,16 @@ impl<T: Real> LevelMaps<T> {
             let search = |(cuts, codes)| long::Search::new(convert::same(cuts)?, codes);
             self.searches.long = all(maps().map(search));
         }
+        // Nothing else would use what is second best; tests force other instruction sets on the same maps.
+        let best = |searches: &Searches<T>| searches.has_long() && !cfg!(test);
+        #[cfg(target_arch = "x86_64")]
+        if count > short::LEVELS && values >= WORTH[2] && super::has_avx2() && !best(&self.searches) {
+            let marks = |(cuts, codes)| Marks::new(convert::same(cuts)?, codes);
+            self.searches.marks = all(maps().map(marks));
+        }
         if cuts > LINEAR && values >= WORTH[1] {
             self.searches.starts = all(maps().map(|(cuts, _)| Starts::new(cuts)));
-            // Nothing else would use them; tests force other instruction sets on the same maps.
-            if self.searches.has_long() && !cfg!(test) {
+            if best(&self.searches) {
                 return;
             }
             if values >= WORTH[3] {

@@ -461,3 +461,47 @@ fn tables_that_crowd_towards_zero_take_one_comparison_with_the_same_result() {
         }
     }
 }
+
+#[test]
+fn numbers_of_16_bits_have_the_codes_of_the_same_ones_of_32_bits() {
+    use half::{bf16, f16};
+
+    fn check<A: Element>(of_bits: fn(u16) -> A, maps: &LevelMaps<f32>, served: bool) {
+        // Every number, and then those of the second map.
+        let x: Vec<A> = (0..=u16::MAX).chain(0..=u16::MAX).map(of_bits).collect();
+        let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
+        let params = LevelParams { maps, shared: false, scale: &[], multiply: false };
+        for (width, phase) in [(1 << 16, 0), (70_000, 3), (1 << 17, 0)] {
+            let (expected, nan) = agreed(|| {
+                let mut codes = vec![0u8; x.len()];
+                let nan = encode(&wide, width, phase, &params, &mut codes);
+                (codes, nan)
+            });
+            for level in available() {
+                let mut codes = vec![0u8; x.len()];
+                let found = with(level, || encode_halves(&x, width, phase, maps, &mut codes));
+                assert!(
+                    found.is_none() || (served && found == Some(nan) && codes == expected),
+                    "{width} {level}"
+                );
+            }
+        }
+    }
+
+    for crowded in [false, true] {
+        let mut maps = LevelMaps::default();
+        maps.reset(200);
+        for block in 0..2 {
+            let level = |i: i32| (i - 90) as f32 * 0.02 * (block + 1) as f32;
+            let values: Vec<f32> = (0..200 - block)
+                .map(level)
+                .map(|level| if crowded { level * level.powi(8) } else { level })
+                .collect();
+            maps.push(&values, Boundary::Midpoint(Ties::Low));
+        }
+        maps.prepare(1 << 16);
+        check(f16::from_bits, &maps, !crowded);
+        check(bf16::from_bits, &maps, !crowded);
+        check::<f32>(f32::from, &maps, false);
+    }
+}

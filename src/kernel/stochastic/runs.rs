@@ -129,18 +129,21 @@ impl Quick {
             return None;
         }
         let factor = if divide { STEPS / scale } else { scale * STEPS };
-        // A quotient is off by 2⁻²⁴ of itself where it is rounded, and here by as much for its factor; the sum here by 2⁻²⁴
-        // of itself, which may be as far from zero as the bounds are from each other; with a zero point, the sum there too,
-        // and here the offset, twice. Values beyond the bounds have the code of one in any case. A step is 2⁻¹⁶.
+        // A quotient is off by 2⁻²⁴ of itself where it is rounded, and here by as much for its factor; with a zero point, the
+        // sum there too, and here the offset, twice. Values beyond the bounds have the code of one in any case. A step is
+        // 2⁻¹⁶.
         let most = low.abs().max(high.abs()) + 1.0;
-        let sum = most.max(high - low + 1.0);
         let rounded = if zero_before == 0.0 {
-            2.0 * most + sum
+            2.0 * most
         } else {
-            3.0 * most + sum + 4.0 * zero_before.abs() + 2.0 * (high + 1.0).abs()
+            3.0 * most + 4.0 * zero_before.abs() + 2.0 * (high + 1.0).abs()
         };
-        // Both are rounded to steps: each is off by another half.
-        let margin = (1.001 / 256.0 * rounded + 1.0).floor();
+        // Both are rounded to steps: there, it is off by another half. Here, so is the sum of what is no more than 2⁸ away
+        // from zero: it may be as far as the bounds are from each other. From 2⁷ on it is rounded only once; below that
+        // first to a quarter, and larger ones to 2⁻²⁴ of themselves.
+        let sum = most.max(high - low + 1.0);
+        let nearest = if sum <= 256.0 { 0.75 } else { 0.5 + 1.001 / 256.0 * sum };
+        let margin = (1.001 / 256.0 * rounded + 0.5 + nearest).floor();
         (margin <= MOST).then(|| Self {
             factor,
             offset: zero_before * STEPS + margin,
@@ -149,6 +152,53 @@ impl Quick {
             bytes,
         })
     }
+
+    /// How the codes of values within the bounds are found, as `how` says.
+    pub(super) fn lane(&self, how: u8) -> Lane {
+        let Bytes { low, high, zero, .. } = self.bytes;
+        let (offset, least, zero) = if is_inside(how) {
+            // Integers within the bounds are the last ones below zero if those are moved there.
+            let least = i32::from(low) - i32::from(high) - 1;
+            (self.offset_below, least, high.wrapping_add(1).wrapping_add(zero))
+        } else {
+            (self.offset, 0, zero)
+        };
+        Lane { offset, zero, least: least << 16 | i32::from(self.sure) }
+    }
+
+    /// How the codes of all values are found.
+    pub(super) fn anywhere(&self) -> u8 {
+        if self.bytes.plain() { PLAIN } else { BOUNDED }
+    }
+
+    /// How the codes of values within the bounds are found.
+    pub(super) fn inside(&self) -> u8 {
+        if self.bytes.mask == -1 { INSIDE } else { MASKED }
+    }
+}
+
+/// How integers become codes: those of values within the bounds, so that only a byte of each is of interest.
+pub(super) const INSIDE: u8 = 0;
+/// As [`INSIDE`], of which only some bits are kept.
+pub(super) const MASKED: u8 = 1;
+/// Narrowed to bytes, as [`Bytes::plain`] says.
+pub(super) const PLAIN: u8 = 2;
+/// Whatever the bounds and the zero point are.
+pub(super) const BOUNDED: u8 = 3;
+
+/// Whether values out of bounds need more care.
+pub(super) const fn is_inside(how: u8) -> bool {
+    how <= MASKED
+}
+
+/// What every lane takes of a [`Quick`].
+pub(super) struct Lane {
+    /// Added to steps.
+    pub(super) offset: f32,
+    /// Added to bytes, wrapping.
+    pub(super) zero: i8,
+    /// Sums of which a half, without a sign, is less than this one's need more care.
+    pub(super) least: i32,
 }
 
 /// How integers become codes once they are narrowed to bytes, where both bounds fit these when integers are moved.

@@ -12,7 +12,7 @@ use core::arch::x86_64::*;
 use super::super::aes::{Blocks, Shared};
 use super::super::vector::Lanes;
 use super::super::{level, prefetch};
-use super::runs::{Bytes, Quick};
+use super::runs::{BOUNDED, Bytes, INSIDE, Lane, MASKED, PLAIN, Quick, is_inside};
 use crate::random::ROUNDS;
 use crate::simd::Level;
 
@@ -65,23 +65,18 @@ pub(super) fn encode<A: Lanes>(
     debug_assert!(serves() && (!stream || codes.as_ptr().addr().is_multiple_of(GROUP)));
     // SAFETY: the machine has the instructions.
     unsafe {
-        match (inside, quick.bytes.plain(), stream) {
-            (true, _, false) => pieces::<A, INSIDE, false>(x, quick, blocks, block, codes),
-            (true, _, true) => pieces::<A, INSIDE, true>(x, quick, blocks, block, codes),
-            (false, true, false) => pieces::<A, PLAIN, false>(x, quick, blocks, block, codes),
-            (false, true, true) => pieces::<A, PLAIN, true>(x, quick, blocks, block, codes),
-            (false, false, false) => pieces::<A, BOUNDED, false>(x, quick, blocks, block, codes),
-            (false, false, true) => pieces::<A, BOUNDED, true>(x, quick, blocks, block, codes),
+        match (if inside { quick.inside() } else { quick.anywhere() }, stream) {
+            (INSIDE, false) => pieces::<A, INSIDE, false>(x, quick, blocks, block, codes),
+            (INSIDE, true) => pieces::<A, INSIDE, true>(x, quick, blocks, block, codes),
+            (MASKED, false) => pieces::<A, MASKED, false>(x, quick, blocks, block, codes),
+            (MASKED, true) => pieces::<A, MASKED, true>(x, quick, blocks, block, codes),
+            (PLAIN, false) => pieces::<A, PLAIN, false>(x, quick, blocks, block, codes),
+            (PLAIN, true) => pieces::<A, PLAIN, true>(x, quick, blocks, block, codes),
+            (_, false) => pieces::<A, BOUNDED, false>(x, quick, blocks, block, codes),
+            (_, true) => pieces::<A, BOUNDED, true>(x, quick, blocks, block, codes),
         }
     }
 }
-
-/// How integers become codes: those of values within the bounds, so that only a byte of each is of interest.
-const INSIDE: u8 = 0;
-/// Narrowed to bytes, as [`Bytes::plain`] says.
-const PLAIN: u8 = 1;
-/// Whatever the bounds and the zero point are.
-const BOUNDED: u8 = 2;
 
 /// Half-words of two vectors one behind the other.
 #[repr(align(64))]
@@ -154,17 +149,8 @@ impl Vectors {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     fn new<A: Lanes, const HOW: u8>(quick: &Quick) -> Self {
-        let Bytes { moved, low, high, zero, mask } = quick.bytes;
-        // Integers within the bounds are the last ones below zero if those are moved there.
-        let (offset, least, zero) = if HOW == INSIDE {
-            (
-                quick.offset_below,
-                i32::from(low) - i32::from(high) - 1,
-                high.wrapping_add(1).wrapping_add(zero),
-            )
-        } else {
-            (quick.offset, 0, zero)
-        };
+        let (Bytes { moved, low, high, mask, .. }, Lane { offset, zero, least }) =
+            (quick.bytes, quick.lane(HOW));
         // SAFETY: as much as the vector has.
         let load = |order: *const i16| unsafe { _mm512_load_si512(order.cast()) };
         Self {
@@ -180,7 +166,7 @@ impl Vectors {
             high: _mm512_set1_epi8(high),
             zero: _mm512_set1_epi8(zero),
             mask: _mm512_set1_epi8(mask),
-            least: _mm512_set1_epi32(least << 16 | i32::from(quick.sure)),
+            least: _mm512_set1_epi32(least),
         }
     }
 
@@ -214,11 +200,11 @@ impl Vectors {
     ) -> __m512i {
         /// The second half.
         const BACK: __mmask8 = 0b1111_0000;
-        if HOW == INSIDE {
+        if is_inside(HOW) {
             let front = _mm512_permutex2var_epi8(a, self.third, b);
             let back = _mm512_permutex2var_epi8(c, self.third, d);
             let found = _mm512_add_epi8(_mm512_mask_blend_epi64(BACK, front, back), self.zero);
-            return _mm512_and_si512(found, self.mask);
+            return if HOW == INSIDE { found } else { _mm512_and_si512(found, self.mask) };
         }
         let mut front = _mm512_permutex2var_epi16(a, self.upper, b);
         let mut back = _mm512_permutex2var_epi16(c, self.upper, d);
@@ -291,7 +277,7 @@ fn pieces<A: Lanes, const HOW: u8, const STREAM: bool>(
         }
         let few = |lowest: __m512i| _mm512_cmplt_epu16_mask(lowest, by.least) != 0;
         // What does not fit is not inside.
-        let misfits = HOW != INSIDE && _mm512_cmpeq_epi16_mask(least, misfit) != 0;
+        let misfits = !is_inside(HOW) && _mm512_cmpeq_epi16_mask(least, misfit) != 0;
         if few(lowest) | misfits {
             for (group, own) in (from..from + x.len()).zip(&all.0) {
                 let word = &mut unsure[group / u64::BITS as usize % WORDS];

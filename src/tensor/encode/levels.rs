@@ -191,6 +191,9 @@ impl<T: Real, A: Fn(usize, &mut LevelMaps<T>) + Sync> Encoder<T> for LevelEncode
         codes: &mut [C],
     ) -> Option<bool> {
         let codes = C::bytes_mut(codes).filter(|_| self.reads_halves(width))?;
+        if let Some(nan) = levels::encode_halves(x, width, phase, &params.maps, codes) {
+            return Some(nan);
+        }
         let tables = params.halves.get_or_init(|| HalfCodes::of_maps::<H, T>(&params.maps)).as_ref()?;
         let (mut x, mut codes, mut nan) = (x, codes, false);
         let mut block = width - phase.min(width);
