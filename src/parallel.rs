@@ -16,6 +16,14 @@ pub(crate) fn threads() -> usize {
     1
 }
 
+/// Elements of a chunk of `len` of which nothing is kept, a multiple of `least`: as many as can be while enough of them are
+/// left to share out evenly, because memory answers long ways faster.
+pub(crate) fn long_chunk(len: usize, least: usize) -> usize {
+    const MOST: usize = 1 << 20;
+    const CHUNKS: usize = 16;
+    (len / CHUNKS).clamp(least, MOST.max(least)) / least.max(1) * least
+}
+
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if
 /// `elements` (what the items stand for) are many. Returns the results in order of the chunks; that of one needs no
 /// allocation.

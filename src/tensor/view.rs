@@ -7,11 +7,12 @@ use ndarray::{ArrayRef, ArrayViewD, Dimension};
 use crate::element::{AnyView, Element, FloatType, Real};
 use crate::error::{DataError, Result, ShapeError};
 use crate::kernel::{convert, gather};
+use crate::parallel;
 
 /// Elements of a chunk: values, codes and parameters of one stay in the first-level cache.
 pub(crate) const CHUNK: usize = 4096;
 
-/// Elements of a chunk of which nothing is copied: enough that what is done once for a chunk costs nothing.
+/// Elements of a chunk of which nothing is copied, at least: enough that what is done once for a chunk costs nothing.
 const BORROWED: usize = 16 * CHUNK;
 
 /// A borrowed tensor of any element type, rank and layout.
@@ -133,7 +134,11 @@ impl<'a> TensorView<'a> {
     /// As [`chunk_len`](Self::chunk_len) for work that keeps nothing of a chunk but its results: more where the elements
     /// are a slice that is `read` as it is, and then borrowed.
     pub(crate) fn borrowed_len(&self, read: impl Fn(FloatType) -> bool) -> usize {
-        if self.contiguous && read(self.element_type()) { BORROWED } else { self.chunk_len() }
+        if self.contiguous && read(self.element_type()) {
+            parallel::long_chunk(self.len(), BORROWED)
+        } else {
+            self.chunk_len()
+        }
     }
 
     /// The elements `range` (row-major), where they are a slice of `A`.
