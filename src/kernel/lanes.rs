@@ -22,6 +22,9 @@ pub(super) trait Lanes: Eight {
     /// The upper 16 bits of infinity.
     const INFINITY: u16;
 
+    /// The upper 16 bits, which are all of a number of 16 bits.
+    fn word(self) -> u16;
+
     /// # Safety
     ///
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
@@ -51,6 +54,31 @@ pub(super) trait Lanes: Eight {
     unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
         // SAFETY: the caller's promise.
         unsafe { [Self::sixteen(from), Self::sixteen(from.add(16))] }
+    }
+
+    /// As [`two_eights`](Self::two_eights), of numbers of 16 bits that are held between a negative and a positive one, whose
+    /// bits are in every word of `ends`. What becomes of NaN is none.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, _: [__m256i; 2]) -> [__m256; 2] {
+        debug_assert!(size_of::<Self>() != size_of::<u16>());
+        // SAFETY: the caller's promise.
+        unsafe { Self::two_eights(from) }
+    }
+
+    /// As [`two_eights_within`](Self::two_eights_within), of [`two_sixteens`](Self::two_sixteens).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, _: [__m512i; 2]) -> [__m512; 2] {
+        debug_assert!(size_of::<Self>() != size_of::<u16>());
+        // SAFETY: the caller's promise.
+        unsafe { Self::two_sixteens(from) }
     }
 
     /// Whether numbers of at most `most` in magnitude, and at least `least` but for zeros, `fit`: need less than others to
@@ -120,6 +148,10 @@ impl Lanes for f32 {
     const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
     const INFINITY: u16 = (Self::INFINITY.to_bits() >> 16) as u16;
 
+    fn word(self) -> u16 {
+        (self.to_bits() >> 16) as u16
+    }
+
     fn fit(_: f32, _: f32) -> bool {
         true
     }
@@ -146,6 +178,32 @@ impl Lanes for f32 {
 impl Lanes for f16 {
     const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
     const INFINITY: u16 = Self::INFINITY.to_bits();
+
+    fn word(self) -> u16 {
+        self.to_bits()
+    }
+
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, [low, high]: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (low, high) = (_mm256_castsi256_si128(low), _mm256_castsi256_si128(high));
+            let front = _mm_min_epi16(_mm_min_epu16(_mm_loadu_si128(from.cast()), low), high);
+            let back = _mm_min_epi16(_mm_min_epu16(_mm_loadu_si128(from.add(8).cast()), low), high);
+            [_mm256_cvtph_ps(front), _mm256_cvtph_ps(back)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, [low, high]: [__m512i; 2]) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let (low, high) = (_mm512_castsi512_si256(low), _mm512_castsi512_si256(high));
+            let front = _mm256_min_epi16(_mm256_min_epu16(_mm256_loadu_si256(from.cast()), low), high);
+            let back = _mm256_min_epi16(_mm256_min_epu16(_mm256_loadu_si256(from.add(16).cast()), low), high);
+            [_mm512_cvtph_ps(front), _mm512_cvtph_ps(back)]
+        }
+    }
 
     /// Within the range.
     fn fit(_: f32, most: f32) -> bool {
@@ -198,23 +256,37 @@ impl Lanes for bf16 {
     const INFINITY: u16 = Self::INFINITY.to_bits();
     const READ_IN_TURNS: bool = true;
 
+    fn word(self) -> u16 {
+        self.to_bits()
+    }
+
     #[inline(always)]
     unsafe fn two_eights(from: *const Self) -> [__m256; 2] {
-        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
-        unsafe {
-            let both = _mm256_loadu_si256(from.cast());
-            let odd = _mm256_and_si256(both, _mm256_set1_epi32(i32::from(u16::MAX) << 16));
-            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)), _mm256_castsi256_ps(odd)]
-        }
+        // SAFETY: the caller's promise.
+        unsafe { eights_of_turns(_mm256_loadu_si256(from.cast())) }
     }
 
     #[inline(always)]
     unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
         // SAFETY: as above.
+        unsafe { sixteens_of_turns(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, [low, high]: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: as above.
         unsafe {
-            let both = _mm512_loadu_si512(from.cast());
-            let odd = _mm512_and_si512(both, _mm512_set1_epi32(i32::from(u16::MAX) << 16));
-            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
+            let words = _mm256_min_epu16(_mm256_loadu_si256(from.cast()), low);
+            eights_of_turns(_mm256_min_epi16(words, high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, [low, high]: [__m512i; 2]) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let words = _mm512_min_epu16(_mm512_loadu_si512(from.cast()), low);
+            sixteens_of_turns(_mm512_min_epi16(words, high))
         }
     }
 
@@ -337,6 +409,34 @@ impl Lanes for bf16 {
             let words = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(_mm512_add_epi32(most, odd)));
             if STREAM { _mm256_stream_si256(to.cast(), words) } else { _mm256_storeu_si256(to.cast(), words) }
         }
+    }
+}
+
+/// Numbers of bf16 at even places and those at odd ones: they are the upper halves of the same numbers of f32.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn eights_of_turns(words: __m256i) -> [__m256; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let odd = _mm256_and_si256(words, _mm256_set1_epi32(i32::from(u16::MAX) << 16));
+        [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(odd)]
+    }
+}
+
+/// As [`eights_of_turns`].
+///
+/// # Safety
+///
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn sixteens_of_turns(words: __m512i) -> [__m512; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let odd = _mm512_and_si512(words, _mm512_set1_epi32(i32::from(u16::MAX) << 16));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(odd)]
     }
 }
 

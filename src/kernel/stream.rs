@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
+#[cfg(target_arch = "x86_64")]
+use core::ops::Range;
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
@@ -146,9 +148,11 @@ pub(super) fn head<T>(out: &[T]) -> usize {
 /// The cache line in which one run of results ends and the next one begins, put together to go past the caches as a whole:
 /// a line that is written in two parts is first read from memory.
 #[cfg(target_arch = "x86_64")]
+#[repr(align(64))]
 pub(super) struct Seam<T> {
-    /// As many elements as are bytes, of which a line has fewer if they are longer.
-    line: [T; LINE],
+    /// The line between two others, as results come with those that were computed beside them. As many elements as are
+    /// bytes, of which there are fewer if they are longer.
+    lines: [T; 3 * LINE],
     /// Elements of the line that are here, and the place of the next one.
     filled: usize,
     next: usize,
@@ -157,7 +161,7 @@ pub(super) struct Seam<T> {
 #[cfg(target_arch = "x86_64")]
 impl<T: Copy + Default> Default for Seam<T> {
     fn default() -> Self {
-        Self { line: [T::default(); LINE], filled: 0, next: 0 }
+        Self { lines: [T::default(); 3 * LINE], filled: 0, next: 0 }
     }
 }
 
@@ -166,31 +170,42 @@ impl<T: Copy + Default> Seam<T> {
     /// Elements of a line.
     const LEN: usize = LINE / size_of::<T>();
 
-    /// Writes `results`, fewer than a line and all of one, to `out[at..]`; `at` is not below what was put before.
+    /// Writes a `part` of `results`, fewer than a line and all of one, to `out[at..]`; `at` is not below what was put before.
     #[inline(always)]
-    pub(super) fn put(&mut self, at: usize, results: &[T], out: &mut [T]) {
-        let Some(place) = out.get(at..) else { return };
+    pub(super) fn put(&mut self, at: usize, results: &[T], part: Range<usize>, out: &mut [T]) {
+        let (Some(place), Some(those)) = (out.get(at..), results.get(part.clone())) else { return };
         let within = (Self::LEN - head(place)) % Self::LEN;
         if self.filled > 0 && (self.next != at || within != self.filled) {
             self.leave(out);
         }
-        let Some(place) = out.get_mut(at..at + results.len()) else { return };
-        let line = &mut self.line[..Self::LEN];
-        let part = line.get_mut(within..within + results.len());
-        let Some(part) = part.filter(|_| within == self.filled) else {
+        let Some(place) = out.get_mut(at..at + those.len()) else { return };
+        if within != self.filled {
             // The line began before there was a seam.
-            return place.copy_from_slice(results);
-        };
-        part.copy_from_slice(results);
-        (self.filled, self.next) = (within + results.len(), at + results.len());
+            return place.copy_from_slice(those);
+        }
+        let first = Self::LEN + within;
+        if results.len() == Self::LEN && (part.start == 0 || within == 0) {
+            // All of them, as copies of lengths that are known take less. Nothing that counts lies where the others go:
+            // those behind the part lie behind what is filled, and those before it before the line.
+            // SAFETY: as many bytes as a line has, from within the first line on or later, and up to the third or before.
+            unsafe {
+                let to = self.lines.as_mut_ptr().add(first - part.start).cast::<u8>();
+                core::ptr::copy_nonoverlapping(results.as_ptr().cast::<u8>(), to, LINE);
+            }
+        } else if let Some(to) = self.lines.get_mut(first..first + those.len()) {
+            to.copy_from_slice(those);
+        }
+        (self.filled, self.next) = (within + those.len(), at + those.len());
         if self.filled == Self::LEN {
             if let Some(place) = out.get_mut(self.next - Self::LEN..self.next) {
-                let from = self.line.as_ptr().cast::<__m128i>();
                 let to = place.as_mut_ptr().cast::<__m128i>();
                 for part in 0..PER_LINE {
                     // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have
                     // filled it from its beginning.
-                    unsafe { _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part))) };
+                    unsafe {
+                        let from = self.lines.as_ptr().add(Self::LEN).cast::<__m128i>();
+                        _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part)));
+                    }
                 }
             }
             self.filled = 0;
@@ -201,7 +216,7 @@ impl<T: Copy + Default> Seam<T> {
     fn leave(&mut self, out: &mut [T]) {
         let from = self.next - self.filled;
         if let Some(place) = out.get_mut(from..self.next) {
-            place.copy_from_slice(&self.line[..self.filled]);
+            place.copy_from_slice(&self.lines[Self::LEN..Self::LEN + self.filled]);
         }
         self.filled = 0;
     }
@@ -259,8 +274,14 @@ mod tests {
                         expected[from..to].copy_from_slice(&values);
                         if values.len() == len {
                             out[from..to].copy_from_slice(&values);
+                        } else if width < len || from % 3 == 0 {
+                            seam.put(from, &values, 0..values.len(), &mut out);
                         } else {
-                            seam.put(from, &values, &mut out);
+                            // With others of a line before or behind them.
+                            let first = if head(&out[from..]) % len == 0 { len - values.len() } else { 0 };
+                            let mut line = vec![T::default(); len];
+                            line[first..first + values.len()].copy_from_slice(&values);
+                            seam.put(from, &line, first..first + values.len(), &mut out);
                         }
                         from = to;
                     }

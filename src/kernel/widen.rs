@@ -308,7 +308,7 @@ fn few<A: Lanes, const CODES: u8, const ZERO: bool>(
     let mut values = [A::default(); VECTOR];
     let values = &mut values[..codes.len()];
     lines::<A, CODES, ZERO>(codes, run, false, values);
-    seam.put(at, &values[part.start - from..part.end - from], out);
+    seam.put(at, values, part.start - from..part.end - from, out);
 }
 
 /// How bytes become integers of 32 bits.

@@ -332,7 +332,7 @@ impl<A: Lanes> Line<'_, A> {
         let line = &mut line[..part.len()];
         let nan = self.part(part).encode::<V, DIVIDE, CODES>(v, common, false, line);
         if !line.is_empty() {
-            seam.put(at, line, codes);
+            seam.put(at, line, 0..line.len(), codes);
         }
         nan
     }

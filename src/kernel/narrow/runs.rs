@@ -200,7 +200,7 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let line = &mut line[..x.len()];
     let nan = body::<V, A, S, CODES>(v, x, scaling, run, false, line);
     let part = part.start - from..part.end - from;
-    seam.put(at, &line[part.clone()], codes);
+    seam.put(at, line, part.clone(), codes);
     // A NaN beside them shows in its own place.
     nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
 }

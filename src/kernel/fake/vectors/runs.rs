@@ -21,9 +21,6 @@ use super::halves::{self, Halves};
 /// Values of the longest line of the caches.
 const LONGEST: usize = f16::LINE;
 
-/// Bytes ahead that are asked for, where results go past the caches.
-const AHEAD: usize = 2048;
-
 vectorized! {
     /// Whether any value is NaN.
     pub(super) fn by_runs<V>[A: Lanes](
@@ -52,7 +49,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
     stream: bool,
     out: &mut [A],
 ) -> bool {
-    let mut by = Reciprocals::of(&[]);
+    let (mut by, mut group) = (Reciprocals::of(&[]), usize::MAX);
     let mut seam = stream.then(Seam::<A>::default);
     let mut nan = false;
     for (j, from, to) in runs(x.len().min(out.len()), width, phase) {
@@ -61,13 +58,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         else {
             break;
         };
-        let place = j % GROUP;
-        if DIVIDE && !ZERO && place == 0 {
-            // Ahead of time: nothing else tells the processor which loop serves a run.
-            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
-        }
         let most = low.abs().max(high.abs()) as u32;
-        let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(scale, most));
         let zero_before =
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
@@ -77,10 +68,17 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             && to - from >= factor::RUN
             && let Some(factor) = factor::<A>(scale, most)
         {
-            let run = Halves { factor, entry: &entry };
+            let run = Halves::of::<A>(factor, most, &entry);
             nan |= one_run(v, x, from..to, run, &mut seam, out);
             continue;
         }
+        let place = j % GROUP;
+        if DIVIDE && !ZERO && group != j / GROUP {
+            // Ahead of time: nothing else tells the processor which loop serves a run.
+            group = j / GROUP;
+            by = Reciprocals::of(params.scale.get(group * GROUP..).unwrap_or_default());
+        }
+        let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(entry.scale, most));
         let run = Run::of::<A>(v, &entry);
         let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
@@ -120,6 +118,9 @@ trait Way<V: Vector, A: Lanes>: Copy {
 pub(super) trait Step<V: Vector, A: Lanes>: Copy {
     /// How many these are: whole vectors, and no more than a line.
     const LEN: usize;
+
+    /// Bytes ahead that are asked for, where results go past the caches.
+    const AHEAD: usize = 2048;
 
     /// What is kept of all values to tell whether any is beyond this way.
     type Seen: Copy;
@@ -270,7 +271,7 @@ fn few<V: Vector, A: Lanes, W: Way<V, A>>(
     let line = &mut line[..x.len()];
     let nan = body::<V, A, W, false>(v, x, way, line);
     let part = part.start - from..part.end - from;
-    seam.put(at, &line[part.clone()], out);
+    seam.put(at, line, part.clone(), out);
     // A NaN beside them shows in its own place.
     nan && careful(v, &x[part.clone()], *way.entry(), &mut line[part])
 }
@@ -301,7 +302,7 @@ pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
     let mut at = 0;
     if STREAM && stream::head(out) == 0 {
         while at + A::LINE <= len {
-            prefetch(&x[at..at + A::LINE], AHEAD);
+            prefetch(&x[at..at + A::LINE], S::AHEAD);
             let mut part = 0;
             while part < A::LINE {
                 // SAFETY: the line has that many values, and begins a line of the caches.
