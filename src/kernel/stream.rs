@@ -3,8 +3,6 @@
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
-#[cfg(target_arch = "x86_64")]
-use core::ops::Range;
 
 /// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
@@ -147,21 +145,28 @@ pub(super) fn head<T>(out: &[T]) -> usize {
 
 /// The cache line in which one run of results ends and the next one begins, put together to go past the caches as a whole:
 /// a line that is written in two parts is first read from memory.
+///
+/// A whole line leaves when the next one begins: to be read as a whole right after it was written in parts, it would have to
+/// wait until all that went past the caches before is on its way.
 #[cfg(target_arch = "x86_64")]
 #[repr(align(64))]
 pub(super) struct Seam<T> {
-    /// The line between two others, as results come with those that were computed beside them. As many elements as are
-    /// bytes, of which there are fewer if they are longer.
+    /// The line, with room on both sides for results that are computed beside those of it: as many elements as a line has
+    /// bytes for each, of which there are fewer if they are longer.
     lines: [T; 3 * LINE],
-    /// Elements of the line that are here, and the place of the next one.
+    /// Elements of the line that are here.
     filled: usize,
+    /// The place of the next result, and its place in its line.
     next: usize,
+    within: usize,
+    /// Where a whole line ends that did not leave yet, if there is one.
+    whole: Option<usize>,
 }
 
 #[cfg(target_arch = "x86_64")]
 impl<T: Copy + Default> Default for Seam<T> {
     fn default() -> Self {
-        Self { lines: [T::default(); 3 * LINE], filled: 0, next: 0 }
+        Self { lines: [T::default(); 3 * LINE], filled: 0, next: 0, within: 0, whole: None }
     }
 }
 
@@ -170,45 +175,53 @@ impl<T: Copy + Default> Seam<T> {
     /// Elements of a line.
     const LEN: usize = LINE / size_of::<T>();
 
-    /// Writes a `part` of `results`, fewer than a line and all of one, to `out[at..]`; `at` is not below what was put before.
+    /// Room for `len` results, of which those from the one at `first` on go to `out[at..]`, fewer than a line and all of one;
+    /// `at` is not below what was put before. [`put`](Self::put) has to follow. `None` for more results than a line has bytes.
     #[inline(always)]
-    pub(super) fn put(&mut self, at: usize, results: &[T], part: Range<usize>, out: &mut [T]) {
-        let (Some(place), Some(those)) = (out.get(at..), results.get(part.clone())) else { return };
-        let within = (Self::LEN - head(place)) % Self::LEN;
-        if self.filled > 0 && (self.next != at || within != self.filled) {
+    pub(super) fn room(&mut self, at: usize, first: usize, len: usize, out: &mut [T]) -> Option<&mut [T]> {
+        self.within = (Self::LEN - head(out.get(at..)?)) % Self::LEN;
+        // Results that come before these would lie where others of the line are.
+        let covered = first > 0 && self.within > 0;
+        if self.filled > 0 && (self.next != at || self.within != self.filled || covered) {
             self.leave(out);
         }
-        let Some(place) = out.get_mut(at..at + those.len()) else { return };
-        if within != self.filled {
+        if self.filled == 0 {
+            self.leave_whole(out);
+        }
+        self.next = at;
+        let begin = (LINE + self.within).checked_sub(first)?;
+        self.lines.get_mut(begin..begin + len)
+    }
+
+    /// Takes `count` of the results in the [`room`](Self::room).
+    #[inline(always)]
+    pub(super) fn put(&mut self, count: usize, out: &mut [T]) {
+        if self.within != self.filled {
             // The line began before there was a seam.
-            return place.copy_from_slice(those);
-        }
-        let first = Self::LEN + within;
-        if results.len() == Self::LEN && (part.start == 0 || within == 0) {
-            // All of them, as copies of lengths that are known take less. Nothing that counts lies where the others go:
-            // those behind the part lie behind what is filled, and those before it before the line.
-            // SAFETY: as many bytes as a line has, from within the first line on or later, and up to the third or before.
-            unsafe {
-                let to = self.lines.as_mut_ptr().add(first - part.start).cast::<u8>();
-                core::ptr::copy_nonoverlapping(results.as_ptr().cast::<u8>(), to, LINE);
+            let those = self.lines.get(LINE + self.within..LINE + self.within + count);
+            if let (Some(those), Some(place)) = (those, out.get_mut(self.next..self.next + count)) {
+                place.copy_from_slice(those);
             }
-        } else if let Some(to) = self.lines.get_mut(first..first + those.len()) {
-            to.copy_from_slice(those);
+            return;
         }
-        (self.filled, self.next) = (within + those.len(), at + those.len());
+        (self.filled, self.next) = (self.within + count, self.next + count);
         if self.filled == Self::LEN {
-            if let Some(place) = out.get_mut(self.next - Self::LEN..self.next) {
-                let to = place.as_mut_ptr().cast::<__m128i>();
-                for part in 0..PER_LINE {
-                    // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have
-                    // filled it from its beginning.
-                    unsafe {
-                        let from = self.lines.as_ptr().add(Self::LEN).cast::<__m128i>();
-                        _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part)));
-                    }
-                }
+            (self.filled, self.whole) = (0, Some(self.next));
+        }
+    }
+
+    /// Writes the whole line, if there is one.
+    #[inline(always)]
+    fn leave_whole(&mut self, out: &mut [T]) {
+        let Some(end) = self.whole.take() else { return };
+        if let Some(place) = out.get_mut(end - Self::LEN..end) {
+            let from = self.lines[LINE..].as_ptr().cast::<__m128i>();
+            let to = place.as_mut_ptr().cast::<__m128i>();
+            for part in 0..PER_LINE {
+                // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have filled it
+                // from its beginning.
+                unsafe { _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part))) };
             }
-            self.filled = 0;
         }
     }
 
@@ -216,13 +229,14 @@ impl<T: Copy + Default> Seam<T> {
     fn leave(&mut self, out: &mut [T]) {
         let from = self.next - self.filled;
         if let Some(place) = out.get_mut(from..self.next) {
-            place.copy_from_slice(&self.lines[Self::LEN..Self::LEN + self.filled]);
+            place.copy_from_slice(&self.lines[LINE..LINE + self.filled]);
         }
         self.filled = 0;
     }
 
     /// Writes what is left. [`finish`] has to follow.
     pub(super) fn finish(mut self, out: &mut [T]) {
+        self.leave_whole(out);
         self.leave(out);
     }
 }
@@ -274,14 +288,18 @@ mod tests {
                         expected[from..to].copy_from_slice(&values);
                         if values.len() == len {
                             out[from..to].copy_from_slice(&values);
-                        } else if width < len || from % 3 == 0 {
-                            seam.put(from, &values, 0..values.len(), &mut out);
                         } else {
-                            // With others of a line before or behind them.
-                            let first = if head(&out[from..]) % len == 0 { len - values.len() } else { 0 };
-                            let mut line = vec![T::default(); len];
-                            line[first..first + values.len()].copy_from_slice(&values);
-                            seam.put(from, &line, first..first + values.len(), &mut out);
+                            // Alone, or with others of a line before or behind them.
+                            let first = match (width < len || from % 3 == 0, head(&out[from..]) % len == 0) {
+                                (true, _) | (false, false) => 0,
+                                (false, true) => len - values.len(),
+                            };
+                            let count = if width < len || from % 3 == 0 { values.len() } else { len };
+                            let room =
+                                seam.room(from, first, count, &mut out).expect("as many as a line has");
+                            room.fill(T::default());
+                            room[first..first + values.len()].copy_from_slice(&values);
+                            seam.put(values.len(), &mut out);
                         }
                         from = to;
                     }

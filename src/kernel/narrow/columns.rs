@@ -328,12 +328,12 @@ impl<A: Lanes> Line<'_, A> {
         (seam, at): (&mut Seam<u8>, usize),
         codes: &mut [u8],
     ) -> bool {
-        let mut line = [0; LINE];
-        let line = &mut line[..part.len()];
-        let nan = self.part(part).encode::<V, DIVIDE, CODES>(v, common, false, line);
-        if !line.is_empty() {
-            seam.put(at, line, 0..line.len(), codes);
+        if part.is_empty() {
+            return false;
         }
+        let Some(line) = seam.room(at, 0, part.len(), codes) else { return false };
+        let nan = self.part(part.clone()).encode::<V, DIVIDE, CODES>(v, common, false, line);
+        seam.put(part.len(), codes);
         nan
     }
 }

@@ -6,8 +6,6 @@
 
 use core::ops::Range;
 
-use half::f16;
-
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
 use super::super::super::factor::{self, factor};
 use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
@@ -17,9 +15,6 @@ use super::super::super::{prefetch, runs};
 use super::Task;
 use super::each::{Entry, careful};
 use super::halves::{self, Halves};
-
-/// Values of the longest line of the caches.
-const LONGEST: usize = f16::LINE;
 
 vectorized! {
     /// Whether any value is NaN.
@@ -267,13 +262,15 @@ fn few<V: Vector, A: Lanes, W: Way<V, A>>(
     // With the values beside them, where there are enough for a line.
     let from = if x.len() < A::LINE { part.start } else { part.start.min(x.len() - A::LINE) };
     let x = if x.len() < A::LINE { &x[part.clone()] } else { &x[from..from + A::LINE] };
-    let mut line = [A::default(); LONGEST];
-    let line = &mut line[..x.len()];
-    let nan = body::<V, A, W, false>(v, x, way, line);
     let part = part.start - from..part.end - from;
-    seam.put(at, line, part.clone(), out);
-    // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], *way.entry(), &mut line[part])
+    let Some(line) = seam.room(at, part.start, x.len(), out) else { return false };
+    let mut nan = body::<V, A, W, false>(v, x, way, line);
+    if nan {
+        // A NaN beside them shows in its own place.
+        nan = careful(v, &x[part.clone()], *way.entry(), &mut line[part.clone()]);
+    }
+    seam.put(part.len(), out);
+    nan
 }
 
 /// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.
