@@ -7,6 +7,8 @@
 //! its neighbours are tried on it.
 #![allow(unsafe_code)] // loads by pointers
 
+use core::hint::select_unpredictable;
+
 use half::f16;
 
 use super::division::DIVISORS;
@@ -60,13 +62,20 @@ vectorized! {
                 }
             }
         }
-        for (&candidate, &different) in candidates.iter().zip(&different) {
-            if !v.any(v.min(different, v.integers(1)), 1) {
-                return Some(candidate);
-            }
-        }
-        None
+        let [a, b, c] = different;
+        let [first, second, third] = candidates;
+        let serves = |different: bool, candidate: f32, other: f32| select_unpredictable(different, other, candidate);
+        // No branch guesses which one it is, often wrong, and what follows begins at once.
+        let found = serves(any_bit(v, c), third, f32::NAN);
+        let found = serves(any_bit(v, a), first, serves(any_bit(v, b), second, found));
+        (!found.is_nan()).then_some(found)
     }
+}
+
+/// Whether any bit is set in numbers that are not negative.
+#[inline(always)]
+fn any_bit<V: Vector>(v: V, x: V::Integers) -> bool {
+    v.any(v.min(x, v.integers(1)), 1)
 }
 
 /// Whether any of some bits `below` the others of numbers, one word at most, are within `near` of zero or of as many bits

@@ -67,8 +67,6 @@ pub(super) trait Vector: Copy {
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// `c − a · b`, rounded once.
-    fn sub_product(self, c: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The nearest integers of 32 bits, ties to even; the most negative one for what does not fit, NaN among it.
     fn nearest(self, x: Self::Floats) -> Self::Integers;
     /// Numbers that `fit` as [`Lanes::fit`] says, or any.
@@ -301,7 +299,6 @@ vector! {
         _mm256_or_ps(marks, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, b))
     }
     fn marked(marks: __m256) -> bool { _mm256_movemask_ps(marks) != 0 }
-    fn sub_product(c: __m256, a: __m256, b: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
@@ -377,7 +374,6 @@ vector! {
         marks | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
     }
     fn marked(marks: __mmask16) -> bool { marks != 0 }
-    fn sub_product(c: __m512, a: __m512, b: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m512i) -> __m512i {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)

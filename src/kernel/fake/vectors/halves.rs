@@ -12,12 +12,18 @@ use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::each::Entry;
 use super::runs::{Step, steps};
 
+/// Bytes ahead that are asked for: a step takes so little that the processor reads ahead by itself, but for what it does not
+/// see before the end of a page.
+pub(super) const AHEAD: usize = 512;
+
 /// The parameters of a run, and a factor that does for all its numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Halves<'a> {
     factor: f32,
-    /// The words of numbers between which others are held: a negative one and a positive one.
-    ends: Option<[u16; 2]>,
+    /// The words of numbers between which others are held, twice each: a negative one and a positive one. As numbers of 32
+    /// bits, which are read one by one: more at once would wait for what was just written in parts, and for all that went
+    /// past the caches before.
+    ends: Option<[u32; 2]>,
     /// A step of fewer bits that gives the same values.
     short_step: Option<f32>,
     pub entry: &'a Entry,
@@ -34,7 +40,7 @@ impl<'a> Halves<'a> {
 /// The nearest numbers to those of the lowest and the highest code, where they have these codes: any beyond has one that is
 /// not between them.
 #[inline(always)]
-fn ends<A: Lanes>(&Entry { scale, low, high, .. }: &Entry) -> Option<[u16; 2]> {
+fn ends<A: Lanes>(&Entry { scale, low, high, .. }: &Entry) -> Option<[u32; 2]> {
     /// Less than half a step by more than what is rounded in a quotient.
     const NEAR: f32 = 0.499;
     let end = |code: f32| {
@@ -45,7 +51,8 @@ fn ends<A: Lanes>(&Entry { scale, low, high, .. }: &Entry) -> Option<[u16; 2]> {
     if low > 0.0 || high < 0.0 {
         return None;
     }
-    Some([end(low)? | 1 << 15, end(high)?])
+    let twice = |word: u16| u32::from(word) << 16 | u32::from(word);
+    Some([twice(end(low)? | 1 << 15), twice(end(high)?)])
 }
 
 vectorized! {
@@ -93,20 +100,15 @@ struct InLanes<V: Vector, const HELD: bool, const SHORT: bool, const FIT: bool> 
 impl<V: Vector, const HELD: bool, const SHORT: bool, const FIT: bool> InLanes<V, HELD, SHORT, FIT> {
     #[inline(always)]
     fn of(v: V, Halves { factor, ends, short_step, entry }: Halves<'_>) -> Self {
-        let [low, high] = ends.unwrap_or_default();
-        let ends = if HELD {
-            [v.words(low as i16), v.words(high as i16)]
-        } else {
-            let (low, high) = ((MAGIC + entry.low).to_bits(), (MAGIC + entry.high).to_bits());
-            [v.integers(low as i32), v.integers(high as i32)]
-        };
+        let codes = || [(MAGIC + entry.low).to_bits(), (MAGIC + entry.high).to_bits()];
+        let [low, high] = if HELD { ends.unwrap_or_default() } else { codes() };
         let step = if SHORT { short_step.unwrap_or_default() } else { entry.step };
         Self {
             factor: v.floats(factor),
             step: v.floats(step),
             magic: v.floats(MAGIC),
             off: v.floats(-MAGIC * step),
-            ends,
+            ends: [v.integers(low as i32), v.integers(high as i32)],
         }
     }
 
@@ -128,8 +130,7 @@ impl<V: Vector, A: Lanes, const HELD: bool, const SHORT: bool, const FIT: bool> 
 {
     const LEN: usize = 2 * V::LANES;
 
-    // It takes so little that the processor reads ahead by itself, but for what it does not see before the end of a page.
-    const AHEAD: usize = 512;
+    const AHEAD: usize = AHEAD;
 
     /// The highest bits of numbers that are not negative, and of any.
     type Seen = (V::Integers, V::Integers);

@@ -58,11 +58,12 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
-        if DIVIDE
-            && !ZERO
-            && to - from >= factor::RUN
-            && let Some(factor) = factor::<A>(scale, most)
-        {
+        let long = DIVIDE && !ZERO && to - from >= factor::RUN;
+        if long && seam.is_some() && size_of::<A>() == size_of::<u16>() {
+            // While a factor is looked for.
+            prefetch(&x[from..from + factor::RUN], halves::AHEAD);
+        }
+        if long && let Some(factor) = factor::<A>(scale, most) {
             let run = Halves::of::<A>(factor, most, &entry);
             nan |= one_run(v, x, from..to, run, &mut seam, out);
             continue;
