@@ -290,16 +290,15 @@ mod tests {
                             out[from..to].copy_from_slice(&values);
                         } else {
                             // Alone, or with others of a line before or behind them.
-                            let first = match (width < len || from % 3 == 0, head(&out[from..]) % len == 0) {
-                                (true, _) | (false, false) => 0,
-                                (false, true) => len - values.len(),
-                            };
-                            let count = if width < len || from % 3 == 0 { values.len() } else { len };
-                            let room =
-                                seam.room(from, first, count, &mut out).expect("as many as a line has");
-                            room.fill(T::default());
-                            room[first..first + values.len()].copy_from_slice(&values);
-                            seam.put(values.len(), &mut out);
+                            let alone = width < len || from % 3 == 0;
+                            let begins = head(&out[from..]) % len == 0;
+                            let first = if begins && !alone { len - values.len() } else { 0 };
+                            let count = if alone { values.len() } else { len };
+                            if let Some(room) = seam.room(from, first, count, &mut out) {
+                                room.fill(T::default());
+                                room[first..first + values.len()].copy_from_slice(&values);
+                                seam.put(values.len(), &mut out);
+                            }
                         }
                         from = to;
                     }
