@@ -7,6 +7,7 @@ mod rounding;
 use half::bf16;
 use half::f16;
 
+use super::column_reciprocals::ColumnReciprocals;
 use super::convert::{STAGE, same};
 #[cfg(target_arch = "x86_64")]
 use super::vector::Lanes;
@@ -329,12 +330,13 @@ pub(crate) fn encode<T: Real, C: Code>(
 }
 
 /// As [`encode`] of lines of elements, the first of them from the element `phase` on, each with a scale of its own and all
-/// else in common: `params` has a scale for each place in a line, and the first of each other parameter counts. Values are of
-/// f32 or of 16 bits. `None` where there is no loop for that.
+/// else in common: `params` has a scale for each place in a line, and the first of each other parameter counts. `reciprocals`
+/// are those of the scales, where these divide. Values are of f32 or of 16 bits. `None` where there is no loop for that.
 pub(crate) fn encode_lines<T: Real, A: Element, C: Code>(
     x: &[A],
     phase: usize,
     params: &EncodeParams<'_, T>,
+    reciprocals: &ColumnReciprocals,
     mode: &EncodeMode<T>,
     codes: &mut [C],
 ) -> Option<bool> {
@@ -344,18 +346,18 @@ pub(crate) fn encode_lines<T: Real, A: Element, C: Code>(
         && params.zero_before.is_empty()
         && x.len() == codes.len()
     {
-        let (params, divide) = (params.in_f32()?, mode.arithmetic == Arithmetic::Divide);
+        let (params, by) = (params.in_f32()?, (mode.arithmetic == Arithmetic::Divide).then_some(reciprocals));
         let (mask, codes) = (mode.mask, C::bytes_mut(codes)?);
         if let Some(x) = same::<A, f32>(x) {
-            return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
+            return super::narrow::encode_lines(x, phase, &params, by, mask, mode.stream, codes);
         }
         if let Some(x) = same::<A, f16>(x) {
-            return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
+            return super::narrow::encode_lines(x, phase, &params, by, mask, mode.stream, codes);
         }
         let x = same::<A, bf16>(x)?;
-        return super::narrow::encode_lines(x, phase, &params, divide, mask, mode.stream, codes);
+        return super::narrow::encode_lines(x, phase, &params, by, mask, mode.stream, codes);
     }
-    let _ = (x, phase, params, mode, codes);
+    let _ = (x, phase, params, reciprocals, mode, codes);
     None
 }
 

@@ -7,8 +7,13 @@
 //! its neighbours are tried on it.
 #![allow(unsafe_code)] // loads by pointers
 
+use core::hint::select_unpredictable;
+
+use half::f16;
+
 use super::division::DIVISORS;
 use super::vector::{Lanes, Vector, vectorized};
+use crate::element::FloatType;
 
 /// The longest significands of numbers that this is for, and the integers up to which halves are looked at.
 const LONGEST: u32 = 11;
@@ -47,10 +52,7 @@ vectorized! {
         for _ in (0..=most).step_by(V::LANES) {
             let multiple = v.mul(half, v.floats(divisor));
             half = v.add(half, v.floats(V::LANES as f32));
-            // What is below the bits of numbers is one word at most, and what is near becomes twice that at most.
-            let off = v.and(v.to_bits(multiple), below);
-            let off = v.and(v.add_words(off, v.integers(NEAR)), below);
-            if v.any(v.max(off, v.integers(2 * NEAR)), 2 * NEAR) {
+            if near_zero(v, v.and(v.to_bits(multiple), below), below, NEAR) {
                 let x = nearest(v, multiple, bits);
                 let integer = v.to_bits(v.add(v.div(x, v.floats(divisor)), v.floats(MAGIC)));
                 for (&candidate, different) in candidates.iter().zip(&mut different) {
@@ -60,12 +62,72 @@ vectorized! {
                 }
             }
         }
-        for (&candidate, &different) in candidates.iter().zip(&different) {
-            if !v.any(v.min(different, v.integers(1)), 1) {
-                return Some(candidate);
+        let [a, b, c] = different;
+        let [first, second, third] = candidates;
+        let serves = |different: bool, candidate: f32, other: f32| select_unpredictable(different, other, candidate);
+        // No branch guesses which one it is, often wrong, and what follows begins at once.
+        let found = serves(any_bit(v, c), third, f32::NAN);
+        let found = serves(any_bit(v, a), first, serves(any_bit(v, b), second, found));
+        (!found.is_nan()).then_some(found)
+    }
+}
+
+/// Whether any bit is set in numbers that are not negative.
+#[inline(always)]
+fn any_bit<V: Vector>(v: V, x: V::Integers) -> bool {
+    v.any(v.min(x, v.integers(1)), 1)
+}
+
+/// Whether any of some bits `below` the others of numbers, one word at most, are within `near` of zero or of as many bits
+/// that are all set.
+#[inline(always)]
+fn near_zero<V: Vector>(v: V, bits: V::Integers, below: V::Integers, near: i32) -> bool {
+    // These become twice that at most.
+    let off = v.and(v.add_words(bits, v.integers(near)), below);
+    v.any(v.max(off, v.integers(2 * near)), 2 * near)
+}
+
+/// A number of 22 bits whose multiples become the same numbers of `A` as those of `step`, up to `most` times it. So is its
+/// multiple of [`MAGIC`] a number of f32, and `(MAGIC + q) · short − MAGIC · short` is `q · short`, rounded once.
+///
+/// `None` where there is none, or it is not worth looking for.
+#[inline(always)]
+pub(super) fn short_step<A: Lanes>(step: f32, most: u32) -> Option<f32> {
+    if A::SIGNIFICAND > LONGEST || most > MOST || !DIVISORS.contains(&step) {
+        return None;
+    }
+    shorten::<A>(super::level(), step, most)?
+}
+
+vectorized! {
+    fn shorten<V>[A: Lanes](v, step: f32, most: u32) -> Option<f32> {
+        /// More units in the last place than multiples of both differ by: four by the step, and half of one each.
+        const NEAR: i32 = 8;
+        let long = step * 5.0;
+        let short = long - (long - step);
+        // Of numbers with all their bits, those change from one to the next in the middle between them.
+        let bits = f32::MANTISSA_DIGITS - A::SIGNIFICAND;
+        let (below, middle) = (v.integers((1 << bits) - 1), v.integers(1 << (bits - 1)));
+        let whole = A::TYPE != FloatType::F16 || step >= f16::MIN_POSITIVE.to_f32_const();
+        // SAFETY: as many as the longest vector has lanes.
+        let mut q = v.add(unsafe { v.load(HALVES.as_ptr()) }, v.floats(0.5));
+        for _ in (0..most).step_by(V::LANES) {
+            let multiple = v.mul(q, v.floats(step));
+            let off = v.xor(v.and(v.to_bits(multiple), below), middle);
+            if !whole || near_zero(v, off, below, NEAR) {
+                let (mut numbers, mut others) = ([A::default(); 16], [A::default(); 16]);
+                // SAFETY: as above; they are not said to fit.
+                unsafe {
+                    v.put::<A, false>(numbers.as_mut_ptr(), multiple, false);
+                    v.put::<A, false>(others.as_mut_ptr(), v.mul(q, v.floats(short)), false);
+                }
+                if numbers != others {
+                    return None;
+                }
             }
+            q = v.add(q, v.floats(V::LANES as f32));
         }
-        None
+        Some(short)
     }
 }
 
@@ -150,6 +212,45 @@ mod tests {
             found += u32::from(check::<f16>(divisor, 127, &numbers));
         }
         assert!(super::super::level() == Level::Baseline || found > all * 4 / 5, "{found} of {all}");
+    }
+
+    /// Asserts that a short step gives the values of the step, and returns whether there is one.
+    fn check_step<A: Lanes>(step: f32, most: u32) -> bool {
+        let Some(short) = short_step::<A>(step, most) else { return false };
+        assert_eq!(f64::from(short * MAGIC), f64::from(short) * f64::from(MAGIC));
+        for q in 0..=most {
+            for q in [q as f32, -(q as f32)] {
+                let value = (q + MAGIC).mul_add(short, -MAGIC * short);
+                let (value, expected) = (A::from_f32(value).to_f32(), A::from_f32(q * step).to_f32());
+                assert!(value == expected, "{q} times {step:e}: {value:e} {expected:e}");
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn values_of_short_steps_are_those_of_steps() {
+        let (mut found, mut all) = (0, 0);
+        // Next to where numbers of f16 lose bits and end, too.
+        let small =
+            (0..2000u32).map(|i| f32::from_bits(0x3700_0000 + i.wrapping_mul(0x9E37_79B9) % 0x0200_0000));
+        for step in divisors(4000).chain(small) {
+            all += 2;
+            found += u32::from(check_step::<f16>(step, 127)) + u32::from(check_step::<bf16>(step, 255));
+        }
+        assert!(super::super::level() == Level::Baseline || found > all * 4 / 5, "{found} of {all}");
+        for level in forced::available() {
+            forced::with(level, || {
+                for step in divisors(60) {
+                    check_step::<f16>(step, 255);
+                    check_step::<bf16>(step, 127);
+                }
+                let expected = (level > Level::Baseline).then_some(0.25);
+                assert_eq!(short_step::<f16>(0.25, 127), expected);
+            });
+        }
+        assert_eq!((short_step::<f32>(0.1, 127), short_step::<f16>(f32::NAN, 127)), (None, None));
+        assert_eq!((short_step::<f16>(-0.1, 127), short_step::<bf16>(0.1, 256)), (None, None));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(super) trait Lanes: Eight {
     /// The upper 16 bits of infinity.
     const INFINITY: u16;
 
+    /// The upper 16 bits, which are all of a number of 16 bits.
+    fn word(self) -> u16;
+
     /// # Safety
     ///
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
@@ -51,6 +54,31 @@ pub(super) trait Lanes: Eight {
     unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
         // SAFETY: the caller's promise.
         unsafe { [Self::sixteen(from), Self::sixteen(from.add(16))] }
+    }
+
+    /// As [`two_eights`](Self::two_eights), of numbers of 16 bits that are held between a negative and a positive one, whose
+    /// bits are in every word of `ends`. What becomes of NaN is none.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, _: [__m256i; 2]) -> [__m256; 2] {
+        debug_assert!(size_of::<Self>() != size_of::<u16>());
+        // SAFETY: the caller's promise.
+        unsafe { Self::two_eights(from) }
+    }
+
+    /// As [`two_eights_within`](Self::two_eights_within), of [`two_sixteens`](Self::two_sixteens).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, _: [__m512i; 2]) -> [__m512; 2] {
+        debug_assert!(size_of::<Self>() != size_of::<u16>());
+        // SAFETY: the caller's promise.
+        unsafe { Self::two_sixteens(from) }
     }
 
     /// Whether numbers of at most `most` in magnitude, and at least `least` but for zeros, `fit`: need less than others to
@@ -120,6 +148,10 @@ impl Lanes for f32 {
     const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
     const INFINITY: u16 = (Self::INFINITY.to_bits() >> 16) as u16;
 
+    fn word(self) -> u16 {
+        (self.to_bits() >> 16) as u16
+    }
+
     fn fit(_: f32, _: f32) -> bool {
         true
     }
@@ -146,6 +178,32 @@ impl Lanes for f32 {
 impl Lanes for f16 {
     const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
     const INFINITY: u16 = Self::INFINITY.to_bits();
+
+    fn word(self) -> u16 {
+        self.to_bits()
+    }
+
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, [low, high]: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (low, high) = (_mm256_castsi256_si128(low), _mm256_castsi256_si128(high));
+            let front = _mm_min_epi16(_mm_min_epu16(_mm_loadu_si128(from.cast()), low), high);
+            let back = _mm_min_epi16(_mm_min_epu16(_mm_loadu_si128(from.add(8).cast()), low), high);
+            [_mm256_cvtph_ps(front), _mm256_cvtph_ps(back)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, [low, high]: [__m512i; 2]) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let (low, high) = (_mm512_castsi512_si256(low), _mm512_castsi512_si256(high));
+            let front = _mm256_min_epi16(_mm256_min_epu16(_mm256_loadu_si256(from.cast()), low), high);
+            let back = _mm256_min_epi16(_mm256_min_epu16(_mm256_loadu_si256(from.add(16).cast()), low), high);
+            [_mm512_cvtph_ps(front), _mm512_cvtph_ps(back)]
+        }
+    }
 
     /// Within the range.
     fn fit(_: f32, most: f32) -> bool {
@@ -198,23 +256,37 @@ impl Lanes for bf16 {
     const INFINITY: u16 = Self::INFINITY.to_bits();
     const READ_IN_TURNS: bool = true;
 
+    fn word(self) -> u16 {
+        self.to_bits()
+    }
+
     #[inline(always)]
     unsafe fn two_eights(from: *const Self) -> [__m256; 2] {
-        // SAFETY: the caller's promise. They are the upper halves of the same numbers of f32.
-        unsafe {
-            let both = _mm256_loadu_si256(from.cast());
-            let odd = _mm256_and_si256(both, _mm256_set1_epi32(i32::from(u16::MAX) << 16));
-            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(both)), _mm256_castsi256_ps(odd)]
-        }
+        // SAFETY: the caller's promise.
+        unsafe { eights_of_turns(_mm256_loadu_si256(from.cast())) }
     }
 
     #[inline(always)]
     unsafe fn two_sixteens(from: *const Self) -> [__m512; 2] {
         // SAFETY: as above.
+        unsafe { sixteens_of_turns(_mm512_loadu_si512(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn two_eights_within(from: *const Self, [low, high]: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: as above.
         unsafe {
-            let both = _mm512_loadu_si512(from.cast());
-            let odd = _mm512_and_si512(both, _mm512_set1_epi32(i32::from(u16::MAX) << 16));
-            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
+            let words = _mm256_min_epu16(_mm256_loadu_si256(from.cast()), low);
+            eights_of_turns(_mm256_min_epi16(words, high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_sixteens_within(from: *const Self, [low, high]: [__m512i; 2]) -> [__m512; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let words = _mm512_min_epu16(_mm512_loadu_si512(from.cast()), low);
+            sixteens_of_turns(_mm512_min_epi16(words, high))
         }
     }
 
@@ -340,6 +412,34 @@ impl Lanes for bf16 {
     }
 }
 
+/// Numbers of bf16 at even places and those at odd ones: they are the upper halves of the same numbers of f32.
+///
+/// # Safety
+///
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn eights_of_turns(words: __m256i) -> [__m256; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let odd = _mm256_and_si256(words, _mm256_set1_epi32(i32::from(u16::MAX) << 16));
+        [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(odd)]
+    }
+}
+
+/// As [`eights_of_turns`].
+///
+/// # Safety
+///
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn sixteens_of_turns(words: __m512i) -> [__m512; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let odd = _mm512_and_si512(words, _mm512_set1_epi32(i32::from(u16::MAX) << 16));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(odd)]
+    }
+}
+
 /// Normal numbers and zeros to the nearest of bf16, ties to even. No level has the instruction, so none would compile its
 /// intrinsic to more than a call.
 ///
@@ -392,98 +492,4 @@ unsafe fn turns_rounded(even: __m512, odd: __m512) -> __m512i {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::vector::vectorized;
-    use super::*;
-    use crate::kernel::forced::available;
-
-    vectorized! {
-        fn written<V>[A: Lanes](v, x: &[f32; 32], fit: bool) -> [A; 32] {
-            #[repr(align(64))]
-            struct Places<A>([A; 32]);
-            let (mut out, mut streamed) = (Places([A::default(); 32]), Places([A::default(); 32]));
-            for at in (0..32).step_by(V::LANES) {
-                // SAFETY: as many numbers and places, of which the second begin a line; the caller has asked whether
-                // they fit.
-                unsafe {
-                    let numbers = v.load(x.as_ptr().add(at));
-                    v.put::<A, false>(out.0.as_mut_ptr().add(at), numbers, fit);
-                    v.put::<A, true>(streamed.0.as_mut_ptr().add(at), numbers, fit);
-                }
-            }
-            let (mut two, mut two_streamed) = (Places([A::default(); 32]), Places([A::default(); 32]));
-            for at in (0..32).step_by(2 * V::LANES) {
-                let (second, step) = if A::READ_IN_TURNS { (1, 2) } else { (V::LANES, 1) };
-                let mut numbers = [[0.0; 16]; 2];
-                for i in 0..V::LANES {
-                    numbers[0][i] = x[at + i * step];
-                    numbers[1][i] = x[at + i * step + second];
-                }
-                // SAFETY: as above.
-                unsafe {
-                    let numbers = [v.load(numbers[0].as_ptr()), v.load(numbers[1].as_ptr())];
-                    v.put_two::<A, false>(two.0.as_mut_ptr().add(at), numbers, fit);
-                    v.put_two::<A, true>(two_streamed.0.as_mut_ptr().add(at), numbers, fit);
-                    // And as they are read.
-                    let [a, b] = v.load_two(two.0.as_ptr().add(at));
-                    let mut read = [[0.0f32; 16]; 2];
-                    v.put::<f32, false>(read[0].as_mut_ptr(), a, true);
-                    v.put::<f32, false>(read[1].as_mut_ptr(), b, true);
-                    let [a, b] = &read;
-                    for (i, (a, b)) in a.iter().zip(b).take(V::LANES).enumerate() {
-                        let here = at + i * step;
-                        assert_eq!(a.to_bits(), two.0[here].to_f32().to_bits());
-                        assert_eq!(b.to_bits(), two.0[here + second].to_f32().to_bits());
-                    }
-                }
-            }
-            stream::finish();
-            for others in [&streamed, &two, &two_streamed] {
-                for (out, other) in out.0.iter().zip(&others.0) {
-                    assert_eq!(out.to_f32().to_bits(), other.to_f32().to_bits());
-                }
-            }
-            out.0
-        }
-    }
-
-    /// Asserts that numbers are written as they are rounded elsewhere.
-    fn check<A: Lanes>(x: &[f32; 32]) {
-        let magnitudes = || x.iter().map(|x| x.abs());
-        let most = magnitudes().fold(0.0, f32::max);
-        let least = magnitudes().filter(|&x| x > 0.0).fold(f32::INFINITY, f32::min);
-        for level in available() {
-            crate::kernel::forced::with(level, || {
-                for fit in [false, A::fit(least, most)] {
-                    let Some(out) = written::<A>(level, x, fit) else { continue };
-                    for (out, &x) in out.iter().zip(x) {
-                        let expected = A::from_f32(x).to_f32();
-                        let held = expected.is_infinite()
-                            && !x.is_infinite()
-                            && A::from_f32(65_520.0).to_f32().is_infinite();
-                        let expected = if held { 65_504f32.copysign(x) } else { expected };
-                        assert_eq!(out.to_f32().to_bits(), expected.to_bits(), "{x:e} {level} {fit}");
-                    }
-                }
-            });
-        }
-    }
-
-    #[test]
-    fn numbers_that_fit_are_written_as_others_are() {
-        // Upper halves, with lower halves at, below and above the ties of both types.
-        let lower = [0u32, 1, 0x0FFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001];
-        for upper in (0..0x7F80u32).step_by(4) {
-            let number = |i: usize| {
-                let (sign, upper) = ((i as u32 & 1) << 31, upper + (i as u32 >> 3));
-                f32::from_bits(sign | upper << 16 | lower[i % 8])
-            };
-            let x: [f32; 32] = core::array::from_fn(number);
-            check::<bf16>(&x);
-            check::<f16>(&x);
-            check::<f32>(&x);
-        }
-        assert!(!f16::fit(1.0, 65_505.0) && f16::fit(0.0, 65_504.0) && !f16::fit(0.0, f32::NAN));
-        assert!(!bf16::fit(f32::from_bits(1), 1.0));
-    }
-}
+mod tests;

@@ -25,6 +25,7 @@ pub(crate) mod between;
 pub(crate) mod bins;
 pub(crate) mod bit_counts;
 pub(crate) mod blocks;
+pub(crate) mod column_reciprocals;
 pub(crate) mod convert;
 pub(crate) mod crossings;
 #[cfg(target_arch = "x86_64")]

@@ -30,6 +30,7 @@ mod runs;
 use core::arch::x86_64::*;
 
 use super::affine::EncodeParams;
+use super::column_reciprocals::ColumnReciprocals;
 use super::convert::same;
 use super::stream;
 use super::vector::{Avx512, Lanes, Vector};
@@ -79,19 +80,20 @@ pub(super) fn encode<A: Lanes>(
     }
 }
 
-/// As [`affine::encode_lines`](super::affine::encode_lines) within equal lengths; `None` where these loops cannot serve.
+/// As [`affine::encode_lines`](super::affine::encode_lines) within equal lengths; `None` where these loops cannot serve. Scales
+/// are factors where there are no `reciprocals`.
 pub(super) fn encode_lines<A: Lanes>(
     x: &[A],
     phase: usize,
     params: &EncodeParams<'_, f32>,
-    divide: bool,
+    reciprocals: Option<&ColumnReciprocals>,
     mask: u16,
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
     // Lines that are worked on together are longest vectors' work, also past the caches.
     let level = level(params.scale.len(), false);
-    columns::by_lines(level, x, phase, params, divide, mask as u8, stream, codes)?
+    columns::by_lines(level, x, phase, params, reciprocals, mask as u8, stream, codes)?
 }
 
 /// The level of loops over values that share parameters in runs of `width`: the longest vectors that a run fills, but for

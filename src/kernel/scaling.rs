@@ -70,6 +70,22 @@ impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
     }
 }
 
+/// As [`TwoTerms`], each by a reciprocal of its own.
+#[derive(Clone, Copy)]
+pub(super) struct ColumnTerms {
+    pub near: *const f32,
+    pub rest: *const f32,
+}
+
+impl<V: Vector> Scaling<V> for ColumnTerms {
+    #[inline(always)]
+    unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
+        // SAFETY: the caller's promise.
+        let (near, rest) = unsafe { (v.load(self.near.add(at)), v.load(self.rest.add(at))) };
+        v.mul_add(x, near, v.mul(x, rest))
+    }
+}
+
 /// Multiplied, or divided, each by a number of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Columns<const DIVIDE: bool>(pub *const f32);

@@ -158,19 +158,28 @@ pub(super) fn head<T>(out: &[T]) -> usize {
 
 /// The cache line in which one run of results ends and the next one begins, put together to go past the caches as a whole:
 /// a line that is written in two parts is first read from memory.
+///
+/// A whole line leaves when the next one begins: to be read as a whole right after it was written in parts, it would have to
+/// wait until all that went past the caches before is on its way.
 #[cfg(target_arch = "x86_64")]
+#[repr(align(64))]
 pub(super) struct Seam<T> {
-    /// As many elements as are bytes, of which a line has fewer if they are longer.
-    line: [T; LINE],
-    /// Elements of the line that are here, and the place of the next one.
+    /// The line, with room on both sides for results that are computed beside those of it: as many elements as a line has
+    /// bytes for each, of which there are fewer if they are longer.
+    lines: [T; 3 * LINE],
+    /// Elements of the line that are here.
     filled: usize,
+    /// The place of the next result, and its place in its line.
     next: usize,
+    within: usize,
+    /// Where a whole line ends that did not leave yet, if there is one.
+    whole: Option<usize>,
 }
 
 #[cfg(target_arch = "x86_64")]
 impl<T: Copy + Default> Default for Seam<T> {
     fn default() -> Self {
-        Self { line: [T::default(); LINE], filled: 0, next: 0 }
+        Self { lines: [T::default(); 3 * LINE], filled: 0, next: 0, within: 0, whole: None }
     }
 }
 
@@ -179,34 +188,53 @@ impl<T: Copy + Default> Seam<T> {
     /// Elements of a line.
     const LEN: usize = LINE / size_of::<T>();
 
-    /// Writes `results`, fewer than a line and all of one, to `out[at..]`; `at` is not below what was put before.
+    /// Room for `len` results, of which those from the one at `first` on go to `out[at..]`, fewer than a line and all of one;
+    /// `at` is not below what was put before. [`put`](Self::put) has to follow. `None` for more results than a line has bytes.
     #[inline(always)]
-    pub(super) fn put(&mut self, at: usize, results: &[T], out: &mut [T]) {
-        let Some(place) = out.get(at..) else { return };
-        let within = (Self::LEN - head(place)) % Self::LEN;
-        if self.filled > 0 && (self.next != at || within != self.filled) {
+    pub(super) fn room(&mut self, at: usize, first: usize, len: usize, out: &mut [T]) -> Option<&mut [T]> {
+        self.within = (Self::LEN - head(out.get(at..)?)) % Self::LEN;
+        // Results that come before these would lie where others of the line are.
+        let covered = first > 0 && self.within > 0;
+        if self.filled > 0 && (self.next != at || self.within != self.filled || covered) {
             self.leave(out);
         }
-        let Some(place) = out.get_mut(at..at + results.len()) else { return };
-        let line = &mut self.line[..Self::LEN];
-        let part = line.get_mut(within..within + results.len());
-        let Some(part) = part.filter(|_| within == self.filled) else {
+        if self.filled == 0 {
+            self.leave_whole(out);
+        }
+        self.next = at;
+        let begin = (LINE + self.within).checked_sub(first)?;
+        self.lines.get_mut(begin..begin + len)
+    }
+
+    /// Takes `count` of the results in the [`room`](Self::room).
+    #[inline(always)]
+    pub(super) fn put(&mut self, count: usize, out: &mut [T]) {
+        if self.within != self.filled {
             // The line began before there was a seam.
-            return place.copy_from_slice(results);
-        };
-        part.copy_from_slice(results);
-        (self.filled, self.next) = (within + results.len(), at + results.len());
-        if self.filled == Self::LEN {
-            if let Some(place) = out.get_mut(self.next - Self::LEN..self.next) {
-                let from = self.line.as_ptr().cast::<__m128i>();
-                let to = place.as_mut_ptr().cast::<__m128i>();
-                for part in 0..PER_LINE {
-                    // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have
-                    // filled it from its beginning.
-                    unsafe { _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part))) };
-                }
+            let those = self.lines.get(LINE + self.within..LINE + self.within + count);
+            if let (Some(those), Some(place)) = (those, out.get_mut(self.next..self.next + count)) {
+                place.copy_from_slice(those);
             }
-            self.filled = 0;
+            return;
+        }
+        (self.filled, self.next) = (self.within + count, self.next + count);
+        if self.filled == Self::LEN {
+            (self.filled, self.whole) = (0, Some(self.next));
+        }
+    }
+
+    /// Writes the whole line, if there is one.
+    #[inline(always)]
+    fn leave_whole(&mut self, out: &mut [T]) {
+        let Some(end) = self.whole.take() else { return };
+        if let Some(place) = out.get_mut(end - Self::LEN..end) {
+            let from = self.lines[LINE..].as_ptr().cast::<__m128i>();
+            let to = place.as_mut_ptr().cast::<__m128i>();
+            for part in 0..PER_LINE {
+                // SAFETY: both are lines of as many bytes; the one in `out` is one of the caches, as results have filled it
+                // from its beginning.
+                unsafe { _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part))) };
+            }
         }
     }
 
@@ -214,13 +242,14 @@ impl<T: Copy + Default> Seam<T> {
     fn leave(&mut self, out: &mut [T]) {
         let from = self.next - self.filled;
         if let Some(place) = out.get_mut(from..self.next) {
-            place.copy_from_slice(&self.line[..self.filled]);
+            place.copy_from_slice(&self.lines[LINE..LINE + self.filled]);
         }
         self.filled = 0;
     }
 
     /// Writes what is left. [`finish`] has to follow.
     pub(super) fn finish(mut self, out: &mut [T]) {
+        self.leave_whole(out);
         self.leave(out);
     }
 }
@@ -273,7 +302,16 @@ mod tests {
                         if values.len() == len {
                             out[from..to].copy_from_slice(&values);
                         } else {
-                            seam.put(from, &values, &mut out);
+                            // Alone, or with others of a line before or behind them.
+                            let alone = width < len || from % 3 == 0;
+                            let begins = head(&out[from..]) % len == 0;
+                            let first = if begins && !alone { len - values.len() } else { 0 };
+                            let count = if alone { values.len() } else { len };
+                            if let Some(room) = seam.room(from, first, count, &mut out) {
+                                room.fill(T::default());
+                                room[first..first + values.len()].copy_from_slice(&values);
+                                seam.put(values.len(), &mut out);
+                            }
                         }
                         from = to;
                     }

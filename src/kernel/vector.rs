@@ -39,6 +39,13 @@ pub(super) trait Vector: Copy {
     ///
     /// There are as many numbers at `from`.
     unsafe fn load_two<A: Lanes>(self, from: *const A) -> [Self::Floats; 2];
+    /// As [`load_two`](Self::load_two), [held between](Lanes::two_eights_within) two numbers of 16 bits.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn load_two_within<A: Lanes>(self, from: *const A, ends: [Self::Integers; 2])
+    -> [Self::Floats; 2];
     fn floats(self, x: f32) -> Self::Floats;
     /// The lesser, or `b` where one is NaN.
     fn lesser(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -60,8 +67,6 @@ pub(super) trait Vector: Copy {
     fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// `c − a · b`, rounded once.
-    fn sub_product(self, c: Self::Floats, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// The nearest integers of 32 bits, ties to even; the most negative one for what does not fit, NaN among it.
     fn nearest(self, x: Self::Floats) -> Self::Integers;
     /// Numbers that `fit` as [`Lanes::fit`] says, or any.
@@ -146,6 +151,7 @@ macro_rules! vector {
     (
         $(#[$meta:meta])*
         $name:ident, $lanes:literal, $floats:ty, $integers:ty, $marks:ty, $load:ident, $load_two:ident,
+        $load_two_within:ident,
         $put:ident, $put_two:ident, $store:ident, $stream:ident,
         [$($extract:ident::<$part:literal>),*];
         $($method:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $intrinsic:ident;)*
@@ -183,6 +189,12 @@ macro_rules! vector {
             unsafe fn load_two<A: Lanes>(self, from: *const A) -> [$floats; 2] {
                 // SAFETY: as above.
                 unsafe { A::$load_two(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_two_within<A: Lanes>(self, from: *const A, ends: [$integers; 2]) -> [$floats; 2] {
+                // SAFETY: as above.
+                unsafe { A::$load_two_within(from, ends) }
             }
 
             #[inline(always)]
@@ -246,7 +258,7 @@ macro_rules! vector {
 
 vector! {
     /// Vectors of 256 bits.
-    Avx2, 8, __m256, __m256i, __m256, eight, two_eights, put_eight, put_two_eights, _mm256_storeu_si256, _mm256_stream_si256,
+    Avx2, 8, __m256, __m256i, __m256, eight, two_eights, two_eights_within, put_eight, put_two_eights, _mm256_storeu_si256, _mm256_stream_si256,
     [_mm256_extracti128_si256::<0>, _mm256_extracti128_si256::<1>];
     floats(x: f32) -> __m256 = _mm256_set1_ps;
     lesser(a: __m256, b: __m256) -> __m256 = _mm256_min_ps;
@@ -287,7 +299,6 @@ vector! {
         _mm256_or_ps(marks, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, b))
     }
     fn marked(marks: __m256) -> bool { _mm256_movemask_ps(marks) != 0 }
-    fn sub_product(c: __m256, a: __m256, b: __m256) -> __m256 { _mm256_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
@@ -318,7 +329,7 @@ vector! {
 
 vector! {
     /// Vectors of 512 bits.
-    Avx512, 16, __m512, __m512i, __mmask16, sixteen, two_sixteens, put_sixteen, put_two_sixteens, _mm512_storeu_si512, _mm512_stream_si512,
+    Avx512, 16, __m512, __m512i, __mmask16, sixteen, two_sixteens, two_sixteens_within, put_sixteen, put_two_sixteens, _mm512_storeu_si512, _mm512_stream_si512,
     [_mm512_extracti32x4_epi32::<0>, _mm512_extracti32x4_epi32::<1>, _mm512_extracti32x4_epi32::<2>, _mm512_extracti32x4_epi32::<3>];
     floats(x: f32) -> __m512 = _mm512_set1_ps;
     lesser(a: __m512, b: __m512) -> __m512 = _mm512_min_ps;
@@ -363,7 +374,6 @@ vector! {
         marks | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b)
     }
     fn marked(marks: __mmask16) -> bool { marks != 0 }
-    fn sub_product(c: __m512, a: __m512, b: __m512) -> __m512 { _mm512_fnmadd_ps(a, b, c) }
     fn in_order(bytes: __m512i) -> __m512i {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)

@@ -305,10 +305,10 @@ fn few<A: Lanes, const CODES: u8, const ZERO: bool>(
     // With the codes beside them, where there are enough for a vector.
     let from = if codes.len() < VECTOR { part.start } else { part.start.min(codes.len() - VECTOR) };
     let codes = if codes.len() < VECTOR { &codes[part.clone()] } else { &codes[from..from + VECTOR] };
-    let mut values = [A::default(); VECTOR];
-    let values = &mut values[..codes.len()];
-    lines::<A, CODES, ZERO>(codes, run, false, values);
-    seam.put(at, &values[part.start - from..part.end - from], out);
+    if let Some(values) = seam.room(at, part.start - from, codes.len(), out) {
+        lines::<A, CODES, ZERO>(codes, run, false, values);
+        seam.put(part.len(), out);
+    }
 }
 
 /// How bytes become integers of 32 bits.

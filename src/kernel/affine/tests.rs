@@ -106,6 +106,12 @@ fn as_if_widened<A: Element>(
     }
 }
 
+fn reciprocals(params: &EncodeParams<'_, f32>) -> ColumnReciprocals {
+    let mut reciprocals = ColumnReciprocals::default();
+    reciprocals.find(params.scale, params.low[0].abs().max(params.high[0].abs()) as u32);
+    reciprocals
+}
+
 /// As [`as_if_widened`], of lines.
 fn lines_as_if_widened<A: Element>(
     x: &[f32],
@@ -116,8 +122,9 @@ fn lines_as_if_widened<A: Element>(
     let halves: Vec<A> = x.iter().map(|&x| A::from_f32(x)).collect();
     let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
     let (mut codes, mut expected) = (vec![0u8; x.len() + 7], vec![0u8; x.len()]);
-    let found = encode_lines(&halves, phase, params, mode, &mut codes[7..]);
-    assert_eq!(found, encode_lines(&wide, phase, params, mode, &mut expected));
+    let by = reciprocals(params);
+    let found = encode_lines(&halves, phase, params, &by, mode, &mut codes[7..]);
+    assert_eq!(found, encode_lines(&wide, phase, params, &by, mode, &mut expected));
     assert_eq!(&codes[7..], expected, "{:?} {phase}", A::TYPE);
 }
 
@@ -511,7 +518,7 @@ fn lines_in_common_are_columns() {
                             for at in [0, 1, 48] {
                                 let mut codes = vec![77u8; count + 49];
                                 let place = &mut codes[at..at + count];
-                                match encode_lines(&x, phase, &params, &mode, place) {
+                                match encode_lines(&x, phase, &params, &reciprocals(&params), &mode, place) {
                                     Some(found) => {
                                         assert_eq!(
                                             (found, &*place),

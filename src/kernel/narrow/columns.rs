@@ -4,9 +4,9 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use super::super::division::same_integers;
+use super::super::column_reciprocals::{ColumnReciprocals, Terms};
 use super::super::prefetch_second_level;
-use super::super::scaling::{Columns, Product, Quotient, Scaling, TwoTerms};
+use super::super::scaling::{ColumnTerms, Columns, Product, Quotient, Scaling, TwoTerms};
 use super::super::stream::{self, Seam};
 use super::super::vector::{Lanes, Vector, vectorized};
 use super::codes::{ANY, Codes, Integers, SIGNED, UNSIGNED};
@@ -25,13 +25,13 @@ const AHEAD: usize = 4096;
 vectorized! {
     /// The codes of lines of values, the first of them from the element `phase` on, each with a scale of its own, one for
     /// each place in a line, and all else in common: the first of each other parameter. Whether any value is NaN; `None`
-    /// within for codes and lines that these loops cannot do.
+    /// within for codes and lines that these loops cannot do. Scales are factors where there are no `reciprocals`.
     pub(super) fn by_lines<V>[A: Lanes](
         v,
         x: &[A],
         phase: usize,
         params: &EncodeParams<'_, f32>,
-        divide: bool,
+        reciprocals: Option<&ColumnReciprocals>,
         mask: u8,
         stream: bool,
         codes: &mut [u8],
@@ -49,8 +49,9 @@ vectorized! {
         let whole = mask == u8::MAX;
         let signed = whole && high == 127.0 && (-128.0..0.0).contains(&low) && zero == 0.0;
         let unsigned = whole && low == -zero && high == 255.0 - zero;
-        let params = Common { params, mask, codes: codes_of };
-        Some(match (divide, signed, unsigned) {
+        let by = reciprocals.and_then(|all| all.terms(params.scale.len()));
+        let params = Common { params, by, mask, codes: codes_of };
+        Some(match (reciprocals.is_some(), signed, unsigned) {
             (true, true, _) => each_line::<V, A, true, SIGNED>(v, x, phase, params, stream, codes),
             (true, _, true) => each_line::<V, A, true, UNSIGNED>(v, x, phase, params, stream, codes),
             (true, ..) => each_line::<V, A, true, ANY>(v, x, phase, params, stream, codes),
@@ -65,16 +66,19 @@ vectorized! {
 #[derive(Clone, Copy)]
 struct Common<'a, V: Vector> {
     params: &'a EncodeParams<'a, f32>,
+    /// The reciprocals of the scales, and whether they serve for all of these.
+    by: Option<(Terms<'a>, bool)>,
     mask: u8,
     codes: Codes<V>,
 }
 
-impl<V: Vector> Common<'_, V> {
-    /// The largest magnitude of an integer that gets a code of its own.
+impl<'a, V: Vector> Common<'a, V> {
+    /// Values that have the scales from `column` on.
     #[inline(always)]
-    fn codes_within(&self) -> u32 {
-        let bound = |bounds: &[f32]| bounds.first().copied().unwrap_or_default().abs();
-        bound(self.params.low).max(bound(self.params.high)) as u32
+    fn line<A>(&self, x: &'a [A], column: usize) -> Line<'a, A> {
+        let columns = column..column + x.len();
+        let by = self.by.filter(|&(_, whole)| whole).map(|(terms, _)| terms.part(columns.clone()));
+        Line { x, scale: &self.params.scale[columns], by }
     }
 }
 
@@ -89,8 +93,6 @@ fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
 ) -> bool {
     let (len, width) = (x.len().min(codes.len()), common.params.scale.len());
     let mut seam = stream.then(Seam::<u8>::default);
-    let most = common.codes_within();
-    let same = DIVIDE && common.params.scale.iter().fold(true, |all, &one| all & same_integers(one, most));
     let (mut start, mut first, mut nan) = (0, phase % width.max(1), false);
     while start < len {
         let end = (start + width - first).min(len);
@@ -100,19 +102,18 @@ fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
         let several = start + lines * width;
         if lines > 1 && start + head < end && (!stream || width.is_multiple_of(LINE)) {
             if let (Some(seam), true) = (&mut seam, head > 0) {
-                let line =
-                    Line { x: &x[start..end], scale: &common.params.scale[first..first + end - start] };
+                let line = common.line(&x[start..end], first);
                 nan |= line.few::<V, DIVIDE, CODES>(v, 0..head, common, (seam, start), codes);
                 (start, first) = (start + head, first + head);
                 continue;
             }
             let (x, codes) = (&x[start..several], &mut codes[start..several]);
-            if together::<V, A, DIVIDE, CODES>(v, x, first, common, same, stream, codes) {
+            if together::<V, A, DIVIDE, CODES>(v, x, first, common, stream, codes) {
                 start = several;
                 continue;
             }
         }
-        let line = Line { x: &x[start..end], scale: &common.params.scale[first..first + end - start] };
+        let line = common.line(&x[start..end], first);
         let Some(seam) = &mut seam else {
             nan |= line.encode::<V, DIVIDE, CODES>(v, common, false, &mut codes[start..end]);
             (start, first) = (end, 0);
@@ -135,20 +136,44 @@ fn each_line<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     nan
 }
 
-/// Scales that lie around the end of a line.
+/// Parameters that lie around the end of a line.
 #[repr(align(64))]
 struct Around([f32; LINE]);
 
+/// Four vectors of parameters from `column` on, of which the first one follows after the last. There are no fewer.
+#[inline(always)]
+fn four<V: Vector>(v: V, all: &[f32], column: usize) -> [V::Floats; 4] {
+    let mut around;
+    let four = match all.get(column..column + V::BYTES) {
+        Some(four) => four,
+        None => {
+            around = Around([1.0; LINE]);
+            let (end, begin) = around.0[..V::BYTES].split_at_mut(all.len() - column);
+            end.copy_from_slice(&all[column..]);
+            begin.copy_from_slice(&all[..begin.len()]);
+            &around.0[..V::BYTES]
+        }
+    };
+    let from = four.as_ptr();
+    // SAFETY: there are as many numbers as four vectors have.
+    unsafe {
+        [
+            v.load(from),
+            v.load(from.add(V::LANES)),
+            v.load(from.add(2 * V::LANES)),
+            v.load(from.add(3 * V::LANES)),
+        ]
+    }
+}
+
 /// The codes of some lines from column `first` to that column again, whose parameters are so made ready once for
-/// all of them. `false` where a value shows that is NaN or too large, and codes do not count. `same`: whether all scales
-/// may be divided by in two terms.
+/// all of them. `false` where a value shows that is NaN or too large, and codes do not count.
 #[inline(always)]
 fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     v: V,
     x: &[A],
     first: usize,
     common: Common<'_, V>,
-    same: bool,
     stream: bool,
     codes: &mut [u8],
 ) -> bool {
@@ -158,60 +183,51 @@ fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
         return false;
     }
     let lines = x.len() / width;
-    let most = common.codes_within();
     let mut least = v.words(0);
     let mut at = 0;
     while at < width {
         // The last vectors may overlap with those before them.
         let place = at.min(width - V::BYTES);
         let column = if first + place < width { first + place } else { first + place - width };
-        let mut around;
-        let scales = match scales.get(column..column + V::BYTES) {
-            Some(scales) => scales,
-            None => {
-                around = Around([1.0; LINE]);
-                let (end, begin) = around.0[..V::BYTES].split_at_mut(width - column);
-                end.copy_from_slice(&scales[column..]);
-                begin.copy_from_slice(&scales[..begin.len()]);
-                &around.0[..V::BYTES]
+        let two_terms = match common.by {
+            Some((by, whole)) if DIVIDE => {
+                let near = four(v, by.near, column);
+                let [a, b, c, d] = near;
+                let serves = whole || !v.marked(v.mark(v.mark(v.unmarked(), a, b), c, d));
+                if serves { Some((near, four(v, by.rest, column))) } else { None }
             }
+            _ => None,
         };
-        let same = same || scales.iter().fold(true, |all, &one| all & same_integers(one, most));
+        // The same columns of the lines that follow: what lies ahead in a line ends with it.
+        let bytes = lines * width * size_of::<A>();
+        let ahead = if bytes <= ASKED { bytes } else { AHEAD };
         // SAFETY: `place + V::BYTES` is at most the width, and as many lines of that were found in both slices. They are
-        // streamed to only from beginnings of vectors on, as the caller says. There are as many scales as in a vector.
+        // streamed to only from beginnings of vectors on, as the caller says.
         unsafe {
             let (from, to) = (x.as_ptr().add(place), codes.as_mut_ptr().add(place));
-            let part = |i: usize| scales.as_ptr().add(i * V::LANES);
-            let scales = [v.load(part(0)), v.load(part(1)), v.load(part(2)), v.load(part(3))];
-            let [a, b, c, d] = scales;
-            // The same columns of the lines that follow: what lies ahead in a line ends with it.
-            let bytes = lines * width * size_of::<A>();
-            let ahead = if bytes <= ASKED { bytes } else { AHEAD };
             let places = Places { from, to, lines, width, stream, ahead };
-            if !DIVIDE {
-                let scalings = [Product(a), Product(b), Product(c), Product(d)];
+            if let Some((near, rest)) = two_terms {
+                let ([a, b, c, d], [e, f, g, h]) = (near, rest);
+                let scalings = [
+                    TwoTerms { near: a, rest: e },
+                    TwoTerms { near: b, rest: f },
+                    TwoTerms { near: c, rest: g },
+                    TwoTerms { near: d, rest: h },
+                ];
                 down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
-            } else if same {
-                let scalings = [two_terms(v, a), two_terms(v, b), two_terms(v, c), two_terms(v, d)];
+            } else if DIVIDE {
+                let [a, b, c, d] = four(v, scales, column);
+                let scalings = [Quotient(a), Quotient(b), Quotient(c), Quotient(d)];
                 down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
             } else {
-                let scalings = [Quotient(a), Quotient(b), Quotient(c), Quotient(d)];
+                let [a, b, c, d] = four(v, scales, column);
+                let scalings = [Product(a), Product(b), Product(c), Product(d)];
                 down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
             }
         }
         at += V::BYTES;
     }
     !v.any_word(least, i16::MIN)
-}
-
-/// As [`reciprocal`](super::super::division::reciprocal).
-#[inline(always)]
-fn two_terms<V: Vector>(v: V, scale: V::Floats) -> TwoTerms<V::Floats> {
-    let one = v.floats(1.0);
-    let near = v.div(one, scale);
-    let first = v.sub_product(one, scale, near);
-    let product = v.mul(first, near);
-    TwoTerms { near, rest: v.mul_add(product, first, product) }
 }
 
 /// Where values of the first of some lines are, and where their codes go.
@@ -270,11 +286,14 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
 struct Line<'a, A> {
     x: &'a [A],
     scale: &'a [f32],
+    /// Their reciprocals, if they serve.
+    by: Option<Terms<'a>>,
 }
 
 impl<A: Lanes> Line<'_, A> {
     fn part(&self, part: Range<usize>) -> Self {
-        Self { x: &self.x[part.clone()], scale: &self.scale[part] }
+        let by = self.by.map(|by| by.part(part.clone()));
+        Self { x: &self.x[part.clone()], scale: &self.scale[part], by }
     }
 
     /// Whether any value is NaN.
@@ -286,13 +305,13 @@ impl<A: Lanes> Line<'_, A> {
         stream: bool,
         codes: &mut [u8],
     ) -> bool {
-        let Self { x, scale } = self;
+        let Self { x, scale, .. } = self;
         if x.len() < LINE {
             // Beside zeros, whose codes are not kept.
             let (mut values, mut scales, mut line) = ([A::default(); LINE], [1.0; LINE], [0; LINE]);
             values[..x.len()].copy_from_slice(x);
             scales[..x.len()].copy_from_slice(scale);
-            let padded = Line { x: &values, scale: &scales };
+            let padded = Line { x: &values, scale: &scales, by: None };
             let nan = !x.is_empty() && padded.encode_all::<V, DIVIDE, CODES>(v, common, false, &mut line);
             codes.copy_from_slice(&line[..codes.len()]);
             return nan;
@@ -309,8 +328,17 @@ impl<A: Lanes> Line<'_, A> {
         stream: bool,
         codes: &mut [u8],
     ) -> bool {
-        let scaling = Columns::<DIVIDE>(self.scale.as_ptr());
-        if lines::<V, A, _, CODES>(v, self.x, scaling, common.codes, stream, codes) {
+        let done = match self.by {
+            Some(Terms { near, rest }) if DIVIDE => {
+                let scaling = ColumnTerms { near: near.as_ptr(), rest: rest.as_ptr() };
+                lines::<V, A, _, CODES>(v, self.x, scaling, common.codes, stream, codes)
+            }
+            _ => {
+                let scaling = Columns::<DIVIDE>(self.scale.as_ptr());
+                lines::<V, A, _, CODES>(v, self.x, scaling, common.codes, stream, codes)
+            }
+        };
+        if done {
             return false;
         }
         let params = EncodeParams { scale: self.scale, ..*common.params };
@@ -328,12 +356,12 @@ impl<A: Lanes> Line<'_, A> {
         (seam, at): (&mut Seam<u8>, usize),
         codes: &mut [u8],
     ) -> bool {
-        let mut line = [0; LINE];
-        let line = &mut line[..part.len()];
-        let nan = self.part(part).encode::<V, DIVIDE, CODES>(v, common, false, line);
-        if !line.is_empty() {
-            seam.put(at, line, codes);
+        if part.is_empty() {
+            return false;
         }
+        let Some(line) = seam.room(at, 0, part.len(), codes) else { return false };
+        let nan = self.part(part.clone()).encode::<V, DIVIDE, CODES>(v, common, false, line);
+        seam.put(part.len(), codes);
         nan
     }
 }

@@ -196,13 +196,15 @@ fn few<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     // With the values beside them, where there are enough for a line.
     let from = if x.len() < LINE { part.start } else { part.start.min(x.len() - LINE) };
     let x = if x.len() < LINE { &x[part.clone()] } else { &x[from..from + LINE] };
-    let mut line = [0; LINE];
-    let line = &mut line[..x.len()];
-    let nan = body::<V, A, S, CODES>(v, x, scaling, run, false, line);
     let part = part.start - from..part.end - from;
-    seam.put(at, &line[part.clone()], codes);
-    // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], *run.entry, &mut line[part])
+    let Some(line) = seam.room(at, part.start, x.len(), codes) else { return false };
+    let mut nan = body::<V, A, S, CODES>(v, x, scaling, run, false, line);
+    if nan {
+        // A NaN beside them shows in its own place.
+        nan = careful(v, &x[part.clone()], *run.entry, &mut line[part.clone()]);
+    }
+    seam.put(part.len(), codes);
+    nan
 }
 
 /// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.

@@ -4,10 +4,11 @@ use crate::element::{Element, Real};
 use crate::granularity::Segment;
 use crate::kernel::affine::{self, Arithmetic, EncodeMode, EncodeParams};
 use crate::kernel::blocks::{self, BlockParams, BlockRule, DIVISORS, Places};
+use crate::kernel::column_reciprocals::ColumnReciprocals;
 use crate::kernel::fake::{self, Values};
 use crate::kernel::rows::{self, Row};
 use crate::kernel::stochastic::{self, Place};
-use crate::kernel::{Code, levels, reduce};
+use crate::kernel::{Code, convert, levels, reduce};
 use crate::tensor::affine::{AffineGrids, AffineScheme, BlockGrids, ZeroPointRule, ZeroPoints};
 use crate::tensor::arrays::{Parameters, repeat};
 use crate::tensor::decode::fill_zeros;
@@ -59,6 +60,13 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         params.fill(self.scheme, self.grids, &self.encoding, segment);
     }
 
+    fn fill_line(&self, line: &Segment, params: &mut Params<T>) {
+        params.fill(self.scheme, self.grids, &self.encoding, line);
+        if mode::<T>(self.scheme, &self.encoding).arithmetic == Arithmetic::Divide {
+            params.find_reciprocals();
+        }
+    }
+
     fn encode<C: Code>(
         &self,
         x: &[T],
@@ -84,7 +92,11 @@ impl<T: Real> Encoder<T> for AffineEncoder<'_> {
         codes: &mut [C],
     ) -> Option<bool> {
         let mode = EncodeMode { stream: self.stream, ..mode::<T>(self.scheme, &self.encoding) };
-        if params.common { affine::encode_lines(x, phase, &params.view(), &mode, codes) } else { None }
+        if params.common {
+            affine::encode_lines(x, phase, &params.view(), &params.reciprocals, &mode, codes)
+        } else {
+            None
+        }
     }
 
     fn reads_halves(&self, width: usize) -> bool {
@@ -191,6 +203,8 @@ pub(super) struct Params<T> {
     low: Parameters<T>,
     high: Parameters<T>,
     zero_after: Parameters<i32>,
+    /// The reciprocals of the scales, where lines are encoded.
+    reciprocals: ColumnReciprocals,
     /// Whether bounds and zero points are the same for all blocks.
     common: bool,
     /// The regions that all this is of: first, stride and number.
@@ -207,6 +221,7 @@ impl<T> Default for Params<T> {
             low: Parameters::new(),
             high: Parameters::new(),
             zero_after: Parameters::new(),
+            reciprocals: ColumnReciprocals::default(),
             common: false,
             regions: None,
         }
@@ -222,6 +237,7 @@ impl<T: Real> Params<T> {
             return;
         }
         self.regions = regions;
+        self.reciprocals.clear();
         grids.scales().copy_into(segment.region, segment.stride, count, &mut self.scale);
         // Two-level scales may be zero: everything is then beyond reach of nothing, and decodes to zero.
         self.scale.iter_mut().filter(|scale| scale.is_zero()).for_each(|scale| *scale = T::infinity());
@@ -280,6 +296,18 @@ impl<T: Real> Params<T> {
                 high.extend(zero.iter().map(|&zero| real_max - zero));
                 zero_after.extend(zero.iter().map(|&zero| Element::to_f64(zero) as i32));
             }
+        }
+    }
+
+    /// Finds the reciprocals of all scales, if they are not there, and bounds are the same for all.
+    fn find_reciprocals(&mut self) {
+        if !self.common || !self.reciprocals.is_empty() {
+            return;
+        }
+        let bounds =
+            [&self.low, &self.high].map(|all| all.first().map_or(0.0, |&bound| Element::to_f64(bound)));
+        if let Some(scales) = convert::same::<T, f32>(&self.scale) {
+            self.reciprocals.find(scales, bounds[0].abs().max(bounds[1].abs()) as u32);
         }
     }
 

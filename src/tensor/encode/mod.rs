@@ -112,6 +112,11 @@ trait Encoder<T>: Sync {
     /// Makes `params` those of `segment`.
     fn fill(&self, segment: &Segment, params: &mut Self::Params);
 
+    /// As [`fill`](Self::fill) of a line, for [`encode_lines`](Self::encode_lines).
+    fn fill_line(&self, line: &Segment, params: &mut Self::Params) {
+        self.fill(line, params);
+    }
+
     /// Writes the code of each value of a stretch that begins in block 0 of `params` at `phase`. Whether any is NaN,
     /// whose code is the lowest.
     fn encode<C: Code>(
@@ -477,7 +482,7 @@ impl Job<'_, '_> {
         }
         let phase = start % line;
         let whole = Segment { start: start - phase, len: line, region: 0, stride: 1, width: 1, phase: 0 };
-        encoder.fill(&whole, params);
+        encoder.fill_line(&whole, params);
         encoder.encode_lines(x, phase, params, codes)
     }
 

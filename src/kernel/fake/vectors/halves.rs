@@ -1,20 +1,58 @@
 //! Runs of numbers of 16 bits that a factor takes to the integers of their quotients.
 //!
-//! An integer is the lowest bits of itself and a number so large that no others are left: codes are held between their
-//! ends as integers, and are numbers again without that one. Infinities are beyond the ends, and NaN is looked for in the
-//! bits of the values, a whole vector at once.
+//! Numbers are held between two that have the codes of the ends, where there are such: two instructions for a vector of them
+//! as they are. Else codes are held between their ends. NaN is looked for in the bits of the numbers, a whole vector at once.
+//!
+//! An integer is the lowest bits of itself and a number so large that no others are left. That one is taken off again, or its
+//! multiple of the step of values is, where this is a number too: one fused operation then makes a value of a code.
 #![allow(unsafe_code)] // loads and stores by pointers
 
-use super::super::super::factor::MAGIC;
+use super::super::super::factor::{MAGIC, short_step};
 use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::each::Entry;
 use super::runs::{Step, steps};
 
+/// Bytes ahead that are asked for: a step takes so little that the processor reads ahead by itself, but for what it does not
+/// see before the end of a page.
+pub(super) const AHEAD: usize = 512;
+
 /// The parameters of a run, and a factor that does for all its numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Halves<'a> {
-    pub factor: f32,
+    factor: f32,
+    /// The words of numbers between which others are held, twice each: a negative one and a positive one. As numbers of 32
+    /// bits, which are read one by one: more at once would wait for what was just written in parts, and for all that went
+    /// past the caches before.
+    ends: Option<[u32; 2]>,
+    /// A step of fewer bits that gives the same values.
+    short_step: Option<f32>,
     pub entry: &'a Entry,
+}
+
+impl<'a> Halves<'a> {
+    /// For codes of at most `most` in magnitude.
+    #[inline(always)]
+    pub(super) fn of<A: Lanes>(factor: f32, most: u32, entry: &'a Entry) -> Self {
+        Self { factor, ends: ends::<A>(entry), short_step: short_step::<A>(entry.step, most), entry }
+    }
+}
+
+/// The nearest numbers to those of the lowest and the highest code, where they have these codes: any beyond has one that is
+/// not between them.
+#[inline(always)]
+fn ends<A: Lanes>(&Entry { scale, low, high, .. }: &Entry) -> Option<[u32; 2]> {
+    /// Less than half a step by more than what is rounded in a quotient.
+    const NEAR: f32 = 0.499;
+    let end = |code: f32| {
+        let at = code.abs() * scale;
+        let number = A::from_f32(at);
+        ((number.to_f32() - at).abs() <= NEAR * scale).then_some(number.word())
+    };
+    if low > 0.0 || high < 0.0 {
+        return None;
+    }
+    let twice = |word: u16| u32::from(word) << 16 | u32::from(word);
+    Some([twice(end(low)? | 1 << 15), twice(end(high)?)])
 }
 
 vectorized! {
@@ -24,50 +62,75 @@ vectorized! {
         debug_assert!(size_of::<A>() == size_of::<u16>());
         let Entry { low, high, step, .. } = *run.entry;
         let fit = A::fit(step.abs(), step.abs() * low.abs().max(high.abs()));
-        match (fit, stream) {
-            (true, true) => steps::<V, A, _, true>(v, x, InLanes::<V, true>::of(v, run), out),
-            (true, false) => steps::<V, A, _, false>(v, x, InLanes::<V, true>::of(v, run), out),
-            (false, true) => steps::<V, A, _, true>(v, x, InLanes::<V, false>::of(v, run), out),
-            (false, false) => steps::<V, A, _, false>(v, x, InLanes::<V, false>::of(v, run), out),
+        match (run.ends, run.short_step, fit) {
+            (Some(_), Some(_), true) => all::<V, A, true, true, true>(v, x, run, stream, out),
+            (Some(_), None, true) => all::<V, A, true, false, true>(v, x, run, stream, out),
+            (Some(_), _, false) => all::<V, A, true, false, false>(v, x, run, stream, out),
+            (None, _, true) => all::<V, A, false, false, true>(v, x, run, stream, out),
+            (None, _, false) => all::<V, A, false, false, false>(v, x, run, stream, out),
         }
     }
 }
 
-/// The parameters in every lane. `FIT`: whether values do, as [`Lanes::fit`] says.
+#[inline(always)]
+fn all<V: Vector, A: Lanes, const HELD: bool, const SHORT: bool, const FIT: bool>(
+    v: V,
+    x: &[A],
+    run: Halves<'_>,
+    stream: bool,
+    out: &mut [A],
+) -> bool {
+    let run = InLanes::<V, HELD, SHORT, FIT>::of(v, run);
+    if stream { steps::<V, A, _, true>(v, x, run, out) } else { steps::<V, A, _, false>(v, x, run, out) }
+}
+
+/// The parameters in every lane. `HELD`: whether numbers are held between ends, rather than codes; `SHORT`: whether the step
+/// is short; `FIT`: whether values do, as [`Lanes::fit`] says.
 #[derive(Clone, Copy)]
-struct InLanes<V: Vector, const FIT: bool> {
+struct InLanes<V: Vector, const HELD: bool, const SHORT: bool, const FIT: bool> {
     factor: V::Floats,
     step: V::Floats,
     magic: V::Floats,
-    /// The bits of the ends.
-    low: V::Integers,
-    high: V::Integers,
+    /// What a short step makes of it, with the other sign.
+    off: V::Floats,
+    /// The words of the ends, or the bits of their codes.
+    ends: [V::Integers; 2],
 }
 
-impl<V: Vector, const FIT: bool> InLanes<V, FIT> {
+impl<V: Vector, const HELD: bool, const SHORT: bool, const FIT: bool> InLanes<V, HELD, SHORT, FIT> {
     #[inline(always)]
-    fn of(v: V, Halves { factor, entry }: Halves<'_>) -> Self {
+    fn of(v: V, Halves { factor, ends, short_step, entry }: Halves<'_>) -> Self {
+        let codes = || [(MAGIC + entry.low).to_bits(), (MAGIC + entry.high).to_bits()];
+        let [low, high] = if HELD { ends.unwrap_or_default() } else { codes() };
+        let step = if SHORT { short_step.unwrap_or_default() } else { entry.step };
         Self {
             factor: v.floats(factor),
-            step: v.floats(entry.step),
+            step: v.floats(step),
             magic: v.floats(MAGIC),
-            low: v.integers((MAGIC + entry.low).to_bits() as i32),
-            high: v.integers((MAGIC + entry.high).to_bits() as i32),
+            off: v.floats(-MAGIC * step),
+            ends: [v.integers(low as i32), v.integers(high as i32)],
         }
     }
 
     /// The values of the codes of `x`.
     #[inline(always)]
     fn values(self, v: V, x: V::Floats) -> V::Floats {
-        let moved = v.to_bits(v.mul_add(x, self.factor, self.magic));
-        let code = v.of_bits(v.min(v.max(moved, self.low), self.high));
+        let mut code = v.mul_add(x, self.factor, self.magic);
+        if !HELD {
+            let [low, high] = self.ends;
+            code = v.of_bits(v.min(v.max(v.to_bits(code), low), high));
+        }
         // No zero is negative.
-        v.mul(self.step, v.sub(code, self.magic))
+        if SHORT { v.mul_add(code, self.step, self.off) } else { v.mul(self.step, v.sub(code, self.magic)) }
     }
 }
 
-impl<V: Vector, A: Lanes, const FIT: bool> Step<V, A> for InLanes<V, FIT> {
+impl<V: Vector, A: Lanes, const HELD: bool, const SHORT: bool, const FIT: bool> Step<V, A>
+    for InLanes<V, HELD, SHORT, FIT>
+{
     const LEN: usize = 2 * V::LANES;
+
+    const AHEAD: usize = AHEAD;
 
     /// The highest bits of numbers that are not negative, and of any.
     type Seen = (V::Integers, V::Integers);
@@ -88,7 +151,7 @@ impl<V: Vector, A: Lanes, const FIT: bool> Step<V, A> for InLanes<V, FIT> {
         unsafe {
             let bits = v.load_bytes(x.cast());
             *seen = (v.max_words(seen.0, bits), v.max_unsigned_words(seen.1, bits));
-            let [a, b] = v.load_two(x);
+            let [a, b] = if HELD { v.load_two_within(x, self.ends) } else { v.load_two(x) };
             v.put_two::<A, STREAM>(to, [self.values(v, a), self.values(v, b)], FIT);
         }
     }

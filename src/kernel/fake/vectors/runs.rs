@@ -6,8 +6,6 @@
 
 use core::ops::Range;
 
-use half::f16;
-
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
 use super::super::super::factor::{self, factor};
 use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
@@ -17,12 +15,6 @@ use super::super::super::{prefetch, runs};
 use super::Task;
 use super::each::{Entry, careful};
 use super::halves::{self, Halves};
-
-/// Values of the longest line of the caches.
-const LONGEST: usize = f16::LINE;
-
-/// Bytes ahead that are asked for, where results go past the caches.
-const AHEAD: usize = 2048;
 
 vectorized! {
     /// Whether any value is NaN.
@@ -52,7 +44,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
     stream: bool,
     out: &mut [A],
 ) -> bool {
-    let mut by = Reciprocals::of(&[]);
+    let (mut by, mut group) = (Reciprocals::of(&[]), usize::MAX);
     let mut seam = stream.then(Seam::<A>::default);
     let mut nan = false;
     for (j, from, to) in runs(x.len().min(out.len()), width, phase) {
@@ -61,26 +53,28 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         else {
             break;
         };
-        let place = j % GROUP;
-        if DIVIDE && !ZERO && place == 0 {
-            // Ahead of time: nothing else tells the processor which loop serves a run.
-            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
-        }
         let most = low.abs().max(high.abs()) as u32;
-        let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(scale, most));
         let zero_before =
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
-        if DIVIDE
-            && !ZERO
-            && to - from >= factor::RUN
-            && let Some(factor) = factor::<A>(scale, most)
-        {
-            let run = Halves { factor, entry: &entry };
+        let long = DIVIDE && !ZERO && to - from >= factor::RUN;
+        if long && seam.is_some() && size_of::<A>() == size_of::<u16>() {
+            // While a factor is looked for.
+            prefetch(&x[from..from + factor::RUN], halves::AHEAD);
+        }
+        if long && let Some(factor) = factor::<A>(scale, most) {
+            let run = Halves::of::<A>(factor, most, &entry);
             nan |= one_run(v, x, from..to, run, &mut seam, out);
             continue;
         }
+        let place = j % GROUP;
+        if DIVIDE && !ZERO && group != j / GROUP {
+            // Ahead of time: nothing else tells the processor which loop serves a run.
+            group = j / GROUP;
+            by = Reciprocals::of(params.scale.get(group * GROUP..).unwrap_or_default());
+        }
+        let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(entry.scale, most));
         let run = Run::of::<A>(v, &entry);
         let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
@@ -120,6 +114,9 @@ trait Way<V: Vector, A: Lanes>: Copy {
 pub(super) trait Step<V: Vector, A: Lanes>: Copy {
     /// How many these are: whole vectors, and no more than a line.
     const LEN: usize;
+
+    /// Bytes ahead that are asked for, where results go past the caches.
+    const AHEAD: usize = 2048;
 
     /// What is kept of all values to tell whether any is beyond this way.
     type Seen: Copy;
@@ -266,13 +263,15 @@ fn few<V: Vector, A: Lanes, W: Way<V, A>>(
     // With the values beside them, where there are enough for a line.
     let from = if x.len() < A::LINE { part.start } else { part.start.min(x.len() - A::LINE) };
     let x = if x.len() < A::LINE { &x[part.clone()] } else { &x[from..from + A::LINE] };
-    let mut line = [A::default(); LONGEST];
-    let line = &mut line[..x.len()];
-    let nan = body::<V, A, W, false>(v, x, way, line);
     let part = part.start - from..part.end - from;
-    seam.put(at, &line[part.clone()], out);
-    // A NaN beside them shows in its own place.
-    nan && careful(v, &x[part.clone()], *way.entry(), &mut line[part])
+    let Some(line) = seam.room(at, part.start, x.len(), out) else { return false };
+    let mut nan = body::<V, A, W, false>(v, x, way, line);
+    if nan {
+        // A NaN beside them shows in its own place.
+        nan = careful(v, &x[part.clone()], *way.entry(), &mut line[part.clone()]);
+    }
+    seam.put(part.len(), out);
+    nan
 }
 
 /// Whether any value is NaN. Nothing is done after [`careful`], so that nothing has to be kept on the stack for that.
@@ -301,7 +300,7 @@ pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
     let mut at = 0;
     if STREAM && stream::head(out) == 0 {
         while at + A::LINE <= len {
-            prefetch(&x[at..at + A::LINE], AHEAD);
+            prefetch(&x[at..at + A::LINE], S::AHEAD);
             let mut part = 0;
             while part < A::LINE {
                 // SAFETY: the line has that many values, and begins a line of the caches.
