@@ -283,6 +283,27 @@ fn body<V: Vector, A: Lanes, W: Way<V, A>, const STREAM: bool>(v: V, x: &[A], wa
     careful(v, x, *way.entry(), out)
 }
 
+/// The values of the codes of a line, past the caches.
+///
+/// # Safety
+///
+/// There are as many values at `x`, and places at `to`, where a line of the caches begins.
+#[inline(always)]
+unsafe fn line<V: Vector, A: Lanes, S: Step<V, A>>(
+    v: V,
+    x: *const A,
+    way: S,
+    to: *mut A,
+    seen: &mut S::Seen,
+) {
+    let mut at = 0;
+    while at < A::LINE {
+        // SAFETY: the caller's promise.
+        unsafe { way.step::<true>(v, x.add(at), to.add(at), seen) };
+        at += S::LEN;
+    }
+}
+
 /// As [`Way::piece`].
 #[inline(always)]
 pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
@@ -299,15 +320,22 @@ pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
     let mut at = 0;
     if STREAM && stream::head(out) == 0 {
-        while at + A::LINE <= len {
-            prefetch(&x[at..at + A::LINE], S::AHEAD);
-            let mut part = 0;
-            while part < A::LINE {
-                // SAFETY: the line has that many values, and begins a line of the caches.
-                unsafe { way.step::<true>(v, from.add(at + part), to.add(at + part), &mut seen) };
-                part += S::LEN;
+        // SAFETY: lines have that many values, and begin lines of the caches.
+        unsafe {
+            let second = stream::second_place(len);
+            while at < second {
+                // Two ways through memory are seen by the processor itself.
+                for at in [at, at + second] {
+                    line::<V, A, S>(v, from.add(at), way, to.add(at), &mut seen);
+                }
+                at += A::LINE;
             }
-            at += A::LINE;
+            at += second;
+            while at + A::LINE <= len {
+                prefetch(&x[at..at + A::LINE], S::AHEAD);
+                line::<V, A, S>(v, from.add(at), way, to.add(at), &mut seen);
+                at += A::LINE;
+            }
         }
     }
     // Values that lie across two lines of the caches cost twice: but for the first vector, they begin where a line does.
