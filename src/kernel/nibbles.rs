@@ -114,7 +114,15 @@ fn by_runs<const SIGNED: bool, const ZERO: bool, const STREAM: bool>(
         let (steps, rest) = out.as_chunks_mut::<STEP>();
         let (halves, _) = bytes.as_chunks::<BYTES>();
         let blocks = steps.len();
-        for (j, (bytes, out)) in halves.iter().zip(steps).enumerate() {
+        let second = if STREAM { stream::second_place(blocks * STEP) / STEP } else { 0 };
+        let (front, back) = halves.split_at(2 * second);
+        let (places, last) = steps.split_at_mut(2 * second);
+        let (first, behind) = places.split_at_mut(second);
+        for (j, (first, behind)) in first.iter_mut().zip(behind).enumerate() {
+            step::<SIGNED, ZERO, STREAM>(&front[j], grid(j), first);
+            step::<SIGNED, ZERO, STREAM>(&front[second + j], grid(second + j), behind);
+        }
+        for (j, (bytes, out)) in (2 * second..).zip(back.iter().zip(last)) {
             if STREAM {
                 prefetch(bytes, AHEAD);
             }

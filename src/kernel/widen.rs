@@ -120,22 +120,38 @@ fn blocks<A: Lanes, const CODES: u8, const ZERO: bool, const STREAM: bool>(
     if !STREAM && width >= MANY && 0 < head && head < VECTOR {
         return beside_lines::<A, CODES, ZERO>(codes, width, head, run, out);
     }
-    let vectors_of = width / VECTOR;
+    let (vectors_of, len) = (width / VECTOR, out.len());
     let (steps, rest) = codes.as_chunks::<VECTOR>();
     let (places, rest_places) = out.as_chunks_mut::<VECTOR>();
-    let (mut j, mut left) = (0, vectors_of);
-    let mut here = run(0);
-    for (codes, place) in steps.iter().zip(places) {
+    // The vector at the beginning of a block: which one that is, what is left of it, and its parameters.
+    let at = |vector: usize| (vector / vectors_of, vectors_of, run(vector / vectors_of));
+    let next = |codes: &[u8; VECTOR], place: &mut [A; VECTOR], (j, left, here): &mut (usize, usize, Run)| {
         // SAFETY: as many codes and places as a vector of codes has; these begin a multiple of 128 bytes behind `out`,
         // which is aligned if `STREAM`.
         unsafe {
-            store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), here), kind.fit)
+            store::<A, STREAM>(place.as_mut_ptr(), vectors::<CODES, ZERO>(codes.as_ptr(), *here), kind.fit)
         };
-        left -= 1;
-        if left == 0 {
-            (j, left) = (j + 1, vectors_of);
-            here = run(j);
+        *left -= 1;
+        if *left == 0 {
+            (*j, *left) = (*j + 1, vectors_of);
+            *here = run(*j);
         }
+    };
+    // Vectors of halves are no longer than a line, which one place after the other fills.
+    let two_places = STREAM && size_of::<A>() == size_of::<f32>();
+    let second = if two_places { stream::second_place(codes.len().min(len)) / width * vectors_of } else { 0 };
+    let (mut first, mut behind) = (at(0), at(second));
+    let (front, back) = steps.split_at(2 * second);
+    let (front_places, back_places) = places.split_at_mut(2 * second);
+    let (front, beside) = front.split_at(second);
+    let (front_places, beside_places) = front_places.split_at_mut(second);
+    let pairs = front.iter().zip(front_places).zip(beside.iter().zip(beside_places));
+    for ((codes, place), (codes_beside, place_beside)) in pairs {
+        next(codes, place, &mut first);
+        next(codes_beside, place_beside, &mut behind);
+    }
+    for (codes, place) in back.iter().zip(back_places) {
+        next(codes, place, &mut behind);
     }
     if !rest.is_empty() {
         lines::<A, CODES, ZERO>(rest, run(steps.len() / vectors_of), false, rest_places);
