@@ -16,12 +16,15 @@ pub(crate) fn threads() -> usize {
     1
 }
 
-/// Elements of a chunk of `len` of which nothing is kept, a multiple of `least`: as many as can be while enough of them are
-/// left to share out evenly, because memory answers long ways faster.
-pub(crate) fn long_chunk(len: usize, least: usize) -> usize {
-    const MOST: usize = 1 << 20;
-    const CHUNKS: usize = 16;
-    (len / CHUNKS).clamp(least, MOST.max(least)) / least.max(1) * least
+/// Elements that a thread works on before it looks for more, where nothing of them is kept: memory answers long ways faster.
+pub(crate) const LONGEST: usize = 1 << 20;
+
+/// Elements of a part of `len`, a multiple of `least` and at most `longest`: as many as can be while enough parts are left to
+/// share out evenly.
+pub(crate) fn part_len(len: usize, least: usize, longest: usize) -> usize {
+    const PARTS: usize = 16;
+    let least = least.max(1);
+    (len / PARTS).clamp(least, longest.max(least)) / least * least
 }
 
 /// Calls `work(state, index, chunk)` for each chunk of `chunk_len` items of `items`, on several threads if

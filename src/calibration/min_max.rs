@@ -52,11 +52,8 @@ impl fmt::Display for MinMax {
     }
 }
 
-/// Elements that a thread reads before it looks for more work, of which there are more where it is still found: memory
-/// is read from several places of a part at once, and long ways are faster.
+/// Elements that a thread reads at least before it looks for more work: memory is read from several places of a part at once.
 const PART: usize = 1 << 18;
-const LONG_PART: usize = 1 << 20;
-const PARTS: usize = 16;
 
 /// Elements that are gathered together.
 const GATHERED: usize = 1 << 16;
@@ -77,8 +74,8 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
     }
     let columns = tiling.columns();
     // Each part has the ranges of all columns where regions are columns: fewer of them are found, joined and kept.
-    let longest = if columns.is_some() { usize::MAX } else { LONG_PART };
-    let part_len = (tensor.len() / PARTS).clamp(PART, longest) / PART * PART;
+    let longest = if columns.is_some() { usize::MAX } else { parallel::LONGEST };
+    let part_len = parallel::part_len(tensor.len(), PART, longest);
     let parts =
         parallel::map_indices(tensor.len().div_ceil(part_len), tensor.len(), Vec::new, |scratch, part| {
             let range = part * part_len..((part + 1) * part_len).min(tensor.len());

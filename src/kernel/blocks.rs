@@ -11,7 +11,7 @@ mod scale_places;
 pub(super) mod steps;
 
 pub(crate) use fused::{BlockRule, Places, encode as encode_at_once};
-pub(crate) use scale_places::{ScalePlaces, split};
+pub(crate) use scale_places::{ScalePlaces, split_places};
 
 use super::affine::nearest_even;
 use super::dispatch;

@@ -77,3 +77,44 @@ dispatch! {
         }
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::super::forced;
+    use super::*;
+
+    #[test]
+    fn two_terms_give_the_integers_of_divisions() {
+        const MOST: u32 = 127;
+        let scales: Vec<f32> = (0..4000u32)
+            .map(|i| f32::from_bits(0x3C00_0000 + i.wrapping_mul(0x9E37_79B9) % 0x0200_0000))
+            .collect();
+        for level in forced::available() {
+            forced::with(level, || {
+                let mut all = ColumnReciprocals::default();
+                assert!(all.is_empty() && all.terms(0).is_none());
+                all.find(&scales, MOST);
+                assert!(all.terms(scales.len() - 1).is_none());
+                let (Terms { near, rest }, whole) = all.terms(scales.len()).unwrap();
+                assert_eq!(whole, near.iter().all(|near| !near.is_nan()));
+                let mut served = 0;
+                for ((&scale, &near), &rest) in scales.iter().zip(near).zip(rest) {
+                    if near.is_nan() {
+                        continue;
+                    }
+                    served += 1;
+                    for half in (0..=MOST).step_by(9) {
+                        let at = ((half as f32 + 0.5) * scale).to_bits();
+                        for x in [at - 1, at, at + 1].map(f32::from_bits) {
+                            let found = x.mul_add(near, x * rest).round_ties_even();
+                            assert_eq!(found, (x / scale).round_ties_even(), "{x:e} by {scale:e}");
+                        }
+                    }
+                }
+                assert!(served > scales.len() * 9 / 10, "{served}");
+                all.clear();
+                assert!(all.is_empty());
+            });
+        }
+    }
+}

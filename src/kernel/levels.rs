@@ -20,6 +20,8 @@ mod marks;
 #[cfg(target_arch = "x86_64")]
 mod planes;
 #[cfg(target_arch = "x86_64")]
+mod position_scale;
+#[cfg(target_arch = "x86_64")]
 mod short;
 #[cfg(target_arch = "x86_64")]
 mod staged;

@@ -38,11 +38,17 @@ pub(crate) const SHORTEST: usize = 1024;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only vectors ask ahead"))]
 pub(super) const IN_TURNS: usize = 4;
 
+/// Whether ranges of rows of `A` ask for lines.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only vectors ask ahead"))]
+pub(super) const fn ranges_ask<A>() -> bool {
+    size_of::<A>() == size_of::<f32>()
+}
+
 /// The smallest and the largest value, which are passed over if NaN, and whether all are finite, with lines asked for that
 /// lie `ahead` bytes beyond. `None` where there is nothing to ask for, or no loop for it.
 pub(crate) fn range<A: Element>(x: &[A], ahead: usize) -> Option<(f32, f32, bool)> {
     #[cfg(target_arch = "x86_64")]
-    if x.len() >= SHORTEST && ahead > 0 {
+    if ranges_ask::<A>() && x.len() >= SHORTEST && ahead > 0 {
         return extremes::row(same::<A, f32>(x)?, ahead);
     }
     let _ = (x, ahead);

@@ -1,6 +1,6 @@
 //! Places for the parameters of many regions, which threads fill in parts.
 
-use crate::kernel::blocks::{ScalePlaces, split};
+use crate::kernel::blocks::{ScalePlaces, split_places};
 use crate::minifloat::Minifloat;
 
 use super::arrays::{FloatArray, IntegerArray};
@@ -52,8 +52,8 @@ impl<'a> ZeroPlaces<'a> {
 
     fn split_at(self, count: usize) -> (Self, Self) {
         match self {
-            Self::I8(places) => split(places, count, Self::I8),
-            Self::U8(places) => split(places, count, Self::U8),
+            Self::I8(places) => split_places(places, count, Self::I8),
+            Self::U8(places) => split_places(places, count, Self::U8),
         }
     }
 }

@@ -360,7 +360,7 @@ impl QuantizedTensor {
     fn decode_slice_in<T: Real, A: Element>(&self, out: &mut [A]) {
         let len = self.len();
         // Large enough that there is little to do for a piece itself, small enough to share evenly.
-        let piece = parallel::long_chunk(len, 16 * CHUNK);
+        let piece = parallel::part_len(len, 16 * CHUNK, parallel::LONGEST);
         let stream = kernel::streams(self.codes.as_bytes().len().saturating_add(size_of_val(out)));
         let grids = (&self.scheme, &self.grids);
         parallel::map_chunks(out, piece, len, DecodeScratch::<T>::default, |scratch, index, out| {

@@ -135,7 +135,7 @@ impl<'a> TensorView<'a> {
     /// are a slice that is `read` as it is, and then borrowed.
     pub(crate) fn borrowed_len(&self, read: impl Fn(FloatType) -> bool) -> usize {
         if self.contiguous && read(self.element_type()) {
-            parallel::long_chunk(self.len(), BORROWED)
+            parallel::part_len(self.len(), BORROWED, parallel::LONGEST)
         } else {
             self.chunk_len()
         }

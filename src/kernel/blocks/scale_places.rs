@@ -39,10 +39,10 @@ impl ScalePlaces<'_> {
     /// The first `count` places, and those after them.
     pub(crate) fn split_at(self, count: usize) -> (Self, Self) {
         match self {
-            Self::F32(places) => split(places, count, Self::F32),
-            Self::F16(places) => split(places, count, Self::F16),
-            Self::Bf16(places) => split(places, count, Self::Bf16),
-            Self::Powers(places) => split(places, count, Self::Powers),
+            Self::F32(places) => split_places(places, count, Self::F32),
+            Self::F16(places) => split_places(places, count, Self::F16),
+            Self::Bf16(places) => split_places(places, count, Self::Bf16),
+            Self::Powers(places) => split_places(places, count, Self::Powers),
         }
     }
 
@@ -124,7 +124,11 @@ fn words(lanes: __m256i) -> __m128i {
 }
 
 /// The first `count` places as parts of one kind, and those after them.
-pub(crate) fn split<'a, T, P>(places: &'a mut [T], count: usize, part: impl Fn(&'a mut [T]) -> P) -> (P, P) {
+pub(crate) fn split_places<'a, T, P>(
+    places: &'a mut [T],
+    count: usize,
+    part: impl Fn(&'a mut [T]) -> P,
+) -> (P, P) {
     let (first, rest) = places.split_at_mut(count.min(places.len()));
     (part(first), part(rest))
 }

@@ -52,40 +52,45 @@ pub(crate) fn encode<T: Real, C: Code>(
     codes: &mut [C],
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if long::serves()
-        && !params.maps.searches.long.is_empty()
-        && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
-        && let Some(codes) = C::bytes_mut(codes)
-    {
-        let searches = &params.maps.searches.long;
-        let searches = if params.shared { &searches[..1] } else { searches };
-        return staged::encode(x, width, phase, scale, params.multiply, searches, codes);
-    }
-    #[cfg(target_arch = "x86_64")]
     if super::has_avx2()
-        && !params.maps.searches.short.is_empty()
         && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
         && let Some(codes) = C::bytes_mut(codes)
+        && let Some(nan) = encode_at_once(x, width, phase, scale, params, codes)
     {
-        let searches = &params.maps.searches.short;
-        let searches = if params.shared { &searches[..1] } else { searches };
-        return short::encode(x, width, phase, scale, params.multiply, searches, codes);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if super::has_avx2()
-        && !params.maps.searches.marks.is_empty()
-        && let (Some(x), Some(scale)) = (convert::same(x), convert::same(params.scale))
-        && let Some(codes) = C::bytes_mut(codes)
-    {
-        let searches = &params.maps.searches.marks;
-        let searches = if params.shared { &searches[..1] } else { searches };
-        return staged::encode(x, width, phase, scale, params.multiply, searches, codes);
+        return nan;
     }
     if params.maps.searches.cells.is_empty() {
         encode_searching(x, width, phase, params, codes)
     } else {
         encode_by_cells(x, width, phase, params, codes)
     }
+}
+
+/// As [`encode`], by the searches that look at many values at once, on machines with AVX2; `None` where maps have none.
+#[cfg(target_arch = "x86_64")]
+fn encode_at_once<T: Real>(
+    x: &[f32],
+    width: usize,
+    phase: usize,
+    scale: &[f32],
+    params: &LevelParams<'_, T>,
+    codes: &mut [u8],
+) -> Option<bool> {
+    /// Those in use.
+    fn used<S>(searches: &[S], shared: bool) -> Option<&[S]> {
+        let first = searches.first().map(core::slice::from_ref)?;
+        Some(if shared { first } else { searches })
+    }
+    let LevelParams { maps, shared, multiply, .. } = *params;
+    let all = &maps.searches;
+    if let Some(searches) = used(&all.long, shared).filter(|_| long::serves()) {
+        return Some(staged::encode(x, width, phase, scale, multiply, searches, codes));
+    }
+    if let Some(searches) = used(&all.short, shared) {
+        return Some(short::encode(x, width, phase, scale, multiply, searches, codes));
+    }
+    let searches = used(&all.marks, shared)?;
+    Some(staged::encode(x, width, phase, scale, multiply, searches, codes))
 }
 
 /// As [`encode`] of values of 16 bits in the scale of the levels, of which each block has its own. `None` where there is no

@@ -12,6 +12,7 @@
 
 use core::arch::x86_64::*;
 
+use super::position_scale::{PositionScale, reached};
 use super::staged::{self, GROUP};
 
 /// Cells.
@@ -23,9 +24,6 @@ const LEVELS: usize = 256;
 /// The highest position.
 const LAST: f32 = (CELLS * 256 - 1) as f32;
 
-/// What is added to products may be so large: sums then differ where positions do.
-const OFFSET: f32 = 4_194_304.0;
-
 /// Values of a vector of places.
 const WORDS: usize = 16;
 
@@ -35,8 +33,7 @@ const READ: usize = 4;
 /// The cuts of one map.
 #[derive(Debug, Clone)]
 pub(super) struct Marks {
-    density: f32,
-    offset: f32,
+    scale: PositionScale,
     /// The code below the cut of each cell in the upper byte, and its mark in the lower one; without a cut that of all its
     /// values, and the last mark.
     cells: Box<[u16; CELLS]>,
@@ -48,21 +45,16 @@ impl Marks {
     /// For up to 255 ascending cuts between levels with these codes; `None` where two of them share a cell, the arithmetic
     /// cannot tell them apart, or codes do not ascend by ones.
     pub(super) fn new(cuts: &[f32], codes: &[u16]) -> Option<Self> {
-        // Behind cuts that nothing finite reaches the last level repeats.
-        let used = cuts.iter().take_while(|cut| cut.is_finite()).count();
-        let (cuts, codes) = (cuts.get(..used)?, codes.get(..=used)?);
+        let (cuts, codes) = reached(cuts, codes)?;
         let ascending = codes.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let (low, high) = (*cuts.first()?, *cuts.last()?);
-        let density = LAST / (high - low);
-        let offset = -low * density;
-        let usable = (high - low).is_normal() && density.is_normal() && offset.abs() <= OFFSET;
-        if !(high > low && usable && ascending && usize::from(*codes.last()?) < LEVELS) {
+        if !ascending || usize::from(*codes.last()?) >= LEVELS {
             return None;
         }
-        let mut made = Self { density, offset, cells: Box::new([u16::MAX; CELLS]), cuts: [f32::NAN; LEVELS] };
+        let scale = PositionScale::new(cuts, LAST)?;
+        let mut made = Self { scale, cells: Box::new([u16::MAX; CELLS]), cuts: [f32::NAN; LEVELS] };
         let mut next = 0;
         for (&cut, &code) in cuts.iter().zip(codes) {
-            let position = made.position(cut);
+            let position = made.scale.position(cut);
             let cell = position as usize >> 8;
             if cell < next {
                 return None;
@@ -76,18 +68,10 @@ impl Marks {
         Some(made)
     }
 
-    /// The lowest for NaN. As the loop over vectors finds it.
-    #[inline(always)]
-    fn position(&self, v: f32) -> u32 {
-        let place = v.mul_add(self.density, self.offset);
-        let place = if place > LAST { LAST } else { place };
-        place.round_ties_even() as u32
-    }
-
     /// The code of a value, compared with the cut of its cell, if there is one.
     #[inline(always)]
     fn code(&self, v: f32) -> u8 {
-        let below = (self.cells[self.position(v) as usize >> 8] >> 8) as u8;
+        let below = (self.cells[self.scale.position(v) as usize >> 8] >> 8) as u8;
         // Without a cut, the next one is ahead.
         below + u8::from(v >= self.cuts[usize::from(below)])
     }
@@ -138,8 +122,8 @@ fn find(v: &[[f32; GROUP]], of: &Marks, codes: &mut [[u8; GROUP]]) -> bool {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn place(v: &[f32; GROUP], of: &Marks, lower: &mut [u16; GROUP], cells: &mut [u64; GROUP / READ]) -> __m256 {
-    let (density, offset) = (_mm256_set1_ps(of.density), _mm256_set1_ps(of.offset));
-    let (zero, last) = (_mm256_setzero_ps(), _mm256_set1_ps(LAST));
+    let (density, offset) = (_mm256_set1_ps(of.scale.density), _mm256_set1_ps(of.scale.offset));
+    let (zero, last) = (_mm256_setzero_ps(), _mm256_set1_ps(of.scale.last));
     let mut nan = zero;
     for at in (0..GROUP).step_by(WORDS) {
         // SAFETY: there are 16 values.
@@ -246,7 +230,7 @@ mod tests {
     /// Codes that are those of comparing all cuts; whether there are marks for these.
     fn check(cuts: &[f32], codes: &[u16]) -> bool {
         let Some(marks) = Marks::new(cuts, codes) else { return false };
-        let step = 1.0 / marks.density;
+        let step = 1.0 / marks.scale.density;
         let around = cuts.iter().flat_map(|&cut| {
             [
                 cut,

@@ -4,7 +4,7 @@
 use super::super::division::{reciprocal, same_integers};
 use super::super::factor::factor;
 use super::super::prefetch_second_level;
-use super::super::rows::{IN_TURNS, Row};
+use super::super::rows::{IN_TURNS, Row, ranges_ask};
 use super::super::scaling::{Product, Quotient, Scaling, TwoTerms};
 use super::super::stream;
 use super::super::vector::{Lanes, Vector, vectorized};
@@ -67,7 +67,7 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     let whole = codes.as_ptr().addr().is_multiple_of(V::BYTES);
     let (from, to) = (x.as_ptr(), codes.as_mut_ptr());
     // Without what the range has asked for.
-    let shared = size_of::<A>() == size_of::<f32>();
+    let shared = ranges_ask::<A>();
     let mut ask = row.ahead + if shared { len / IN_TURNS * size_of::<A>() } else { 0 };
     let mut at = 0;
     while at < len {

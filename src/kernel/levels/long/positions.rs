@@ -12,6 +12,7 @@
 use core::arch::x86_64::*;
 
 use super::super::super::vector::Lanes;
+use super::super::position_scale::{PositionScale, reached};
 use super::{GROUP, LEVELS};
 
 /// Values whose places fit a byte.
@@ -29,9 +30,6 @@ const MOST: usize = 4;
 /// The highest position.
 const LAST: f32 = 65_535.0;
 
-/// What is added to products may be so large: sums then differ where positions do.
-const OFFSET: f32 = 4_194_304.0;
-
 /// A byte for each cell, or for each level.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
@@ -40,8 +38,7 @@ struct Row([u8; CELLS]);
 /// The cuts of one map by their positions, and its codes.
 #[derive(Debug, Clone)]
 pub(super) struct Positions {
-    density: f32,
-    offset: f32,
+    scale: PositionScale,
     /// The number of cuts before each cell.
     before: Row,
     /// The lower bytes of the cuts in each cell. Where there are fewer, the highest: values that have it are looked at.
@@ -59,21 +56,12 @@ impl Positions {
     /// For up to 255 ascending cuts and the codes between them; `None` where too many share a cell, or the arithmetic
     /// cannot tell them apart.
     pub(super) fn new(cuts: &[f32], codes: &[u16]) -> Option<Self> {
-        // Behind cuts that nothing finite reaches the last level repeats.
-        let used = cuts.iter().take_while(|cut| cut.is_finite()).count();
-        let (cuts, codes) = (cuts.get(..used)?, codes.get(..=used)?);
-        if used >= LEVELS {
-            return None;
-        }
-        let (low, high) = (*cuts.first()?, *cuts.last()?);
-        let density = LAST / (high - low);
-        let offset = -low * density;
-        if !(high > low && (high - low).is_normal() && density.is_normal() && offset.abs() <= OFFSET) {
+        let (cuts, codes) = reached(cuts, codes)?;
+        if cuts.len() >= LEVELS {
             return None;
         }
         let mut made = Self {
-            density,
-            offset,
+            scale: PositionScale::new(cuts, LAST)?,
             before: Row([0; CELLS]),
             lower: [const { Row([u8::MAX; CELLS]) }; MOST],
             cuts: [[f32::NAN; MOST]; CELLS],
@@ -83,8 +71,8 @@ impl Positions {
         };
         let mut counts = [0; CELLS];
         for &cut in cuts {
-            let position = made.position(cut);
-            let cell = usize::from(position >> 8);
+            let position = made.scale.position(cut);
+            let cell = position as usize >> 8;
             let count = counts.get_mut(cell)?;
             made.lower.get_mut(*count)?.0[cell] = position as u8;
             made.cuts[cell][*count] = cut;
@@ -102,18 +90,10 @@ impl Positions {
         Some(made)
     }
 
-    /// The lowest for NaN. As the loop over vectors finds it.
-    #[inline(always)]
-    fn position(&self, v: f32) -> u16 {
-        let place = v.mul_add(self.density, self.offset);
-        let place = if place > LAST { LAST } else { place };
-        place.round_ties_even() as u16
-    }
-
     /// The code of a value, compared with all cuts of its cell.
     #[inline(always)]
     fn code(&self, v: f32) -> u8 {
-        let cell = usize::from(self.position(v) >> 8);
+        let cell = self.scale.position(v) as usize >> 8;
         let level =
             self.cuts[cell].iter().fold(self.before.0[cell], |level, &cut| level + u8::from(v >= cut));
         self.codes.0[usize::from(level)]
@@ -179,8 +159,8 @@ static PLACES: [u8; GROUP] = {
 /// Stages whose codes are found, with at most `K` cuts in a cell. Whether a value is NaN.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,f16c,fma,popcnt")]
 fn find<A: Lanes, const K: usize>(v: &[[A; STAGE]], of: &Positions, codes: &mut [[u8; STAGE]]) -> bool {
-    let (density, offset) = (_mm512_set1_ps(of.density), _mm512_set1_ps(of.offset));
-    let (last, one) = (_mm512_set1_ps(LAST), _mm512_set1_epi8(1));
+    let (density, offset) = (_mm512_set1_ps(of.scale.density), _mm512_set1_ps(of.scale.offset));
+    let (last, one) = (_mm512_set1_ps(of.scale.last), _mm512_set1_epi8(1));
     let turns = usize::from(A::READ_IN_TURNS);
     let (lower, upper, places) = (load(&LOWER[turns]), load(&UPPER[turns]), load(&PLACES));
     let (before, codes_of) = (Table::new(&of.before), Table::new(&of.codes));
