@@ -112,7 +112,9 @@ pub(crate) fn fit(magnitudes: &Magnitudes, bits: usize, rule: BinaryRule) -> Opt
         }
         BinaryRule::Best => {
             let mut least = (f64::INFINITY, Coefficients::default());
-            for alpha in search::candidates(magnitudes, bits).map(descending) {
+            // In another order, rounding alone may put the greedy ones above what they are.
+            let greedy = greedy(magnitudes, bits, false).1;
+            for alpha in search::candidates(magnitudes, bits).map(descending).into_iter().chain([greedy]) {
                 let error = exact_error(magnitudes, alpha.get(..bits).unwrap_or_default());
                 if error < least.0 {
                     least = (error, alpha);
