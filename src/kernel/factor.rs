@@ -11,13 +11,17 @@ use core::hint::select_unpredictable;
 
 use half::f16;
 
-use super::division::DIVISORS;
+use super::division::{DIVISORS, GROUP};
 use super::vector::{Lanes, Vector, vectorized};
 use crate::element::FloatType;
 
 /// The longest significands of numbers that this is for, and the integers up to which halves are looked at.
 const LONGEST: u32 = 11;
 const MOST: u32 = 255;
+
+/// More units in the last place of a multiple of a divisor than anything errs by: one by the division, two by reciprocal and
+/// product, and half of one by the multiple.
+const NEAR_HALF: i32 = 4;
 
 /// Values from which on a factor is worth looking for.
 pub(super) const RUN: usize = 1024;
@@ -39,37 +43,60 @@ pub(super) fn factor<A: Lanes>(divisor: f32, most: u32) -> Option<f32> {
 
 vectorized! {
     fn find<V>[](v, divisor: f32, most: u32, bits: u32) -> Option<f32> {
-        /// More units in the last place of a multiple of the divisor than anything errs by: one by the division, two by
-        /// reciprocal and product, and half of one by the multiple.
-        const NEAR: i32 = 4;
-        let reciprocal = 1.0 / divisor;
-        // All of them err by less than 2⁻²² of the quotient.
-        let candidates = [reciprocal, reciprocal.next_up(), reciprocal.next_down()];
-        let below = v.integers((1 << (f32::MANTISSA_DIGITS - bits)) - 1);
         // SAFETY: as many as the longest vector has lanes.
-        let mut half = unsafe { v.load(HALVES.as_ptr()) };
-        let mut different = [v.integers(0); 3];
-        for _ in (0..=most).step_by(V::LANES) {
-            let multiple = v.mul(half, v.floats(divisor));
-            half = v.add(half, v.floats(V::LANES as f32));
-            if near_zero(v, v.and(v.to_bits(multiple), below), below, NEAR) {
-                let x = nearest(v, multiple, bits);
-                let integer = v.to_bits(v.add(v.div(x, v.floats(divisor)), v.floats(MAGIC)));
-                for (&candidate, different) in candidates.iter().zip(&mut different) {
-                    let rounded = v.to_bits(v.add(v.mul(x, v.floats(candidate)), v.floats(MAGIC)));
-                    let fused = v.to_bits(v.mul_add(x, v.floats(candidate), v.floats(MAGIC)));
-                    *different = v.max(*different, v.max(v.xor(integer, rounded), v.xor(integer, fused)));
-                }
+        let halves = unsafe { v.load(HALVES.as_ptr()) };
+        let [a, b, c] = differences(v, halves, V::LANES, v.floats(divisor), most, bits);
+        chosen(candidates(divisor), [any_bit(v, a), any_bit(v, b), any_bit(v, c)])
+    }
+}
+
+/// The numbers that may do as a factor: all of them err by less than 2⁻²² of the quotient.
+#[inline(always)]
+fn candidates(divisor: f32) -> [f32; 3] {
+    let reciprocal = 1.0 / divisor;
+    [reciprocal, reciprocal.next_up(), reciprocal.next_down()]
+}
+
+/// The first candidate that makes no integer different. No branch guesses which one it is, often wrong, and what follows
+/// begins at once.
+#[inline(always)]
+fn chosen([first, second, third]: [f32; 3], [a, b, c]: [bool; 3]) -> Option<f32> {
+    let serves =
+        |different: bool, candidate: f32, other: f32| select_unpredictable(different, other, candidate);
+    let found = serves(a, first, serves(b, second, serves(c, third, f32::NAN)));
+    (!found.is_nan()).then_some(found)
+}
+
+/// Where lanes of what each of the [`candidates`] of `divisor` makes of the numbers next to some halves have a bit, it makes
+/// other integers than a division. The first of these halves and then every `step`-th, up to `most` and a half.
+#[inline(always)]
+fn differences<V: Vector>(
+    v: V,
+    mut half: V::Floats,
+    step: usize,
+    divisor: V::Floats,
+    most: u32,
+    bits: u32,
+) -> [V::Integers; 3] {
+    let below = v.integers((1 << (f32::MANTISSA_DIGITS - bits)) - 1);
+    let reciprocal = v.div(v.floats(1.0), divisor);
+    let next = |units: i32| v.of_bits(v.add_integers(v.to_bits(reciprocal), v.integers(units)));
+    let candidates = [reciprocal, next(1), next(-1)];
+    let mut different = [v.integers(0); 3];
+    for _ in 0..(most as usize + 1).div_ceil(step) {
+        let multiple = v.mul(half, divisor);
+        half = v.add(half, v.floats(step as f32));
+        if near_zero(v, v.and(v.to_bits(multiple), below), below, NEAR_HALF) {
+            let x = nearest(v, multiple, bits);
+            let integer = v.to_bits(v.add(v.div(x, divisor), v.floats(MAGIC)));
+            for (&candidate, different) in candidates.iter().zip(&mut different) {
+                let rounded = v.to_bits(v.add(v.mul(x, candidate), v.floats(MAGIC)));
+                let fused = v.to_bits(v.mul_add(x, candidate, v.floats(MAGIC)));
+                *different = v.max(*different, v.max(v.xor(integer, rounded), v.xor(integer, fused)));
             }
         }
-        let [a, b, c] = different;
-        let [first, second, third] = candidates;
-        let serves = |different: bool, candidate: f32, other: f32| select_unpredictable(different, other, candidate);
-        // No branch guesses which one it is, often wrong, and what follows begins at once.
-        let found = serves(any_bit(v, c), third, f32::NAN);
-        let found = serves(any_bit(v, a), first, serves(any_bit(v, b), second, found));
-        (!found.is_nan()).then_some(found)
     }
+    different
 }
 
 /// Whether any bit is set in numbers that are not negative.
@@ -87,52 +114,118 @@ fn near_zero<V: Vector>(v: V, bits: V::Integers, below: V::Integers, near: i32) 
     v.any(v.max(off, v.integers(2 * near)), 2 * near)
 }
 
-/// A number of 22 bits whose multiples become the same numbers of `A` as those of `step`, up to `most` times it. So is its
-/// multiple of [`MAGIC`] a number of f32, and `(MAGIC + q) · short − MAGIC · short` is `q · short`, rounded once.
-///
-/// `None` where there is none, or it is not worth looking for.
-#[inline(always)]
-pub(super) fn short_step<A: Lanes>(step: f32, most: u32) -> Option<f32> {
-    if A::SIGNIFICAND > LONGEST || most > MOST || !DIVISORS.contains(&step) {
-        return None;
+/// The factors of some divisors, and the short steps of as many values.
+pub(super) struct Factors {
+    /// NaN where there is none.
+    factors: [f32; GROUP],
+    short_steps: [f32; GROUP],
+}
+
+impl Factors {
+    /// Of nothing.
+    pub(super) fn none() -> Self {
+        Self { factors: [f32::NAN; GROUP], short_steps: [f32::NAN; GROUP] }
     }
-    shorten::<A>(super::level(), step, most)?
+
+    /// Of the first [`GROUP`] of `divisors` and of `steps`.
+    pub(super) fn of<A: Lanes>(divisors: &[f32], steps: &[f32], most: u32) -> Self {
+        let mut all = Self::none();
+        if A::SIGNIFICAND <= LONGEST && most <= MOST {
+            find_all::<A>(super::level(), divisors, most, &mut all.factors);
+            shorten_all::<A>(super::level(), steps, most, &mut all.short_steps);
+        }
+        all
+    }
+
+    /// As [`factor`] of a divisor.
+    pub(super) fn factor(&self, place: usize) -> Option<f32> {
+        self.factors.get(place).copied().filter(|factor| !factor.is_nan())
+    }
+
+    /// A number of 22 bits whose multiples become the same numbers of `A` as those of a step, up to `most` times it. So is
+    /// its multiple of [`MAGIC`] a number of f32, and `(MAGIC + q) · short − MAGIC · short` is `q · short`, rounded once.
+    ///
+    /// `None` where there is none, or it is not worth looking for.
+    pub(super) fn short_step(&self, place: usize) -> Option<f32> {
+        self.short_steps.get(place).copied().filter(|step| !step.is_nan())
+    }
 }
 
 vectorized! {
-    fn shorten<V>[A: Lanes](v, step: f32, most: u32) -> Option<f32> {
-        /// More units in the last place than multiples of both differ by: four by the step, and half of one each.
-        const NEAR: i32 = 8;
-        let long = step * 5.0;
-        let short = long - (long - step);
-        // Of numbers with all their bits, those change from one to the next in the middle between them.
-        let bits = f32::MANTISSA_DIGITS - A::SIGNIFICAND;
-        let (below, middle) = (v.integers((1 << bits) - 1), v.integers(1 << (bits - 1)));
-        let whole = A::TYPE != FloatType::F16 || step >= f16::MIN_POSITIVE.to_f32_const();
-        // SAFETY: as many as the longest vector has lanes.
-        let mut q = v.add(unsafe { v.load(HALVES.as_ptr()) }, v.floats(0.5));
-        for _ in (0..most).step_by(V::LANES) {
-            let multiple = v.mul(q, v.floats(step));
-            let off = v.xor(v.and(v.to_bits(multiple), below), middle);
-            if !whole || near_zero(v, off, below, NEAR) {
-                let (mut numbers, mut others) = ([A::default(); 16], [A::default(); 16]);
-                // SAFETY: as above; they are not said to fit.
-                unsafe {
-                    v.put::<A, false>(numbers.as_mut_ptr(), multiple, false);
-                    v.put::<A, false>(others.as_mut_ptr(), v.mul(q, v.floats(short)), false);
-                }
-                if numbers != others {
-                    return None;
+    fn find_all<V>[A: Lanes](v, divisors: &[f32], most: u32, factors: &mut [f32; GROUP]) -> () {
+        for (divisors, factors) in divisors.chunks(V::LANES).zip(factors.chunks_mut(V::LANES)) {
+            let divisors = vector_of(divisors);
+            let mut different = [[0u32; LONGEST_VECTOR]; 3];
+            // SAFETY: as many as the longest vector has lanes.
+            unsafe {
+                let found = differences(v, v.floats(0.5), 1, v.load(divisors.as_ptr()), most, A::SIGNIFICAND);
+                for (different, found) in different.iter_mut().zip(found) {
+                    v.store(different.as_mut_ptr().cast(), found);
                 }
             }
-            q = v.add(q, v.floats(V::LANES as f32));
+            let [a, b, c] = different;
+            for ((((factor, divisor), a), b), c) in factors.iter_mut().zip(divisors).zip(a).zip(b).zip(c) {
+                let found = chosen(candidates(divisor), [a != 0, b != 0, c != 0]).unwrap_or(f32::NAN);
+                *factor = if DIVISORS.contains(&divisor) { found } else { f32::NAN };
+            }
         }
-        Some(short)
     }
 }
 
+vectorized! {
+    fn shorten_all<V>[A: Lanes](v, steps: &[f32], most: u32, short_steps: &mut [f32; GROUP]) -> () {
+        /// More units in the last place than multiples of both steps differ by: four by the step, and half of one each.
+        const NEAR: i32 = 8;
+        // Of numbers with all their bits, those change from one to the next in the middle between them.
+        let bits = f32::MANTISSA_DIGITS - A::SIGNIFICAND;
+        let (below, middle) = (v.integers((1 << bits) - 1), v.integers(1 << (bits - 1)));
+        for (steps, short_steps) in steps.chunks(V::LANES).zip(short_steps.chunks_mut(V::LANES)) {
+            let steps = vector_of(steps);
+            let shorts = steps.map(|step| {
+                let long = step * 5.0;
+                long - (long - step)
+            });
+            let least = f16::MIN_POSITIVE.to_f32_const();
+            let whole = A::TYPE != FloatType::F16 || steps.iter().fold(true, |all, &step| all & (step >= least));
+            let mut different = [false; LONGEST_VECTOR];
+            // SAFETY: as many as the longest vector has lanes; numbers are not said to fit.
+            unsafe {
+                let (step, short) = (v.load(steps.as_ptr()), v.load(shorts.as_ptr()));
+                let mut q = v.floats(1.0);
+                for _ in 0..most {
+                    let multiple = v.mul(q, step);
+                    let off = v.xor(v.and(v.to_bits(multiple), below), middle);
+                    if !whole || near_zero(v, off, below, NEAR) {
+                        let (mut numbers, mut others) = ([A::default(); LONGEST_VECTOR], [A::default(); LONGEST_VECTOR]);
+                        v.put::<A, false>(numbers.as_mut_ptr(), multiple, false);
+                        v.put::<A, false>(others.as_mut_ptr(), v.mul(q, short), false);
+                        for ((different, number), other) in different.iter_mut().zip(numbers).zip(others) {
+                            *different |= number != other;
+                        }
+                    }
+                    q = v.add(q, v.floats(1.0));
+                }
+            }
+            for (((found, step), short), different) in short_steps.iter_mut().zip(steps).zip(shorts).zip(different) {
+                *found = if different || !DIVISORS.contains(&step) { f32::NAN } else { short };
+            }
+        }
+    }
+}
+
+/// Lanes of the longest vector.
+const LONGEST_VECTOR: usize = 16;
+
+/// A vector of at least one number, with the first one where there are no more.
+#[inline(always)]
+fn vector_of(some: &[f32]) -> [f32; LONGEST_VECTOR] {
+    let mut all = [some.first().copied().unwrap_or_default(); LONGEST_VECTOR];
+    all[..some.len()].copy_from_slice(some);
+    all
+}
+
 /// The first halves.
-const HALVES: [f32; 16] =
+const HALVES: [f32; LONGEST_VECTOR] =
     [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5, 11.5, 12.5, 13.5, 14.5, 15.5];
 
 /// The nearest numbers of so many bits (T. J. Dekker 1971, *A floating-point technique for extending the available
@@ -163,9 +256,20 @@ mod tests {
         })
     }
 
+    fn short_step<A: Lanes>(step: f32, most: u32) -> Option<f32> {
+        Factors::of::<A>(&[], &[step], most).short_step(0)
+    }
+
     /// Asserts that all numbers of 16 bits get the integers of a division, and returns whether there is a factor.
     fn check<A: Lanes>(divisor: f32, most: u32, numbers: &[f32]) -> bool {
-        let Some(factor) = factor::<A>(divisor, most) else { return false };
+        let (one, all) = (factor::<A>(divisor, most), Factors::of::<A>(&[divisor], &[], most).factor(0));
+        if let Some(factor) = all.filter(|_| all != one) {
+            gives_integers(factor, divisor, most, numbers);
+        }
+        one.is_some_and(|factor| gives_integers(factor, divisor, most, numbers))
+    }
+
+    fn gives_integers(factor: f32, divisor: f32, most: u32, numbers: &[f32]) -> bool {
         let bound = most as f32;
         let integer = |x: f32| x.clamp(-bound, bound);
         for &x in numbers {
@@ -251,6 +355,40 @@ mod tests {
         }
         assert_eq!((short_step::<f32>(0.1, 127), short_step::<f16>(f32::NAN, 127)), (None, None));
         assert_eq!((short_step::<f16>(-0.1, 127), short_step::<bf16>(0.1, 256)), (None, None));
+    }
+
+    #[test]
+    fn many_at_once_are_as_one_by_one() {
+        fn check<A: Lanes>(numbers: &[f32], most: u32) {
+            for numbers in numbers.chunks(GROUP + 3) {
+                // Of rows whose largest number has the highest code, among others.
+                let all = Factors::of::<A>(numbers, numbers, most);
+                for (place, &number) in numbers.iter().enumerate() {
+                    let there = place < GROUP;
+                    let expected = factor::<A>(number, most).filter(|_| there);
+                    assert_eq!(all.factor(place), expected, "{number:e} up to {most}");
+                    let expected = short_step::<A>(number, most).filter(|_| there);
+                    assert_eq!(all.short_step(place), expected, "{number:e} up to {most}");
+                }
+            }
+        }
+        let rows = (1..200).map(|i| bf16::from_f32(i as f32 * 0.37).to_f32() / 127.0);
+        let odd = [0.0, -1.0, 1e-26, 1e26, f32::INFINITY, f32::NAN, 1e-5, 0.25];
+        let numbers: Vec<f32> = divisors(300)
+            .zip(rows)
+            .flat_map(|(a, b)| [a, b])
+            .chain(odd.iter().flat_map(|&x| [x; 5]))
+            .collect();
+        for level in forced::available() {
+            forced::with(level, || {
+                for most in [127, 255] {
+                    check::<f16>(&numbers, most);
+                    check::<bf16>(&numbers, most);
+                }
+            });
+        }
+        let none = Factors::of::<f32>(&[0.25], &[0.25], 127);
+        assert_eq!((none.factor(0), none.short_step(0)), (None, None));
     }
 
     #[test]

@@ -25,6 +25,13 @@ pub(super) trait Lanes: Eight {
     /// The upper 16 bits, which are all of a number of 16 bits.
     fn word(self) -> u16;
 
+    /// The number with these upper 16 bits, and no others.
+    ///
+    /// # Safety
+    ///
+    /// Only for machines with F16C.
+    unsafe fn of_word(word: u16) -> f32;
+
     /// # Safety
     ///
     /// There are sixteen numbers at `from`. Only for machines of [`Level::Avx512`].
@@ -152,6 +159,11 @@ impl Lanes for f32 {
         (self.to_bits() >> 16) as u16
     }
 
+    #[inline(always)]
+    unsafe fn of_word(word: u16) -> f32 {
+        f32::from_bits(u32::from(word) << 16)
+    }
+
     fn fit(_: f32, _: f32) -> bool {
         true
     }
@@ -181,6 +193,12 @@ impl Lanes for f16 {
 
     fn word(self) -> u16 {
         self.to_bits()
+    }
+
+    #[inline(always)]
+    unsafe fn of_word(word: u16) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(word)))) }
     }
 
     #[inline(always)]
@@ -258,6 +276,11 @@ impl Lanes for bf16 {
 
     fn word(self) -> u16 {
         self.to_bits()
+    }
+
+    #[inline(always)]
+    unsafe fn of_word(word: u16) -> f32 {
+        f32::from_bits(u32::from(word) << 16)
     }
 
     #[inline(always)]

@@ -85,6 +85,7 @@ pub(super) trait Vector: Copy {
 
     fn integers(self, x: i32) -> Self::Integers;
     fn min(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    fn add_integers(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn to_floats(self, a: Self::Integers) -> Self::Floats;
     /// The bits of numbers, and the numbers of bits.
@@ -110,6 +111,8 @@ pub(super) trait Vector: Copy {
     /// As [`in_order`](Self::in_order) of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS).
     fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// The least of the words, which have no sign.
+    fn least_word(self, a: Self::Integers) -> u16;
     fn max_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max_unsigned_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// The words of `a` where those of `sign` are negative, and of `b` elsewhere.
@@ -272,6 +275,7 @@ vector! {
     integers(x: i32) -> __m256i = _mm256_set1_epi32;
     min(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi32;
     max(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32;
+    add_integers(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32;
     to_floats(a: __m256i) -> __m256 = _mm256_cvtepi32_ps;
     to_bits(a: __m256) -> __m256i = _mm256_castps_si256;
     of_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps;
@@ -291,6 +295,10 @@ vector! {
     ;
     fn where_negative(sign: __m256i, a: __m256i, b: __m256i) -> __m256i {
         _mm256_blendv_epi8(b, a, _mm256_srai_epi16::<15>(sign))
+    }
+    fn least_word(a: __m256i) -> u16 {
+        let eight = _mm_min_epu16(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        _mm_cvtsi128_si32(_mm_minpos_epu16(eight)) as u16
     }
     fn eight_least(a: __m256) -> __m256 { a }
     fn eight_greatest(a: __m256) -> __m256 { a }
@@ -343,6 +351,7 @@ vector! {
     integers(x: i32) -> __m512i = _mm512_set1_epi32;
     min(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi32;
     max(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32;
+    add_integers(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32;
     to_floats(a: __m512i) -> __m512 = _mm512_cvtepi32_ps;
     to_bits(a: __m512) -> __m512i = _mm512_castps_si512;
     of_bits(a: __m512i) -> __m512 = _mm512_castsi512_ps;
@@ -362,6 +371,11 @@ vector! {
     ;
     fn where_negative(sign: __m512i, a: __m512i, b: __m512i) -> __m512i {
         _mm512_mask_blend_epi16(_mm512_movepi16_mask(sign), b, a)
+    }
+    fn least_word(a: __m512i) -> u16 {
+        let sixteen = _mm256_min_epu16(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64::<1>(a));
+        let eight = _mm_min_epu16(_mm256_castsi256_si128(sixteen), _mm256_extracti128_si256::<1>(sixteen));
+        _mm_cvtsi128_si32(_mm_minpos_epu16(eight)) as u16
     }
     fn eight_least(a: __m512) -> __m256 {
         _mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))

@@ -62,36 +62,18 @@ impl<I: Copy> Ends<I> {
     /// The least and the greatest number of all lanes; `None` if one is NaN.
     #[inline(always)]
     fn joined<V: Vector<Integers = I>, A: Lanes>(self, v: V) -> Option<(f32, f32)> {
-        let highest = words(v, self.highest).into_iter().fold(i16::MIN, |a, b| a.max(b as i16));
-        let unsigned = words(v, self.unsigned).into_iter().fold(0, u16::max);
-        let lowest = words(v, self.lowest).into_iter().fold(i16::MAX, |a, b| a.min(b as i16));
-        let low = if unsigned as i16 >= 0 { lowest as u16 } else { unsigned };
-        let high = if highest >= 0 { highest } else { lowest } as u16;
-        let [low, high] = numbers::<V, A>(v, [low, high]);
+        // Integers with a sign are in the order of those without one whose highest bit is the other, and the highest one is
+        // the lowest where all bits are.
+        let lowest_of = |a: I, other: u16| v.least_word(v.xor(a, v.words(other as i16))) ^ other;
+        let highest = lowest_of(self.highest, 0x7FFF);
+        let unsigned = lowest_of(self.unsigned, 0xFFFF);
+        let lowest = lowest_of(self.lowest, 0x8000);
+        let low = if unsigned as i16 >= 0 { lowest } else { unsigned };
+        let high = if highest as i16 >= 0 { highest } else { lowest };
+        // SAFETY: all machines with vectors have F16C.
+        let (low, high) = unsafe { (A::of_word(low), A::of_word(high)) };
         (!low.is_nan() && !high.is_nan()).then_some((low, high))
     }
-}
-
-/// The words of a vector; those of a short one twice.
-#[inline(always)]
-fn words<V: Vector>(v: V, a: V::Integers) -> [u16; STEP] {
-    let mut words = Step([0u16; STEP]);
-    for part in (0..STEP).step_by(2 * V::LANES) {
-        // SAFETY: the words of a step fill vectors of both lengths.
-        unsafe { v.store(words.0.as_mut_ptr().add(part).cast(), a) };
-    }
-    words.0
-}
-
-/// The numbers of 16 bits that have these.
-#[inline(always)]
-fn numbers<V: Vector, A: Lanes>(v: V, [a, b]: [u16; 2]) -> [f32; 2] {
-    assert!(size_of::<A>() == size_of::<u16>());
-    let (mut bits, mut numbers) = (Step([0u16; STEP]), Step([0.0f32; STEP]));
-    [bits.0[0], bits.0[1]] = [a, b];
-    // SAFETY: there are as many in a step as lanes; such numbers have as many bits, of which none is wrong.
-    unsafe { v.put::<f32, false>(numbers.0.as_mut_ptr(), v.load(bits.0.as_ptr().cast::<A>()), true) };
-    [numbers.0[0], numbers.0[1]]
 }
 
 /// Numbers of a step, which are written and read again in vectors of different lengths.

@@ -8,7 +8,10 @@ mod runs;
 use half::{bf16, f16};
 
 use super::super::convert::{convert, same, same_mut};
+use super::super::division::GROUP;
+use super::super::factor::Factors;
 use super::super::stream;
+use super::super::vector::Lanes;
 use super::{EncodeParams, Values};
 use crate::element::{Element, FloatType};
 use crate::simd::Level;
@@ -84,6 +87,15 @@ impl Task<'_> {
             divide: self.divide,
             values: Values { scale: values.scale.get(entry..)?, zero: values.zero.get(entry..)? },
         })
+    }
+
+    /// The factors of the entries from `entry` on, for codes of all of these.
+    fn factors<A: Lanes>(&self, entry: usize) -> Factors {
+        let EncodeParams { scale, low, high, .. } = &self.params;
+        let of = |array: &'_ [f32]| entry.min(array.len())..(entry + GROUP).min(array.len());
+        let bounds = low[of(low)].iter().chain(&high[of(high)]);
+        let most = bounds.fold(0.0f32, |most, bound| most.max(bound.abs())) as u32;
+        Factors::of::<A>(&scale[of(scale)], &self.values.scale[of(self.values.scale)], most)
     }
 
     /// From numbers of 16 bits to the same; `None` where there is no loop for that.

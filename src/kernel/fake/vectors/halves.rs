@@ -7,7 +7,7 @@
 //! multiple of the step of values is, where this is a number too: one fused operation then makes a value of a code.
 #![allow(unsafe_code)] // loads and stores by pointers
 
-use super::super::super::factor::{MAGIC, short_step};
+use super::super::super::factor::MAGIC;
 use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::each::Entry;
 use super::runs::{Step, steps};
@@ -15,6 +15,9 @@ use super::runs::{Step, steps};
 /// Bytes ahead that are asked for: a step takes so little that the processor reads ahead by itself, but for what it does not
 /// see before the end of a page.
 pub(super) const AHEAD: usize = 512;
+
+/// Values that come from memory while factors are looked for.
+pub(super) const MEANWHILE: usize = 1024;
 
 /// The parameters of a run, and a factor that does for all its numbers.
 #[derive(Clone, Copy)]
@@ -30,10 +33,9 @@ pub(super) struct Halves<'a> {
 }
 
 impl<'a> Halves<'a> {
-    /// For codes of at most `most` in magnitude.
     #[inline(always)]
-    pub(super) fn of<A: Lanes>(factor: f32, most: u32, entry: &'a Entry) -> Self {
-        Self { factor, ends: ends::<A>(entry), short_step: short_step::<A>(entry.step, most), entry }
+    pub(super) fn of<A: Lanes>(factor: f32, short_step: Option<f32>, entry: &'a Entry) -> Self {
+        Self { factor, ends: ends::<A>(entry), short_step, entry }
     }
 }
 

@@ -7,7 +7,7 @@
 use core::ops::Range;
 
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
-use super::super::super::factor::{self, factor};
+use super::super::super::factor::{self, Factors};
 use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
 use super::super::super::stream::{self, Seam};
 use super::super::super::vector::{Lanes, Vector, vectorized};
@@ -40,11 +40,14 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
     v: V,
     x: &[A],
     (width, phase): (usize, usize),
-    Task { params, values, .. }: &Task<'_>,
+    task: &Task<'_>,
     stream: bool,
     out: &mut [A],
 ) -> bool {
+    let Task { params, values, .. } = task;
+    let long = DIVIDE && !ZERO && size_of::<A>() == size_of::<u16>() && width >= factor::RUN;
     let (mut by, mut group) = (Reciprocals::of(&[]), usize::MAX);
+    let mut factors = Factors::none();
     let mut seam = stream.then(Seam::<A>::default);
     let mut nan = false;
     for (j, from, to) in runs(x.len().min(out.len()), width, phase) {
@@ -58,17 +61,19 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             if ZERO { Some(params.zero_before.get(j).copied().unwrap_or_default()) } else { None };
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
-        let long = DIVIDE && !ZERO && to - from >= factor::RUN;
-        if long && seam.is_some() && size_of::<A>() == size_of::<u16>() {
-            // While a factor is looked for.
-            prefetch(&x[from..from + factor::RUN], halves::AHEAD);
+        let place = j % GROUP;
+        if long && place == 0 {
+            if seam.is_some() {
+                // Meanwhile.
+                prefetch(&x[from..to.min(from + halves::MEANWHILE)], halves::AHEAD);
+            }
+            factors = task.factors::<A>(j);
         }
-        if long && let Some(factor) = factor::<A>(scale, most) {
-            let run = Halves::of::<A>(factor, most, &entry);
+        if long && let Some(factor) = factors.factor(place) {
+            let run = Halves::of::<A>(factor, factors.short_step(place), &entry);
             nan |= one_run(v, x, from..to, run, &mut seam, out);
             continue;
         }
-        let place = j % GROUP;
         if DIVIDE && !ZERO && group != j / GROUP {
             // Ahead of time: nothing else tells the processor which loop serves a run.
             group = j / GROUP;
