@@ -31,8 +31,8 @@ pub(crate) fn paired(
     repetitions: usize,
 ) -> Result<Measured> {
     let ways = roofline.ways;
-    let mut seconds = Vec::new();
-    let mut limits = vec![Vec::new(); ways.len()];
+    // The seconds of each way and of the operation right after it.
+    let mut pairs = vec![Vec::new(); ways.len()];
     threads.install(|| -> Result<()> {
         // The first time touches the pages of the output.
         run()?;
@@ -45,22 +45,31 @@ pub(crate) fn paired(
             })?);
         }
         let start = Instant::now();
-        while seconds.len() < repetitions && (seconds.len() < 3 || start.elapsed() < TOO_LONG) {
-            for ((&way, &passes), limit) in ways.iter().zip(&limit_passes).zip(&mut limits) {
-                limit.push(timed(passes, || {
+        for repetition in 0..repetitions {
+            if repetition >= 3 && start.elapsed() >= TOO_LONG {
+                break;
+            }
+            // In turns, so that no way finds in the caches what another one left of the same memory.
+            for ((&way, &limit_passes), pairs) in ways.iter().zip(&limit_passes).zip(&mut pairs) {
+                let limit = timed(limit_passes, || {
                     roofline.pass(way, threads);
                     Ok(())
-                })?);
+                })?;
+                pairs.push((limit, timed(passes, || Ok(run()?))?));
             }
-            seconds.push(timed(passes, || Ok(run()?))?);
         }
         Ok(())
     })?;
+    let median_of = |pairs: &[(f64, f64)], value: fn(&(f64, f64)) -> f64| {
+        median(&pairs.iter().map(value).collect::<Vec<_>>())
+    };
+    let limit = |pairs: &[(f64, f64)]| median_of(pairs, |&(limit, _)| limit);
     // The better way counts.
-    let best = limits.iter().min_by(|a, b| median(a).total_cmp(&median(b)));
-    let ratios: Vec<f64> =
-        best.into_iter().flatten().zip(&seconds).map(|(limit, seconds)| limit / seconds).collect();
-    Ok(Measured { seconds: median(&seconds), roofline_ratio: median(&ratios) })
+    let best = pairs.iter().min_by(|a, b| limit(a).total_cmp(&limit(b))).map_or(&[][..], Vec::as_slice);
+    Ok(Measured {
+        seconds: median_of(best, |&(_, seconds)| seconds),
+        roofline_ratio: median_of(best, |&(limit, seconds)| limit / seconds),
+    })
 }
 
 /// How often `pass` fits into a repetition.
