@@ -274,6 +274,39 @@ mod tests {
     }
 
     #[test]
+    fn many_runs_in_turns() {
+        // What is computed in turns lies far apart: whole runs, and the last ones alone.
+        for (width, len) in [(1024, 40_000), (1504, 70_000), (1520, 50_160), (4096, 66_000), (20_000, 60_000)]
+        {
+            let entries = len.div_ceil(width);
+            // Of different kinds: a power of two, those whose quotients need a division, largest values by 127.
+            let scale: Vec<f32> = (0..entries)
+                .map(|i| match i % 5 {
+                    0 => 0.25,
+                    1 => f32::from_bits(0x3DFF_FFFF - i as u32),
+                    _ => bf16::from_f32(0.03 * (i + 1) as f32).to_f32() / 127.0,
+                })
+                .collect();
+            for bad in [&[][..], &[(0, f32::NAN)], &[(len / 2 + 77, f32::INFINITY), (len - 1, f32::NAN)]] {
+                let mut x: Vec<f32> =
+                    (0..len).map(|i| ((i * 7919 % 3001) as f32 * 0.1 - 150.0) * scale[i / width]).collect();
+                for &(at, bad) in bad {
+                    x[at] = bad;
+                }
+                for (arithmetic, before) in
+                    [(Arithmetic::Divide, false), (Arithmetic::Divide, true), (Arithmetic::Multiply, false)]
+                {
+                    let (scale, zero) = (scale.clone(), vec![3.0; entries]);
+                    let case = Case { width, phase: 0, arithmetic, scale, zero, before, ends: (-128, 127) };
+                    case.check::<f32>(&x);
+                    case.check::<f16>(&x);
+                    case.check::<bf16>(&x);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn scales_that_are_not_ordinary() {
         let x: Vec<f32> = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e-30]
             .into_iter()

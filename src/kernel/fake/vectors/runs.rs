@@ -309,6 +309,9 @@ unsafe fn line<V: Vector, A: Lanes, S: Step<V, A>>(
     }
 }
 
+/// Lines that are written at one of two places before the other one has its turn: more at once take less.
+const TURN: usize = 4;
+
 /// As [`Way::piece`].
 #[inline(always)]
 pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
@@ -330,10 +333,13 @@ pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
             let second = stream::second_place(len);
             while at < second {
                 // Two ways through memory are seen by the processor itself.
-                for at in [at, at + second] {
-                    line::<V, A, S>(v, from.add(at), way, to.add(at), &mut seen);
+                let next = second.min(at + TURN * A::LINE);
+                for place in [0, second] {
+                    for at in (at..next).step_by(A::LINE) {
+                        line::<V, A, S>(v, from.add(place + at), way, to.add(place + at), &mut seen);
+                    }
                 }
-                at += A::LINE;
+                at = next;
             }
             at += second;
             while at + A::LINE <= len {
