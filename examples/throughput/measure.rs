@@ -1,7 +1,8 @@
 //! Times that can be compared on a machine that does other things too: medians of paired repetitions.
 //!
 //! Each repetition of an operation stands beside one of its roofline, a moment before it. What slows the machine down
-//! slows both, so the ratio of the two is steadier than either; the result is the median of the ratios.
+//! slows both, so the ratio of the two is steadier than either; the result is the median of the ratios. Each follows the
+//! other, which moves other memory, so that neither finds more than the other in the caches.
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ impl Bytes {
     /// What there is to choose from.
     fn ways(self) -> &'static [Way] {
         match self.lines() {
-            (_, 0) => &[Way::Plain, Way::TwoStreams, Way::FourStreams],
+            (_, 0) => &[Way::Plain, Way::TwoStreams, Way::FourStreams, Way::FourStreamsBesideLines],
             (1, 1) => &[Way::Plain, Way::Streaming, Way::Library],
             _ => &[Way::Plain, Way::Streaming],
         }

@@ -25,6 +25,9 @@ pub(crate) enum Way {
     TwoStreams,
     /// The same with four quarters.
     FourStreams,
+    /// The same, by vectors that begin where arrays do, beside the beginning of a line: some processors ask for the next
+    /// line earlier then.
+    FourStreamsBesideLines,
     /// The copy of the standard library.
     Library,
 }
@@ -64,19 +67,26 @@ pub(crate) fn pass(lines: (usize, usize), way: Way, from: &[Line], to: &mut [Lin
     if lines.1 == 0 {
         let quarter = from.len() / 4;
         let parts = match way {
-            Way::FourStreams => [quarter, 2 * quarter, 3 * quarter],
+            Way::FourStreams | Way::FourStreamsBesideLines => [quarter, 2 * quarter, 3 * quarter],
             Way::TwoStreams => [2 * quarter, from.len(), from.len()],
             _ => [from.len(); 3],
         };
         let parts =
             [&from[..parts[0]], &from[parts[0]..parts[1]], &from[parts[1]..parts[2]], &from[parts[2]..]];
+        let beside = way == Way::FourStreamsBesideLines;
         black_box(match best {
             // SAFETY: the level is one that this machine has.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::read(parts) },
+            Level::Avx512 if beside => unsafe { avx512::read::<true>(parts) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2::read(parts) },
+            Level::Avx512 => unsafe { avx512::read::<false>(parts) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 if beside => unsafe { avx2::read::<true>(parts) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::read::<false>(parts) },
             _ => plain::read(parts),
         });
         return true;
@@ -105,7 +115,7 @@ pub(crate) fn pass(lines: (usize, usize), way: Way, from: &[Line], to: &mut [Lin
 /// The loops for vectors of one width.
 #[cfg(target_arch = "x86_64")]
 macro_rules! loops {
-    ($level:ident, $feature:literal, $vector:ty, $load:ident, $xor:ident, $store:ident, $stream:ident, $zero:ident) => {
+    ($level:ident, $feature:literal, $vector:ty, $load:ident, $load_beside:ident, $xor:ident, $store:ident, $stream:ident, $zero:ident) => {
         mod $level {
             use core::arch::x86_64::*;
 
@@ -121,19 +131,41 @@ macro_rules! loops {
                 unsafe { $load(core::ptr::from_ref(line).cast::<$vector>().add(vector)) }
             }
 
+            /// As [`load`], a quarter of a line further on.
+            ///
+            /// # Safety
+            ///
+            /// Another line follows.
+            #[inline]
             #[target_feature(enable = $feature)]
-            pub(super) fn read(parts: [&[Line]; 4]) -> u64 {
+            unsafe fn load_beside(line: &Line, vector: usize) -> $vector {
+                debug_assert!(vector < VECTORS);
+                let start = core::ptr::from_ref(line).cast::<$vector>().wrapping_add(vector);
+                // SAFETY: the vector lies in the line and in the one that follows, the caller's promise.
+                unsafe { $load_beside(start.wrapping_byte_add(size_of::<Line>() / 4).cast()) }
+            }
+
+            #[target_feature(enable = $feature)]
+            pub(super) fn read<const BESIDE: bool>(parts: [&[Line]; 4]) -> u64 {
                 const LINES: usize = 2;
                 let mut sums = [$zero(); LINES * VECTORS];
                 let mut add = |lines: &[Line; LINES]| {
                     for (i, line) in lines.iter().enumerate() {
                         for vector in 0..VECTORS {
                             let sum = &mut sums[i * VECTORS + vector];
-                            *sum = $xor(*sum, load(line, vector));
+                            // SAFETY: if so, the last lines are left out below.
+                            let read = if BESIDE {
+                                unsafe { load_beside(line, vector) }
+                            } else {
+                                load(line, vector)
+                            };
+                            *sum = $xor(*sum, read);
                         }
                     }
                 };
-                let [a, b, c, d] = parts.map(|part| part.as_chunks().0);
+                // The last lines of each part are followed by no other.
+                let all = |part: &[Line]| part.len() - if BESIDE { LINES.min(part.len()) } else { 0 };
+                let [a, b, c, d] = parts.map(|part| part[..all(part)].as_chunks().0);
                 // Parts that there are begin together; what is left of longer ones follows.
                 let all = c.len().min(d.len());
                 for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
@@ -209,6 +241,7 @@ loops!(
     "avx2",
     __m256i,
     _mm256_load_si256,
+    _mm256_loadu_si256,
     _mm256_xor_si256,
     _mm256_store_si256,
     _mm256_stream_si256,
@@ -220,6 +253,7 @@ loops!(
     "avx512f",
     __m512i,
     _mm512_load_si512,
+    _mm512_loadu_si512,
     _mm512_xor_si512,
     _mm512_store_si512,
     _mm512_stream_si512,

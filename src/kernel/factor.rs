@@ -122,19 +122,19 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    /// Of nothing.
+    /// Nothing found.
     pub(super) fn none() -> Self {
         Self { factors: [f32::NAN; GROUP], short_steps: [f32::NAN; GROUP] }
     }
 
-    /// Of the first [`GROUP`] of `divisors` and of `steps`.
-    pub(super) fn of<A: Lanes>(divisors: &[f32], steps: &[f32], most: u32) -> Self {
-        let mut all = Self::none();
-        if A::SIGNIFICAND <= LONGEST && most <= MOST {
-            find_all::<A>(super::level(), divisors, most, &mut all.factors);
-            shorten_all::<A>(super::level(), steps, most, &mut all.short_steps);
+    /// Finds those of the first [`GROUP`] of `divisors` and of `steps`, where they are: a copy would wait for what was just
+    /// written in parts.
+    pub(super) fn find<A: Lanes>(&mut self, divisors: &[f32], steps: &[f32], most: u32) {
+        let served = A::SIGNIFICAND <= LONGEST && most <= MOST;
+        let found = served && find_all::<A>(super::level(), divisors, most, &mut self.factors).is_some();
+        if !found || shorten_all::<A>(super::level(), steps, most, &mut self.short_steps).is_none() {
+            *self = Self::none();
         }
-        all
     }
 
     /// As [`factor`] of a divisor.
@@ -256,13 +256,19 @@ mod tests {
         })
     }
 
+    fn found<A: Lanes>(divisors: &[f32], steps: &[f32], most: u32) -> Factors {
+        let mut factors = Factors::none();
+        factors.find::<A>(divisors, steps, most);
+        factors
+    }
+
     fn short_step<A: Lanes>(step: f32, most: u32) -> Option<f32> {
-        Factors::of::<A>(&[], &[step], most).short_step(0)
+        found::<A>(&[], &[step], most).short_step(0)
     }
 
     /// Asserts that all numbers of 16 bits get the integers of a division, and returns whether there is a factor.
     fn check<A: Lanes>(divisor: f32, most: u32, numbers: &[f32]) -> bool {
-        let (one, all) = (factor::<A>(divisor, most), Factors::of::<A>(&[divisor], &[], most).factor(0));
+        let (one, all) = (factor::<A>(divisor, most), found::<A>(&[divisor], &[], most).factor(0));
         if let Some(factor) = all.filter(|_| all != one) {
             gives_integers(factor, divisor, most, numbers);
         }
@@ -362,7 +368,7 @@ mod tests {
         fn check<A: Lanes>(numbers: &[f32], most: u32) {
             for numbers in numbers.chunks(GROUP + 3) {
                 // Of rows whose largest number has the highest code, among others.
-                let all = Factors::of::<A>(numbers, numbers, most);
+                let all = found::<A>(numbers, numbers, most);
                 for (place, &number) in numbers.iter().enumerate() {
                     let there = place < GROUP;
                     let expected = factor::<A>(number, most).filter(|_| there);
@@ -387,7 +393,7 @@ mod tests {
                 }
             });
         }
-        let none = Factors::of::<f32>(&[0.25], &[0.25], 127);
+        let none = found::<f32>(&[0.25], &[0.25], 127);
         assert_eq!((none.factor(0), none.short_step(0)), (None, None));
     }
 

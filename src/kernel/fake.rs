@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn many_runs_in_turns() {
         // What is computed in turns lies far apart: whole runs, and the last ones alone.
-        for (width, len) in [(1024, 40_000), (1504, 70_000), (1520, 50_160), (4096, 66_000), (20_000, 60_000)]
+        for (width, len) in
+            [(1024usize, 40_000usize), (1504, 70_000), (1520, 50_160), (4096, 66_000), (20_000, 60_000)]
         {
             let entries = len.div_ceil(width);
             // Of different kinds: a power of two, those whose quotients need a division, largest values by 127.

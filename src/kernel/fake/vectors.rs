@@ -89,13 +89,13 @@ impl Task<'_> {
         })
     }
 
-    /// The factors of the entries from `entry` on, for codes of all of these.
-    fn factors<A: Lanes>(&self, entry: usize) -> Factors {
+    /// Finds the factors of the entries from `entry` on, for codes of all of these.
+    fn find_factors<A: Lanes>(&self, entry: usize, factors: &mut Factors) {
         let EncodeParams { scale, low, high, .. } = &self.params;
         let of = |array: &'_ [f32]| entry.min(array.len())..(entry + GROUP).min(array.len());
         let bounds = low[of(low)].iter().chain(&high[of(high)]);
         let most = bounds.fold(0.0f32, |most, bound| most.max(bound.abs())) as u32;
-        Factors::of::<A>(&scale[of(scale)], &self.values.scale[of(self.values.scale)], most)
+        factors.find::<A>(&scale[of(scale)], &self.values.scale[of(self.values.scale)], most);
     }
 
     /// From numbers of 16 bits to the same; `None` where there is no loop for that.

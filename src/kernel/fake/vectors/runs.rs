@@ -67,7 +67,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
                 // Meanwhile.
                 prefetch(&x[from..to.min(from + halves::MEANWHILE)], halves::AHEAD);
             }
-            factors = task.factors::<A>(j);
+            task.find_factors::<A>(j, &mut factors);
         }
         if long && let Some(factor) = factors.factor(place) {
             let run = Halves::of::<A>(factor, factors.short_step(place), &entry);
