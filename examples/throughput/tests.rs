@@ -25,6 +25,16 @@ fn patterns_read_all_and_write_all() {
 }
 
 #[test]
+fn reading_ends_where_memory_does() {
+    for lines in 0..40 {
+        let from = vec![Line([7; 8]); lines].into_boxed_slice();
+        for way in [Way::Plain, Way::TwoStreams, Way::FourStreams, Way::FourStreamsBesideLines] {
+            assert!(pass((1, 0), way, &from, &mut []), "{lines} {way:?}");
+        }
+    }
+}
+
+#[test]
 fn every_operation_has_a_roofline() {
     fn check<A: lowbit::Element>() {
         let mut memory = Memory::new(1 << 16);
