@@ -143,7 +143,8 @@ fn range_of_parts<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f
         }
         let ([min_of, ..], [max_of, ..]) = (&mut min, &mut max);
         // What lies before and behind, and some of the parts for the second time.
-        for at in [0].into_iter().chain((head + VECTORS * part..x.len()).step_by(step)) {
+        let (before, behind) = (0..head, head + VECTORS * part..x.len());
+        for at in before.step_by(step).chain(behind.step_by(step)) {
             let from = x.as_ptr().add(at.min(x.len() - step));
             let (a, b) = (v.load(from), v.load(from.add(V::LANES)));
             (*min_of, *max_of) = (v.lesser(b, v.lesser(a, *min_of)), v.greater(b, v.greater(a, *max_of)));

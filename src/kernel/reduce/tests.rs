@@ -146,6 +146,25 @@ fn long_blocks_are_read_several_at_a_time() {
     }
 }
 
+/// Wherever a range begins, beside a number that is NaN, its ends are found in front and behind.
+#[test]
+fn ranges_begin_anywhere_in_a_cache_line() {
+    for len in [256, 259, 512, 530] {
+        let x: Vec<f32> = numbers(len + 40, 17, 0.0);
+        for first in 0..40 {
+            for place in [0, 3, 15, 16, 17, 30, 31, 32, 64, len - 33, len - 17, len - 1] {
+                let mut x = x[..first + len].to_vec();
+                (x[first + place], x[first + len / 2]) = (-1000.0, f32::NAN);
+                check_min_max::<f32, f32>(&x[first..], usize::MAX, 0);
+                let halves: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
+                check_min_max::<f16, f32>(&halves[first..], usize::MAX, 0);
+                let halves: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+                check_min_max::<bf16, f32>(&halves[first..], usize::MAX, 0);
+            }
+        }
+    }
+}
+
 #[test]
 fn lines_are_read_several_at_a_time() {
     for (columns, len) in [(32, 32 * 9), (33, 33 * 20 + 1), (257, 257 * 7), (1000, 70_123)] {
