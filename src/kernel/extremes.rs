@@ -38,8 +38,11 @@ const SHORT_BLOCK: usize = 256;
 /// Longer blocks that are worth a loop for several.
 const FEWEST: usize = 4;
 
-/// Values up to which they may well be in the second-level cache.
-pub(super) const NEAR: usize = 1 << 16;
+/// Values from which on [`range`] is slower than [`blocks`] of an eighth each. Of f32, these begin in the middle of lines of
+/// the caches, which only memory hides: a slice of so many is a part of a tensor that is too large for any cache.
+pub(super) const fn eighths_from<A>() -> usize {
+    if are_halves::<A>() { 1 << 16 } else { 1 << 19 }
+}
 
 /// The smallest and the largest of `low`, `high` and the values, which are passed over if NaN, and whether there is
 /// none; `None` where this loop cannot serve.

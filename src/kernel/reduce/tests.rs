@@ -131,6 +131,8 @@ fn long_blocks_are_read_several_at_a_time() {
         (usize::MAX, 65_536),
         (usize::MAX, 65_537),
         (usize::MAX, 70_013),
+        (usize::MAX, (1 << 19) - 1),
+        (usize::MAX, (1 << 19) + 5),
     ] {
         for x in spoiled(&numbers(len, 3, 0.0)) {
             check_min_max::<f32, f32>(&x, width, 0);
