@@ -17,15 +17,15 @@ const GROUP: usize = 128;
 #[repr(align(64))]
 struct Words([i16; STEP]);
 
-/// Words in the order of their numbers, as integers with a sign, and words in that order as they were: the magnitude is
-/// turned over where the number is negative. The infinities are the ends of the numbers, and NaN lies beyond.
+/// Words as integers with a sign in the order of their numbers, and such integers as words again: all bits but the sign are
+/// turned over where that is set. The infinities are the ends of the numbers, and NaN lies beyond.
 #[inline(always)]
 fn ordered<V: Vector>(v: V, words: V::Integers) -> V::Integers {
     v.xor(words, v.and(v.negative_words(words), v.words(i16::MAX)))
 }
 
-/// Adds whole lines to the ranges of their columns: in front as many as are read together, or a multiple.
-/// `false` if a number is NaN; ranges are then no larger than those of the other numbers.
+/// Adds whole lines to the ranges of their columns, those in front several at a time. `false` if a number is NaN; ranges are
+/// then no larger than those of the other numbers.
 #[inline(always)]
 pub(super) fn lines<V: Vector, A: Lanes>(
     v: V,

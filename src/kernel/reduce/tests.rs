@@ -258,17 +258,18 @@ fn columns_of_words<A: Element>(columns: usize, lines: usize, infinity: u16, num
         .map(|i| {
             let (random, sign) = (next() as u16, next() as u16 & NEGATIVE);
             match i % columns % 7 {
-                0 | 1 => random % infinity | sign,
+                0 | 1 => (random % infinity) | sign,
                 2 => random % infinity,
-                3 => random % infinity | NEGATIVE,
+                3 => (random % infinity) | NEGATIVE,
                 4 => sign,
-                5 => random % 128 | sign,
-                _ => infinity - 1 - random % 2 | sign,
+                5 => (random % 128) | sign,
+                _ => (infinity - 1 - random % 2) | sign,
             }
         })
         .collect();
-    let before = |j: usize| if j % 5 == 0 { (-0.25, 0.5) } else { (f32::INFINITY, f32::NEG_INFINITY) };
-    let kinds = [infinity, infinity | NEGATIVE, infinity + 1, infinity + 1 | NEGATIVE, 0x7FFF, 0xFFFF];
+    let before =
+        |j: usize| if j.is_multiple_of(5) { (-0.25, 0.5) } else { (f32::INFINITY, f32::NEG_INFINITY) };
+    let kinds = [infinity, infinity | NEGATIVE, infinity + 1, (infinity + 1) | NEGATIVE, 0x7FFF, 0xFFFF];
     let mut cases = vec![None];
     for at in [0, columns - 1, len - columns, len - 1, next() % len, next() % len] {
         cases.extend(kinds.map(|kind| Some((at, kind))));
