@@ -6,6 +6,7 @@
 mod common;
 
 use common::{ROUNDINGS, calibrated, cast, kinds, normal_tensor, recipe};
+use half::{bf16, f16};
 use lowbit::FloatType;
 use lowbit::prelude::*;
 use ndarray::ArrayD;
@@ -57,6 +58,29 @@ fn one_thread_and_many_give_the_same_bits() {
             }
         }
     }
+}
+
+/// Columns, whose lines are cut into parts by the number of threads.
+#[test]
+fn ranges_of_columns_do_not_depend_on_threads() {
+    let x = normal_tensor(&[2600, 257], 13);
+    let method = calibrated(Uniform::asymmetric(BitWidth::EIGHT), "minmax").scales(FloatType::F64);
+    let recipe = recipe(method, "channel(axis=1)");
+    let found: Vec<[QuantizedTensor; 4]> = [1, 2, 3, 8]
+        .iter()
+        .map(|&n| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
+            pool.install(|| {
+                [
+                    recipe.quantize(&cast::<f64, _, _>(&x)).unwrap(),
+                    recipe.quantize(&x).unwrap(),
+                    recipe.quantize(&cast::<f16, _, _>(&x)).unwrap(),
+                    recipe.quantize(&cast::<bf16, _, _>(&x)).unwrap(),
+                ]
+            })
+        })
+        .collect();
+    assert!(found.iter().all(|one| *one == found[0]));
 }
 
 /// The error that is named does not depend on the threads either.

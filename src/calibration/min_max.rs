@@ -55,6 +55,10 @@ impl fmt::Display for MinMax {
 /// Elements that a thread reads at least before it looks for more work: memory is read from several places of a part at once.
 const PART: usize = 1 << 18;
 
+/// Parts for each thread where each has the ranges of all columns: few, for ranges take time to set out and to join, and
+/// more than one, for threads are not equally fast.
+const SHARES: usize = 2;
+
 /// Elements that are gathered together.
 const GATHERED: usize = 1 << 16;
 
@@ -73,9 +77,13 @@ fn one_pass<T: Real>(regions: &Regions<'_, '_>) -> Result<Ranges> {
         return Ok(vec![range(0, low[0], high[0])?].into());
     }
     let columns = tiling.columns();
-    // Each part has the ranges of all columns where regions are columns: fewer of them are found, joined and kept.
-    let longest = if columns.is_some() { usize::MAX } else { parallel::LONGEST };
-    let part_len = parallel::part_len(tensor.len(), PART, longest);
+    let part_len = match columns {
+        // Of whole lines.
+        Some(columns) => {
+            tensor.len().div_ceil(SHARES * parallel::threads()).max(PART).next_multiple_of(columns)
+        }
+        None => parallel::part_len(tensor.len(), PART, parallel::LONGEST),
+    };
     let parts =
         parallel::map_indices(tensor.len().div_ceil(part_len), tensor.len(), Vec::new, |scratch, part| {
             let range = part * part_len..((part + 1) * part_len).min(tensor.len());

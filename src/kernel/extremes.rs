@@ -5,8 +5,12 @@
 #![allow(unsafe_code)] // intrinsics on pointers
 
 mod halves;
+mod lines;
+mod ordered;
 
 use core::arch::x86_64::*;
+
+pub(super) use lines::lines;
 
 use super::rows::IN_TURNS;
 use super::stream;
@@ -34,14 +38,11 @@ const SHORT_BLOCK: usize = 256;
 /// Longer blocks that are worth a loop for several.
 const FEWEST: usize = 4;
 
-/// Lines that are read together: memory answers several streams faster than one.
-const LINES: usize = 8;
-
-/// Values up to which they may well be in the second-level cache, where asking for them ahead costs more than it saves.
-pub(super) const NEAR: usize = 1 << 16;
-
-/// Bytes ahead of each line that are asked for where values are many, beside ranges that are read and written.
-const AHEAD: usize = 4096;
+/// Values from which on [`range`] is slower than [`blocks`] of an eighth each. Of f32, these begin in the middle of lines of
+/// the caches, which only memory hides: a slice of so many is a part of a tensor that is too large for any cache.
+pub(super) const fn eighths_from<A>() -> usize {
+    if are_halves::<A>() { 1 << 16 } else { 1 << 19 }
+}
 
 /// The smallest and the largest of `low`, `high` and the values, which are passed over if NaN, and whether there is
 /// none; `None` where this loop cannot serve.
@@ -145,7 +146,8 @@ fn range_of_parts<V: Vector, A: Lanes>(v: V, x: &[A], low: f32, high: f32) -> (f
         }
         let ([min_of, ..], [max_of, ..]) = (&mut min, &mut max);
         // What lies before and behind, and some of the parts for the second time.
-        for at in [0].into_iter().chain((head + VECTORS * part..x.len()).step_by(step)) {
+        let (before, behind) = (0..head, head + VECTORS * part..x.len());
+        for at in before.step_by(step).chain(behind.step_by(step)) {
             let from = x.as_ptr().add(at.min(x.len() - step));
             let (a, b) = (v.load(from), v.load(from.add(V::LANES)));
             (*min_of, *max_of) = (v.lesser(b, v.lesser(a, *min_of)), v.greater(b, v.greater(a, *max_of)));
@@ -201,12 +203,6 @@ vectorized! {
             long_blocks::<V, A, 4>(v, x, width, mins, maxs)
         }
     }
-}
-
-/// Asks for the cache lines of a step that lie ahead of it, as far as the second level.
-#[inline(always)]
-fn prefetch_step<A: Lanes>(step: *const A) {
-    super::prefetch_second_level(step, STEP * size_of::<A>(), AHEAD);
 }
 
 /// Blocks of more than [`SHORT_BLOCK`] values, as many at a time as there are streams.
@@ -359,104 +355,6 @@ unsafe fn joined(v: [__m256; LANES], join: impl Fn(__m256, __m256) -> __m256) ->
         let front = pairs(singles(a, b), singles(c, d));
         let back = pairs(singles(e, f), singles(g, h));
         join(_mm256_permute2f128_ps::<0x20>(front, back), _mm256_permute2f128_ps::<0x31>(front, back))
-    }
-}
-
-/// Adds whole lines of as many values as there are ranges to these, where NaN is passed over and a zero is positive.
-/// Whether all values are finite; `None` where this loop cannot serve.
-#[inline]
-pub(super) fn lines<A: Lanes>(x: &[A], mins: &mut [f32], maxs: &mut [f32]) -> Option<bool> {
-    let columns = mins.len();
-    if columns < STEP || maxs.len() != columns || !x.len().is_multiple_of(columns) {
-        return None;
-    }
-    let numbers = vector_lines(super::level(), x, columns, mins, maxs)?;
-    let mut bounded = true;
-    for (min, max) in mins.iter_mut().zip(maxs) {
-        // Adding zero makes a negative zero positive.
-        (*min, *max) = (*min + 0.0, *max + 0.0);
-        bounded &= (*min > f32::NEG_INFINITY) & (*max < f32::INFINITY);
-    }
-    // An infinity that was there before tells nothing; then the values do.
-    Some(numbers && (bounded || x.iter().all(|x| x.to_f32().is_finite())))
-}
-
-vectorized! {
-    fn vector_lines<V>[A: Lanes](v, x: &[A], columns: usize, mins: &mut [f32], maxs: &mut [f32]) -> bool {
-        all_lines(v, x, columns, mins, maxs)
-    }
-}
-
-/// Whether no value is NaN.
-#[inline(always)]
-fn all_lines<V: Vector, A: Lanes>(v: V, x: &[A], columns: usize, mins: &mut [f32], maxs: &mut [f32]) -> bool {
-    let mut done = 0;
-    if are_halves::<A>() {
-        // Lines of a stream that are compared before ranges are widened: more of them would be more places in memory.
-        let (turns, far) = if x.len() > NEAR { (1, true) } else { (2, false) };
-        done = x.len() / (turns * LINES * columns) * turns * LINES * columns;
-        let front = &x[..done];
-        let numbers = if far {
-            halves::lines::<V, A, 1, true>(v, front, columns, mins, maxs)
-        } else {
-            halves::lines::<V, A, 2, false>(v, front, columns, mins, maxs)
-        };
-        if !numbers {
-            // With a look at each value. What was found before stays: ranges only grow.
-            done = 0;
-        }
-    }
-    let x = &x[done..];
-    let (front, back) = x.split_at(x.len() / (LINES * columns) * LINES * columns);
-    let numbers = if x.len() > NEAR {
-        some_lines::<V, A, LINES, true>(v, front, columns, mins, maxs)
-    } else {
-        some_lines::<V, A, LINES, false>(v, front, columns, mins, maxs)
-    };
-    numbers & some_lines::<V, A, 1, false>(v, back, columns, mins, maxs)
-}
-
-/// As many lines for each stream, one after the other, so that each reads on where it is.
-#[inline(always)]
-fn some_lines<V: Vector, A: Lanes, const STREAMS: usize, const FAR: bool>(
-    v: V,
-    x: &[A],
-    columns: usize,
-    mins: &mut [f32],
-    maxs: &mut [f32],
-) -> bool {
-    let each = x.len() / columns / STREAMS;
-    // SAFETY: lines lie within `x`, and steps within lines and ranges, which are as long.
-    unsafe {
-        let mut nan = v.unmarked();
-        for line in 0..each {
-            for at in (0..columns).step_by(STEP) {
-                // The last step takes some of it for the second time.
-                let at = at.min(columns - STEP);
-                if FAR {
-                    for stream in 0..STREAMS {
-                        prefetch_step(x.as_ptr().add((stream * each + line) * columns + at));
-                    }
-                }
-                for pair in (at..at + STEP).step_by(2 * V::LANES) {
-                    let places = [pair, pair + V::LANES];
-                    let mut low = places.map(|at| v.load(mins.as_ptr().add(at)));
-                    let mut high = places.map(|at| v.load(maxs.as_ptr().add(at)));
-                    for stream in 0..STREAMS {
-                        let from = x.as_ptr().add((stream * each + line) * columns);
-                        let (a, b) = (v.load(from.add(places[0])), v.load(from.add(places[1])));
-                        low = [v.lesser(a, low[0]), v.lesser(b, low[1])];
-                        high = [v.greater(a, high[0]), v.greater(b, high[1])];
-                        nan = v.mark(nan, a, b);
-                    }
-                    for (i, &at) in places.iter().enumerate() {
-                        v.put::<f32, false>(mins.as_mut_ptr().add(at), low[i], true);
-                        v.put::<f32, false>(maxs.as_mut_ptr().add(at), high[i], true);
-                    }
-                }
-            }
-        }
-        !v.marked(nan)
     }
 }
 

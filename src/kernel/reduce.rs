@@ -154,7 +154,7 @@ fn vector_range<A: Element, T: Real>(x: &[A], min: T, max: T) -> Option<(T, T, b
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn range_of<A: super::vector::Lanes>(x: &[A], min: f32, max: f32) -> Option<(f32, f32, bool)> {
-    if x.len() > super::extremes::NEAR { eighths(x, min, max) } else { near(x, min, max) }
+    if x.len() >= super::extremes::eighths_from::<A>() { eighths(x, min, max) } else { near(x, min, max) }
 }
 
 #[cfg(target_arch = "x86_64")]

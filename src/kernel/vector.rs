@@ -115,8 +115,8 @@ pub(super) trait Vector: Copy {
     fn least_word(self, a: Self::Integers) -> u16;
     fn max_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn max_unsigned_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
-    /// The words of `a` where those of `sign` are negative, and of `b` elsewhere.
-    fn where_negative(self, sign: Self::Integers, a: Self::Integers, b: Self::Integers) -> Self::Integers;
+    /// All bits of the words that are negative.
+    fn negative_words(self, a: Self::Integers) -> Self::Integers;
     /// What does not fit goes to the ends.
     fn add_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     fn min_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -293,9 +293,7 @@ vector! {
     and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256;
     xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256;
     ;
-    fn where_negative(sign: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        _mm256_blendv_epi8(b, a, _mm256_srai_epi16::<15>(sign))
-    }
+    fn negative_words(a: __m256i) -> __m256i { _mm256_srai_epi16::<15>(a) }
     fn least_word(a: __m256i) -> u16 {
         let eight = _mm_min_epu16(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
         _mm_cvtsi128_si32(_mm_minpos_epu16(eight)) as u16
@@ -369,9 +367,7 @@ vector! {
     and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512;
     xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512;
     ;
-    fn where_negative(sign: __m512i, a: __m512i, b: __m512i) -> __m512i {
-        _mm512_mask_blend_epi16(_mm512_movepi16_mask(sign), b, a)
-    }
+    fn negative_words(a: __m512i) -> __m512i { _mm512_srai_epi16::<15>(a) }
     fn least_word(a: __m512i) -> u16 {
         let sixteen = _mm256_min_epu16(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64::<1>(a));
         let eight = _mm_min_epu16(_mm256_castsi256_si128(sixteen), _mm256_extracti128_si256::<1>(sixteen));

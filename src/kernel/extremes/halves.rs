@@ -7,7 +7,7 @@
 #![allow(unsafe_code)] // loads and stores by pointers
 
 use super::super::vector::{Lanes, Vector};
-use super::{LINES, STEP, prefetch_step};
+use super::STEP;
 
 /// Vectors that [`range`] works on at a time.
 const VECTORS: usize = 2;
@@ -52,13 +52,6 @@ impl<I: Copy> Ends<I> {
         }
     }
 
-    /// The least and the greatest number of each lane; beyond the infinities if one is NaN.
-    #[inline(always)]
-    fn numbers<V: Vector<Integers = I>>(self, v: V) -> (I, I) {
-        let Self { highest, unsigned, lowest } = self;
-        (v.where_negative(unsigned, unsigned, lowest), v.where_negative(highest, lowest, highest))
-    }
-
     /// The least and the greatest number of all lanes; `None` if one is NaN.
     #[inline(always)]
     fn joined<V: Vector<Integers = I>, A: Lanes>(self, v: V) -> Option<(f32, f32)> {
@@ -75,10 +68,6 @@ impl<I: Copy> Ends<I> {
         (!low.is_nan() && !high.is_nan()).then_some((low, high))
     }
 }
-
-/// Numbers of a step, which are written and read again in vectors of different lengths.
-#[repr(align(64))]
-struct Step<A>([A; STEP]);
 
 /// The least and the greatest of at least [`VECTORS`] vectors of numbers; `None` if one is NaN.
 #[inline(always)]
@@ -133,53 +122,4 @@ pub(super) fn streams<V: Vector, A: Lanes, const STREAMS: usize>(
         }
     }
     Some(bounded)
-}
-
-/// As [`some_lines`](super::some_lines) of [`LINES`] streams, of `TURNS` lines of each stream before ranges are widened.
-/// `false` if a number is NaN; ranges are then no larger than those of the other numbers.
-#[inline(always)]
-pub(super) fn lines<V: Vector, A: Lanes, const TURNS: usize, const FAR: bool>(
-    v: V,
-    x: &[A],
-    columns: usize,
-    mins: &mut [f32],
-    maxs: &mut [f32],
-) -> bool {
-    let each = x.len() / columns / LINES;
-    // SAFETY: lines lie within `x`, and steps within lines and ranges, which are as long; numbers of 16 bits fill a vector
-    // twice as long as its lanes are many.
-    unsafe {
-        let mut nan = v.unmarked();
-        for line in (0..each).step_by(TURNS) {
-            for at in (0..columns).step_by(STEP) {
-                // The last step takes some of it for the second time.
-                let at = at.min(columns - STEP);
-                let (mut least, mut most) = (Step([A::default(); STEP]), Step([A::default(); STEP]));
-                for part in (0..STEP).step_by(2 * V::LANES) {
-                    let mut ends = Ends::new(v);
-                    for stream in 0..LINES {
-                        let from = x.as_ptr().add((stream * each + line) * columns + at + part);
-                        for turn in 0..TURNS {
-                            let from = from.add(turn * columns);
-                            if FAR && part == 0 {
-                                prefetch_step(from);
-                            }
-                            ends.add(v, from);
-                        }
-                    }
-                    let (low, high) = ends.numbers(v);
-                    v.store(least.0.as_mut_ptr().add(part).cast(), low);
-                    v.store(most.0.as_mut_ptr().add(part).cast(), high);
-                }
-                for part in (0..STEP).step_by(V::LANES) {
-                    let (low, high) = (v.load(least.0.as_ptr().add(part)), v.load(most.0.as_ptr().add(part)));
-                    nan = v.mark(nan, low, high);
-                    let (min, max) = (mins.as_mut_ptr().add(at + part), maxs.as_mut_ptr().add(at + part));
-                    v.put::<f32, false>(min, v.lesser(low, v.load(min.cast_const())), true);
-                    v.put::<f32, false>(max, v.greater(high, v.load(max.cast_const())), true);
-                }
-            }
-        }
-        !v.marked(nan)
-    }
 }

@@ -131,6 +131,8 @@ fn long_blocks_are_read_several_at_a_time() {
         (usize::MAX, 65_536),
         (usize::MAX, 65_537),
         (usize::MAX, 70_013),
+        (usize::MAX, (1 << 19) - 1),
+        (usize::MAX, (1 << 19) + 5),
     ] {
         for x in spoiled(&numbers(len, 3, 0.0)) {
             check_min_max::<f32, f32>(&x, width, 0);
@@ -143,6 +145,25 @@ fn long_blocks_are_read_several_at_a_time() {
             }
         }
         check_min_max::<f32, f32>(&numbers(len, 4, 0.0), width, 5);
+    }
+}
+
+/// Wherever a range begins, beside a number that is NaN, its ends are found in front and behind.
+#[test]
+fn ranges_begin_anywhere_in_a_cache_line() {
+    for len in [256, 259, 512, 530] {
+        let x: Vec<f32> = numbers(len + 40, 17, 0.0);
+        for first in 0..40 {
+            for place in [0, 3, 15, 16, 17, 30, 31, 32, 64, len - 33, len - 17, len - 1] {
+                let mut x = x[..first + len].to_vec();
+                (x[first + place], x[first + len / 2]) = (-1000.0, f32::NAN);
+                check_min_max::<f32, f32>(&x[first..], usize::MAX, 0);
+                let halves: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
+                check_min_max::<f16, f32>(&halves[first..], usize::MAX, 0);
+                let halves: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+                check_min_max::<bf16, f32>(&halves[first..], usize::MAX, 0);
+            }
+        }
     }
 }
 
@@ -170,6 +191,33 @@ fn lines_are_read_several_at_a_time() {
     }
 }
 
+/// So many lines that they are taken to be past the caches.
+#[test]
+fn lines_past_the_caches() {
+    let columns = 1003;
+    let far: Vec<f32> = numbers(2100 * columns + 5, 21, 0.0);
+    for bad in [0.0, f32::NAN, f32::NEG_INFINITY] {
+        let mut x = far.clone();
+        x[1_234_567] = bad;
+        let mut expected = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+        for (i, x) in x.iter().enumerate() {
+            let (min, max) = (&mut expected.0[(i + 3) % columns], &mut expected.1[(i + 3) % columns]);
+            (*min, *max) = (min.min(*x), max.max(*x));
+        }
+        let bits = |ends: &[f32]| ends.iter().map(|x| (x + 0.0).to_bits()).collect::<Vec<_>>();
+        let found = agreed(|| {
+            let mut ends = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+            let finite = min_max_columns(&x, 3, &mut ends.0, &mut ends.1);
+            (bits(&ends.0), bits(&ends.1), finite)
+        });
+        assert_eq!(found, (bits(&expected.0), bits(&expected.1), bad == 0.0), "{bad}");
+    }
+    let mut x = [&*far, &*far].concat();
+    columns_of_halves::<f16>(&x, columns);
+    x[1_234_567] = f32::NAN;
+    columns_of_halves::<bf16>(&x, columns);
+}
+
 /// Asserts that the ranges of numbers of 16 bits are those of the same numbers of f32.
 fn columns_of_halves<A: Element>(x: &[f32], columns: usize) {
     let halves: Vec<A> = x.iter().map(|&x| A::from_f32(x)).collect();
@@ -185,6 +233,71 @@ fn columns_of_halves<A: Element>(x: &[f32], columns: usize) {
     assert_eq!(found, (bits(&expected.0), bits(&expected.1), finite), "{columns} {:?}", A::TYPE);
 }
 
+/// Columns about the lengths of vectors and groups of them, lines about the number of streams.
+#[test]
+fn columns_of_halves_compare_bits() {
+    for columns in [32, 33, 63, 64, 65, 127, 128, 129, 159, 160, 256, 261] {
+        for lines in [1, 7, 8, 9, 16, 29] {
+            columns_of_words(columns, lines, f16::INFINITY.to_bits(), f16::from_bits);
+            columns_of_words(columns, lines, bf16::INFINITY.to_bits(), bf16::from_bits);
+        }
+    }
+}
+
+/// Checks numbers of both signs, of each, zeros and subnormal ones, without and with one that is not finite; some are added
+/// to ranges that are there.
+fn columns_of_words<A: Element>(columns: usize, lines: usize, infinity: u16, number: impl Fn(u16) -> A) {
+    const NEGATIVE: u16 = 0x8000;
+    let len = columns * lines;
+    let mut state = len as u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as usize
+    };
+    let words: Vec<u16> = (0..len)
+        .map(|i| {
+            let (random, sign) = (next() as u16, next() as u16 & NEGATIVE);
+            match i % columns % 7 {
+                0 | 1 => (random % infinity) | sign,
+                2 => random % infinity,
+                3 => (random % infinity) | NEGATIVE,
+                4 => sign,
+                5 => (random % 128) | sign,
+                _ => (infinity - 1 - random % 2) | sign,
+            }
+        })
+        .collect();
+    let before =
+        |j: usize| if j.is_multiple_of(5) { (-0.25, 0.5) } else { (f32::INFINITY, f32::NEG_INFINITY) };
+    let kinds = [infinity, infinity | NEGATIVE, infinity + 1, (infinity + 1) | NEGATIVE, 0x7FFF, 0xFFFF];
+    let mut cases = vec![None];
+    for at in [0, columns - 1, len - columns, len - 1, next() % len, next() % len] {
+        cases.extend(kinds.map(|kind| Some((at, kind))));
+    }
+    for case in cases {
+        let mut words = words.clone();
+        if let Some((at, word)) = case {
+            words[at] = word;
+        }
+        let x: Vec<A> = words.iter().map(|&word| number(word)).collect();
+        let mut expected: (Vec<f32>, Vec<f32>) = (0..columns).map(before).unzip();
+        for (i, x) in x.iter().enumerate() {
+            let (min, max) = (&mut expected.0[i % columns], &mut expected.1[i % columns]);
+            (*min, *max) = (min.min(x.to_f32()), max.max(x.to_f32()));
+        }
+        let bits = |ends: &[f32]| ends.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let positive = |ends: &[f32]| ends.iter().map(|x| (x + 0.0).to_bits()).collect::<Vec<_>>();
+        let found = agreed(|| {
+            let mut ends: (Vec<f32>, Vec<f32>) = (0..columns).map(before).unzip();
+            let finite = min_max_columns(&x, 0, &mut ends.0, &mut ends.1);
+            (bits(&ends.0), bits(&ends.1), finite)
+        });
+        let finite = x.iter().all(|x| x.to_f32().is_finite());
+        let expected = (positive(&expected.0), positive(&expected.1), finite);
+        assert_eq!(found, expected, "{columns} {lines} {case:?} {:?}", A::TYPE);
+    }
+}
+
 #[test]
 fn an_infinity_of_before_is_none_of_now() {
     let x: Vec<f32> = numbers(1000, 9, 0.0);
@@ -197,6 +310,8 @@ fn an_infinity_of_before_is_none_of_now() {
     }
     let mut ends = ([f32::NEG_INFINITY; 50], [f32::INFINITY; 50]);
     assert!(agreed(|| min_max_columns(&x, 0, &mut ends.0, &mut ends.1)));
+    let halves: Vec<f16> = numbers(1000, 9, 0.0);
+    assert!(agreed(|| min_max_columns(&halves, 0, &mut ends.0, &mut ends.1)));
 }
 
 #[test]
