@@ -5,9 +5,12 @@
 //! are those of the code itself.
 #![allow(unsafe_code)] // intrinsics on pointers
 
+mod lines;
+
 use core::arch::x86_64::*;
 use core::ops::Range;
 
+use super::convert::same_mut;
 use super::reach::{Reach, whole};
 use super::runs;
 use super::stream::{self, Seam};
@@ -63,6 +66,15 @@ pub(super) fn decode<A: Lanes>(
     let values = Reach { least: 1.0, most: 256.0 }.less(zeros, whole(zero)).times(scales);
     let fit = A::fit(values.least, values.most);
     let kind = Codes { sign_bit: sign_bit as u8, fit };
+    if !stream
+        && width >= MANY
+        && super::level() >= Level::Avx512
+        && let Some(out) = same_mut::<A, f32>(out)
+    {
+        // SAFETY: the level says that the machine has these instructions.
+        unsafe { lines::decode(codes, kind, (width, phase), scale, zero, out) };
+        return true;
+    }
     // SAFETY: the level says that the machine has AVX2 and F16C.
     unsafe {
         if phase == 0 && width < STAGE && width.is_multiple_of(VECTOR) && !stream {

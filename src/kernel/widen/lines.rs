@@ -1,0 +1,115 @@
+//! From codes of one byte to f32 in the caches, in vectors of 512 bits: whole lines wherever values begin, some of them of two
+//! runs, so that nothing lies across two lines.
+#![allow(unsafe_code)] // intrinsics on pointers
+
+use core::arch::x86_64::*;
+
+use super::{BYTES, Codes, FEWER, UNSIGNED};
+
+/// Values of a vector.
+const LANES: usize = 16;
+
+/// Whole vectors of a run that are written together.
+const TOGETHER: usize = 4;
+
+/// As [`decode`](super::decode), of runs of at least [`LANES`] codes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn decode(
+    codes: &[u8],
+    kind: Codes,
+    pattern: (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    out: &mut [f32],
+) {
+    let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
+    match (kind.sign_bit, none) {
+        (0, true) => lines::<UNSIGNED, false>(codes, kind, pattern, scale, zero, out),
+        (0, false) => lines::<UNSIGNED, true>(codes, kind, pattern, scale, zero, out),
+        (128, true) => lines::<BYTES, false>(codes, kind, pattern, scale, zero, out),
+        (128, false) => lines::<BYTES, true>(codes, kind, pattern, scale, zero, out),
+        (_, true) => lines::<FEWER, false>(codes, kind, pattern, scale, zero, out),
+        (_, false) => lines::<FEWER, true>(codes, kind, pattern, scale, zero, out),
+    }
+}
+
+/// The parameters of a run, in every lane.
+#[derive(Clone, Copy)]
+struct Run {
+    scale: __m512,
+    zero: __m512,
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn lines<const CODES: u8, const ZERO: bool>(
+    codes: &[u8],
+    kind: Codes,
+    (width, phase): (usize, usize),
+    scale: &[f32],
+    zero: &[f32],
+    out: &mut [f32],
+) {
+    debug_assert!(width >= LANES);
+    // Signs of fewer bits become the highest bit: what is converted is that power of two times the code.
+    let shift = if CODES == FEWER { 24 + kind.sign_bit.leading_zeros() } else { 0 };
+    let (up, down) = (f32::from_bits((127 + shift) << 23), f32::from_bits((127 - shift) << 23));
+    let shift = _mm_cvtsi32_si128(shift as i32);
+    let run = |j: usize| {
+        let of = |array: &[f32]| array.get(j).copied().unwrap_or_default();
+        Run { scale: _mm512_set1_ps(of(scale) * down), zero: _mm512_set1_ps(of(zero) * up) }
+    };
+    let values = |codes: __m128i, run: Run| {
+        let q = if CODES == BYTES { _mm512_cvtepi8_epi32(codes) } else { _mm512_cvtepu8_epi32(codes) };
+        let q = _mm512_cvtepi32_ps(if CODES == FEWER { _mm512_sll_epi32(q, shift) } else { q });
+        _mm512_mul_ps(run.scale, if ZERO { _mm512_sub_ps(q, run.zero) } else { q })
+    };
+    let len = codes.len().min(out.len());
+    let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
+    // The run that lies at `at`, where it ends, and its parameters.
+    let (mut at, mut j, mut end, mut here) = (0, 0, width - phase, run(0));
+    // What lies before the first line, lines, and what is left.
+    let mut count = super::stream::head(out).min(len);
+    while at < len {
+        if count == 0 {
+            count = LANES.min(len - at);
+        }
+        let whole = end.min(len);
+        if count == LANES && at + LANES <= whole {
+            // SAFETY: whole vectors of codes and places up to the end of the run.
+            unsafe {
+                while at + TOGETHER * LANES <= whole {
+                    for at in [at, at + LANES, at + 2 * LANES, at + 3 * LANES] {
+                        _mm512_storeu_ps(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
+                    }
+                    at += TOGETHER * LANES;
+                }
+                while at + LANES <= whole {
+                    _mm512_storeu_ps(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
+                    at += LANES;
+                }
+            }
+            count = 0;
+            continue;
+        }
+        // Some lanes may not be there, and some may be of the next run.
+        let first = |lanes: usize| (1u32 << lanes.min(LANES)).wrapping_sub(1) as __mmask16;
+        let (there, of_run) = (first(count), first(end - at));
+        let next = run(j + 1);
+        let both = Run {
+            scale: _mm512_mask_blend_ps(of_run, next.scale, here.scale),
+            zero: _mm512_mask_blend_ps(of_run, next.zero, here.zero),
+        };
+        // SAFETY: lanes that are not there are neither read nor written.
+        unsafe {
+            let codes = _mm_maskz_loadu_epi8(there, from.add(at).cast());
+            _mm512_mask_storeu_ps(to.add(at), there, values(codes, both));
+        }
+        at += count;
+        count = 0;
+        if at >= end {
+            (j, here) = (j + 1, next);
+            end = end.saturating_add(width);
+        }
+    }
+}
