@@ -12,10 +12,6 @@ use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::each::Entry;
 use super::runs::{Step, steps};
 
-/// Bytes ahead that are asked for: a step takes so little that the processor reads ahead by itself, but for what it does not
-/// see before the end of a page.
-pub(super) const AHEAD: usize = 512;
-
 /// Values that come from memory while factors are looked for.
 pub(super) const MEANWHILE: usize = 1024;
 
@@ -131,8 +127,6 @@ impl<V: Vector, A: Lanes, const HELD: bool, const SHORT: bool, const FIT: bool> 
     for InLanes<V, HELD, SHORT, FIT>
 {
     const LEN: usize = 2 * V::LANES;
-
-    const AHEAD: usize = AHEAD;
 
     /// The highest bits of numbers that are not negative, and of any.
     type Seen = (V::Integers, V::Integers);

@@ -65,7 +65,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         if long && place == 0 {
             if seam.is_some() {
                 // Meanwhile.
-                prefetch(&x[from..to.min(from + halves::MEANWHILE)], halves::AHEAD);
+                prefetch(&x[from..to.min(from + halves::MEANWHILE)], AHEAD);
             }
             task.find_factors::<A>(j, &mut factors);
         }
@@ -119,9 +119,6 @@ trait Way<V: Vector, A: Lanes>: Copy {
 pub(super) trait Step<V: Vector, A: Lanes>: Copy {
     /// How many these are: whole vectors, and no more than a line.
     const LEN: usize;
-
-    /// Bytes ahead that are asked for, where results go past the caches.
-    const AHEAD: usize = 2048;
 
     /// What is kept of all values to tell whether any is beyond this way.
     type Seen: Copy;
@@ -309,6 +306,10 @@ unsafe fn line<V: Vector, A: Lanes, S: Step<V, A>>(
     }
 }
 
+/// Bytes ahead that are asked for, where results go past the caches: what the processor does not see by itself before the end
+/// of a page.
+const AHEAD: usize = 512;
+
 /// Lines that are written at one of two places before the other one has its turn: more at once take less.
 const TURN: usize = 4;
 
@@ -343,7 +344,7 @@ pub(super) fn steps<V: Vector, A: Lanes, S: Step<V, A>, const STREAM: bool>(
             }
             at += second;
             while at + A::LINE <= len {
-                prefetch(&x[at..at + A::LINE], S::AHEAD);
+                prefetch(&x[at..at + A::LINE], AHEAD);
                 line::<V, A, S>(v, from.add(at), way, to.add(at), &mut seen);
                 at += A::LINE;
             }
