@@ -153,8 +153,8 @@ macro_rules! loops {
                     for (i, line) in lines.iter().enumerate() {
                         for vector in 0..VECTORS {
                             let sum = &mut sums[i * VECTORS + vector];
-                            // SAFETY: if so, the last lines are left out below.
                             let read = if BESIDE {
+                                // SAFETY: the last lines are left out below.
                                 unsafe { load_beside(line, vector) }
                             } else {
                                 load(line, vector)
