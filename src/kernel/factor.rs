@@ -130,10 +130,11 @@ impl Factors {
     /// Finds those of the first [`GROUP`] of `divisors` and of `steps`, where they are: a copy would wait for what was just
     /// written in parts.
     pub(super) fn find<A: Lanes>(&mut self, divisors: &[f32], steps: &[f32], most: u32) {
-        let served = A::SIGNIFICAND <= LONGEST && most <= MOST;
-        let found = served && find_all::<A>(super::level(), divisors, most, &mut self.factors).is_some();
-        if !found || shorten_all::<A>(super::level(), steps, most, &mut self.short_steps).is_none() {
-            *self = Self::none();
+        *self = Self::none();
+        if A::SIGNIFICAND <= LONGEST && most <= MOST {
+            // Without vectors nothing is found.
+            find_all::<A>(super::level(), divisors, most, &mut self.factors);
+            shorten_all::<A>(super::level(), steps, most, &mut self.short_steps);
         }
     }
 

@@ -5,7 +5,7 @@
 //! are those of the code itself.
 #![allow(unsafe_code)] // intrinsics on pointers
 
-mod lines;
+mod wide;
 
 use core::arch::x86_64::*;
 use core::ops::Range;
@@ -34,6 +34,33 @@ const AHEAD: usize = 512;
 const UNSIGNED: u8 = 0;
 const BYTES: u8 = 1;
 const FEWER: u8 = 2;
+
+/// `$body` with constants for the kind of codes that have this sign bit, and for whether a zero point is subtracted.
+macro_rules! by_kind {
+    ($sign_bit:expr, $subtracts:expr, $codes:ident, $zero:ident => $body:expr) => {
+        by_kind!(
+            ($sign_bit, $subtracts), $codes, $zero, $body,
+            [(0, false, UNSIGNED), (0, true, UNSIGNED), (128, false, BYTES), (128, true, BYTES),
+             (_, false, FEWER), (_, true, FEWER)]
+        )
+    };
+    ($kind:expr, $codes:ident, $zero:ident, $body:expr, [$(($bit:pat, $subtracts:literal, $name:ident)),*]) => {
+        match $kind {
+            $(($bit, $subtracts) => {
+                const $codes: u8 = $name;
+                const $zero: bool = $subtracts;
+                $body
+            })*
+        }
+    };
+}
+use by_kind;
+
+/// Whether any zero point is subtracted.
+#[inline(always)]
+fn subtracts(zero: &[f32]) -> bool {
+    !zero.iter().fold(true, |none, zero| none & (*zero == 0.0))
+}
 
 /// What all codes have in common.
 #[derive(Clone, Copy)]
@@ -76,7 +103,7 @@ pub(super) fn decode<A: Lanes>(
         && let Some(out) = same_mut::<A, f32>(out)
     {
         // SAFETY: the level says that the machine has these instructions.
-        unsafe { lines::decode(codes, kind, (width, phase), scale, zero, out) };
+        unsafe { wide::decode(codes, kind, (width, phase), scale, zero, out) };
         return true;
     }
     // SAFETY: the level says that the machine has AVX2 and F16C.
@@ -106,15 +133,9 @@ fn whole_blocks<A: Lanes, const STREAM: bool>(
     zero: &[f32],
     out: &mut [A],
 ) {
-    let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
-    match (kind.sign_bit, none) {
-        (0, true) => blocks::<A, UNSIGNED, false, STREAM>(codes, kind, width, scale, zero, out),
-        (0, false) => blocks::<A, UNSIGNED, true, STREAM>(codes, kind, width, scale, zero, out),
-        (128, true) => blocks::<A, BYTES, false, STREAM>(codes, kind, width, scale, zero, out),
-        (128, false) => blocks::<A, BYTES, true, STREAM>(codes, kind, width, scale, zero, out),
-        (_, true) => blocks::<A, FEWER, false, STREAM>(codes, kind, width, scale, zero, out),
-        (_, false) => blocks::<A, FEWER, true, STREAM>(codes, kind, width, scale, zero, out),
-    }
+    by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
+        blocks::<A, CODES, ZERO, STREAM>(codes, kind, width, scale, zero, out)
+    });
 }
 
 #[inline]
@@ -283,14 +304,9 @@ fn by_runs<A: Lanes>(
         let Some(&scale) = scale.get(j) else { break };
         let zero = zero.get(j).copied().unwrap_or_default();
         let run = Run::of(powers, scale, zero);
-        match (kind.sign_bit, zero != 0.0) {
-            (0, false) => one_run::<A, UNSIGNED, false>(codes, from..to, run, &mut seam, out),
-            (0, true) => one_run::<A, UNSIGNED, true>(codes, from..to, run, &mut seam, out),
-            (128, false) => one_run::<A, BYTES, false>(codes, from..to, run, &mut seam, out),
-            (128, true) => one_run::<A, BYTES, true>(codes, from..to, run, &mut seam, out),
-            (_, false) => one_run::<A, FEWER, false>(codes, from..to, run, &mut seam, out),
-            (_, true) => one_run::<A, FEWER, true>(codes, from..to, run, &mut seam, out),
-        }
+        by_kind!(kind.sign_bit, zero != 0.0, CODES, ZERO => {
+            one_run::<A, CODES, ZERO>(codes, from..to, run, &mut seam, out)
+        });
     }
     if let Some(seam) = seam {
         seam.finish(out);

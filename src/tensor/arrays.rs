@@ -132,15 +132,10 @@ impl FloatArray {
                 out.clear();
                 out.push(T::from_element(value));
             } else if stride <= 1 {
+                // What is there already is written over, not filled first.
                 let values = values.get(..count).unwrap_or(values);
-                if let Some(values) = convert::same::<_, T>(values) {
-                    out.clear();
-                    out.extend_from_slice(values);
-                } else {
-                    // What is there already is written over, not filled first.
-                    out.resize(values.len(), T::zero());
-                    convert::convert(values, out);
-                }
+                out.resize(values.len(), T::zero());
+                convert::convert(values, out);
             } else {
                 out.clear();
                 out.extend(values.iter().step_by(stride).take(count).map(|&value| T::from_element(value)));

@@ -12,9 +12,6 @@ use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::each::Entry;
 use super::runs::{Step, steps};
 
-/// Values that come from memory while factors are looked for.
-pub(super) const MEANWHILE: usize = 1024;
-
 /// The parameters of a run, and a factor that does for all its numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Halves<'a> {

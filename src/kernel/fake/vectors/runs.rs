@@ -46,8 +46,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
 ) -> bool {
     let Task { params, values, .. } = task;
     let long = DIVIDE && !ZERO && size_of::<A>() == size_of::<u16>() && width >= factor::RUN;
-    let (mut by, mut group) = (Reciprocals::of(&[]), usize::MAX);
-    let mut factors = Factors::none();
+    let (mut by, mut factors) = (Reciprocals::of(&[]), Factors::none());
     let mut seam = stream.then(Seam::<A>::default);
     let mut nan = false;
     for (j, from, to) in runs(x.len().min(out.len()), width, phase) {
@@ -62,22 +61,20 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         let zero = values.zero.get(j).copied().unwrap_or_default();
         let entry = Entry { scale, divide: DIVIDE, low, high, zero_before, zero, step };
         let place = j % GROUP;
-        if long && place == 0 {
-            if seam.is_some() {
-                // Meanwhile.
-                prefetch(&x[from..to.min(from + halves::MEANWHILE)], AHEAD);
+        if DIVIDE && !ZERO && place == 0 {
+            // Ahead of time: nothing else tells the processor which loop serves a run.
+            by = Reciprocals::of(params.scale.get(j..).unwrap_or_default());
+            if long && seam.is_some() {
+                prefetch(&x[from..to.min(from + MEANWHILE)], AHEAD);
             }
-            task.find_factors::<A>(j, &mut factors);
+            if long {
+                task.find_factors::<A>(j, &mut factors);
+            }
         }
         if long && let Some(factor) = factors.factor(place) {
             let run = Halves::of::<A>(factor, factors.short_step(place), &entry);
             nan |= one_run(v, x, from..to, run, &mut seam, out);
             continue;
-        }
-        if DIVIDE && !ZERO && group != j / GROUP {
-            // Ahead of time: nothing else tells the processor which loop serves a run.
-            group = j / GROUP;
-            by = Reciprocals::of(params.scale.get(group * GROUP..).unwrap_or_default());
         }
         let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(entry.scale, most));
         let run = Run::of::<A>(v, &entry);
@@ -309,6 +306,9 @@ unsafe fn line<V: Vector, A: Lanes, S: Step<V, A>>(
 /// Bytes ahead that are asked for, where results go past the caches: what the processor does not see by itself before the end
 /// of a page.
 const AHEAD: usize = 512;
+
+/// Values that come from memory while factors are looked for.
+const MEANWHILE: usize = 1024;
 
 /// Lines that are written at one of two places before the other one has its turn: more at once take less.
 const TURN: usize = 4;

@@ -4,7 +4,8 @@
 
 use core::arch::x86_64::*;
 
-use super::{BYTES, Codes, FEWER, UNSIGNED};
+use super::super::stream;
+use super::{BYTES, Codes, FEWER, UNSIGNED, by_kind, subtracts};
 
 /// Values of a vector.
 const LANES: usize = 16;
@@ -22,15 +23,9 @@ pub(super) fn decode(
     zero: &[f32],
     out: &mut [f32],
 ) {
-    let none = zero.iter().fold(true, |none, zero| none & (*zero == 0.0));
-    match (kind.sign_bit, none) {
-        (0, true) => lines::<UNSIGNED, false>(codes, kind, pattern, scale, zero, out),
-        (0, false) => lines::<UNSIGNED, true>(codes, kind, pattern, scale, zero, out),
-        (128, true) => lines::<BYTES, false>(codes, kind, pattern, scale, zero, out),
-        (128, false) => lines::<BYTES, true>(codes, kind, pattern, scale, zero, out),
-        (_, true) => lines::<FEWER, false>(codes, kind, pattern, scale, zero, out),
-        (_, false) => lines::<FEWER, true>(codes, kind, pattern, scale, zero, out),
-    }
+    by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
+        lines::<CODES, ZERO>(codes, kind, pattern, scale, zero, out)
+    });
 }
 
 /// The parameters of a run, in every lane.
@@ -69,7 +64,7 @@ fn lines<const CODES: u8, const ZERO: bool>(
     // The run that lies at `at`, where it ends, and its parameters.
     let (mut at, mut j, mut end, mut here) = (0, 0, width - phase, run(0));
     // What lies before the first line, lines, and what is left.
-    let mut count = super::stream::head(out).min(len);
+    let mut count = stream::head(out).min(len);
     while at < len {
         if count == 0 {
             count = LANES.min(len - at);
