@@ -63,34 +63,11 @@ pub(crate) fn pass(lines: (usize, usize), way: Way, from: &[Line], to: &mut [Lin
         to[..shared].copy_from_slice(&from[..shared]);
         return lines == (1, 1);
     }
-    let best = simd::available().last().copied().unwrap_or(Level::Baseline);
     if lines.1 == 0 {
-        let quarter = from.len() / 4;
-        let parts = match way {
-            Way::FourStreams | Way::FourStreamsBesideLines => [quarter, 2 * quarter, 3 * quarter],
-            Way::TwoStreams => [2 * quarter, from.len(), from.len()],
-            _ => [from.len(); 3],
-        };
-        let parts =
-            [&from[..parts[0]], &from[parts[0]..parts[1]], &from[parts[1]..parts[2]], &from[parts[2]..]];
-        let beside = way == Way::FourStreamsBesideLines;
-        black_box(match best {
-            // SAFETY: the level is one that this machine has.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 if beside => unsafe { avx512::read::<true>(parts) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::read::<false>(parts) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 if beside => unsafe { avx2::read::<true>(parts) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2::read::<false>(parts) },
-            _ => plain::read(parts),
-        });
+        black_box(read(way, from));
         return true;
     }
+    let best = simd::available().last().copied().unwrap_or(Level::Baseline);
     let streaming = way == Way::Streaming;
     macro_rules! chosen {
         ($(($read:literal, $write:literal)),*) => {
@@ -110,6 +87,34 @@ pub(crate) fn pass(lines: (usize, usize), way: Way, from: &[Line], to: &mut [Lin
     }
     for_each_pattern!(chosen);
     true
+}
+
+/// Reads `from` and returns its words, joined by exclusive or; whole steps of two lines of each part, and but for the last
+/// of them those beside lines.
+pub(crate) fn read(way: Way, from: &[Line]) -> u64 {
+    let quarter = from.len() / 4;
+    let parts = match way {
+        Way::FourStreams | Way::FourStreamsBesideLines => [quarter, 2 * quarter, 3 * quarter],
+        Way::TwoStreams => [2 * quarter, from.len(), from.len()],
+        _ => [from.len(); 3],
+    };
+    let parts = [&from[..parts[0]], &from[parts[0]..parts[1]], &from[parts[1]..parts[2]], &from[parts[2]..]];
+    let beside = way == Way::FourStreamsBesideLines;
+    match simd::available().last() {
+        // SAFETY: the level is one that this machine has.
+        #[cfg(target_arch = "x86_64")]
+        Some(Level::Avx512) if beside => unsafe { avx512::read::<true>(parts) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Some(Level::Avx512) => unsafe { avx512::read::<false>(parts) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Some(Level::Avx2) if beside => unsafe { avx2::read::<true>(parts) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Some(Level::Avx2) => unsafe { avx2::read::<false>(parts) },
+        _ => plain::read(parts),
+    }
 }
 
 /// The loops for vectors of one width.

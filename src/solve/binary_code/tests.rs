@@ -397,6 +397,15 @@ fn undetermined_coefficients_are_zero() {
     }
 }
 
+#[test]
+fn rounding_never_puts_the_best_above_the_greedy() {
+    // Two magnitudes of which five bits leave next to nothing.
+    let magnitudes = Magnitudes::new(&[0.0, 259_215.701_420_276_37, 0.0, -745_157.944_327_037]).unwrap();
+    let [greedy, best] =
+        [BinaryRule::Greedy, BinaryRule::Best].map(|rule| fit(&magnitudes, 5, rule).unwrap().squared_error);
+    assert!(best <= greedy, "{best} {greedy}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
