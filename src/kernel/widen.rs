@@ -12,9 +12,9 @@ use core::ops::Range;
 
 use super::convert::same_mut;
 use super::reach::{Reach, whole};
+use super::runs;
 use super::stream::{self, Seam};
 use super::vector::Lanes;
-use super::{prefetch, runs};
 use crate::simd::Level;
 
 /// Codes that are read together, and values that they become: a cache line, or two.
@@ -25,10 +25,6 @@ const STAGE: usize = 1024;
 
 /// Codes in a row from which on values in the caches are written by whole lines.
 const MANY: usize = 4 * VECTOR;
-
-/// Codes ahead that are asked for, where values go past the caches at one place: what the processor does not see by itself
-/// before the end of a page.
-const AHEAD: usize = 512;
 
 /// Codes without a sign, signed bytes, and signed codes of fewer bits.
 const UNSIGNED: u8 = 0;
@@ -447,7 +443,6 @@ fn lines<A: Lanes, const CODES: u8, const ZERO: bool>(codes: &[u8], run: Run, st
             }
             at += second;
             while at + VECTOR <= len {
-                prefetch(&codes[at..at + VECTOR], AHEAD);
                 store::<A, true>(to.add(at), vectors::<CODES, ZERO>(from.add(at), run), fit);
                 at += VECTOR;
             }
