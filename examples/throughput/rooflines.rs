@@ -27,17 +27,21 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Memory to move: filled, so that all its pages are there.
+/// Memory to move: filled, so that all its pages are there, by words of which no few are zero when they are joined. Lines of
+/// zeros reach some memories faster than others.
 pub(crate) struct Memory {
     from: Vec<Line>,
-    to: Vec<Line>,
+    pub(crate) to: Vec<Line>,
 }
 
 impl Memory {
     /// For operations on so many elements of at most 4 bytes.
     pub(crate) fn new(elements: usize) -> Self {
         let lines = elements.div_ceil(16);
-        Self { from: vec![Line([0x0123_4567_89AB_CDEF; 8]); lines], to: vec![Line([1; 8]); lines] }
+        // Multiples of an odd number with no pattern in its bits.
+        let word = |at: usize| (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let from = (0..lines).map(|line| Line(core::array::from_fn(|at| word(8 * line + at)))).collect();
+        Self { from, to: vec![Line([1; 8]); lines] }
     }
 }
 

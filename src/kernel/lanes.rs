@@ -496,7 +496,23 @@ pub(super) unsafe fn sixteen_rounded(x: __m512) -> __m256i {
     words
 }
 
-/// As [`eight_rounded`], of numbers of even places and those of odd ones, in their order.
+/// As [`eight_rounded`], of two vectors one behind the other.
+///
+/// # Safety
+///
+/// The machine has AVX-512 BF16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn pair_rounded(front: __m512, back: __m512) -> __m512i {
+    let words: __m512i;
+    // SAFETY: as above.
+    unsafe {
+        asm!("vcvtne2ps2bf16 {}, {}, {}", lateout(zmm_reg) words, in(zmm_reg) back, in(zmm_reg) front, options(pure, nomem, nostack, preserves_flags));
+    }
+    words
+}
+
+/// As [`pair_rounded`], of numbers of even places and those of odd ones, in their order.
 ///
 /// # Safety
 ///
@@ -504,14 +520,9 @@ pub(super) unsafe fn sixteen_rounded(x: __m512) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn turns_rounded(even: __m512, odd: __m512) -> __m512i {
-    let words: __m512i;
-    // SAFETY: as above.
-    unsafe {
-        asm!("vcvtne2ps2bf16 {}, {}, {}", lateout(zmm_reg) words, in(zmm_reg) odd, in(zmm_reg) even, options(pure, nomem, nostack, preserves_flags));
-    }
     let turns: [u16; 32] = core::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
-    // SAFETY: as many words as a vector has.
-    _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(turns.as_ptr().cast()) }, words)
+    // SAFETY: the caller's promise, and as many words as a vector has.
+    unsafe { _mm512_permutexvar_epi16(_mm512_loadu_si512(turns.as_ptr().cast()), pair_rounded(even, odd)) }
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ mod factor;
 pub(crate) mod fake;
 pub(crate) mod gather;
 pub(crate) mod grid;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 pub(crate) mod histogram;
 #[cfg(target_arch = "x86_64")]
 mod lanes;

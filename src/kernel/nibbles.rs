@@ -8,9 +8,10 @@ pub(super) mod halves;
 
 use core::arch::x86_64::*;
 
+use super::halves::Half;
 use super::{prefetch, runs, stream};
 use crate::simd::Level;
-use halves::{Blocks, Half};
+use halves::Blocks;
 
 /// Codes of a step: two cache lines of values.
 const STEP: usize = 32;

@@ -5,10 +5,13 @@
 //! are those of the code itself.
 #![allow(unsafe_code)] // intrinsics on pointers
 
+mod halves;
 mod wide;
 
 use core::arch::x86_64::*;
 use core::ops::Range;
+
+use half::{bf16, f16};
 
 use super::convert::same_mut;
 use super::reach::{Reach, whole};
@@ -101,6 +104,27 @@ pub(super) fn decode<A: Lanes>(
         // SAFETY: the level says that the machine has these instructions.
         unsafe { wide::decode(codes, kind, (width, phase), scale, zero, out) };
         return true;
+    }
+    if halves::serves((width, phase), codes.len().min(out.len())) {
+        let params = (scale, zero);
+        // SAFETY: as above.
+        let done = unsafe {
+            if let Some(out) = same_mut::<A, f16>(out) {
+                halves::decode(codes, kind, (width, phase), params, stream, out);
+                true
+            } else if let Some(out) = same_mut::<A, bf16>(out) {
+                halves::decode(codes, kind, (width, phase), params, stream, out);
+                true
+            } else {
+                false
+            }
+        };
+        if done {
+            if stream {
+                stream::finish();
+            }
+            return true;
+        }
     }
     // SAFETY: the level says that the machine has AVX2 and F16C.
     unsafe {

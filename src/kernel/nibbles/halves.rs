@@ -4,10 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use half::{bf16, f16};
-
-use super::super::convert::upper_halves;
-use super::super::lanes::{Lanes, sixteen_rounded};
+use super::super::halves::{Half, WORDS, Words};
 use super::super::reach::{Reach, whole};
 use super::super::{level, runs, stream};
 use crate::simd::Level;
@@ -47,105 +44,13 @@ impl Blocks<'_> {
     }
 }
 
-/// Numbers of 16 bits.
-pub(in crate::kernel) trait Half: Lanes {
-    /// Whether values that do not fit are beyond the range, and held within it.
-    const HELD: bool;
-
-    /// Rounds to the nearest, as [`convert`](super::super::convert::convert) does, but for what is held. If `FIT`, numbers do
-    /// as [`Lanes::fit`] says, or none is to be held.
-    ///
-    /// # Safety
-    ///
-    /// Only for machines with AVX-512 F, BW, VL and DQ.
-    unsafe fn rounded<const FIT: bool>(x: __m512) -> __m256i;
-
-    /// As [`rounded`](Self::rounded), of the first eight numbers and the others. If `FIT`, there is none to be held, and
-    /// none that is NaN.
-    ///
-    /// # Safety
-    ///
-    /// Only for machines with AVX2 and F16C.
-    unsafe fn both_rounded<const FIT: bool>(a: __m256, b: __m256) -> __m256i;
-}
-
-impl Half for f16 {
-    const HELD: bool = true;
-
-    #[inline(always)]
-    unsafe fn rounded<const FIT: bool>(x: __m512) -> __m256i {
-        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
-        // SAFETY: the caller's promise. The second operand where it is NaN.
-        unsafe {
-            let within = _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x));
-            _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(if FIT { x } else { within })
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn both_rounded<const FIT: bool>(a: __m256, b: __m256) -> __m256i {
-        let (low, high) = (Self::MIN.to_f32_const(), Self::MAX.to_f32_const());
-        // SAFETY: as above.
-        unsafe {
-            let (low, high) = (_mm256_set1_ps(low), _mm256_set1_ps(high));
-            let (mut a, mut b) = (a, b);
-            if !FIT {
-                a = _mm256_min_ps(high, _mm256_max_ps(low, a));
-                b = _mm256_min_ps(high, _mm256_max_ps(low, b));
-            }
-            let a = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a);
-            _mm256_set_m128i(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(b), a)
-        }
-    }
-}
-
-impl Half for bf16 {
-    const HELD: bool = false;
-
-    #[inline(always)]
-    unsafe fn rounded<const FIT: bool>(x: __m512) -> __m256i {
-        // SAFETY: the caller's promise; numbers fit only where the machine has the instruction.
-        unsafe {
-            if FIT {
-                return sixteen_rounded(x);
-            }
-            let bits = _mm512_castps_si512(x);
-            let upper = _mm512_srli_epi32::<16>(bits);
-            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-            let most = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF));
-            let nearest = _mm512_srli_epi32::<16>(_mm512_add_epi32(most, odd));
-            // NaN stays NaN, and quiet.
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-            let words = _mm512_mask_or_epi32(nearest, nan, upper, _mm512_set1_epi32(0x40));
-            _mm512_cvtepi32_epi16(words)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn both_rounded<const FIT: bool>(a: __m256, b: __m256) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // Packing works in halves.
-            let words = if FIT {
-                let (one, most) = (_mm256_set1_epi32(1), _mm256_set1_epi32(0x7FFF));
-                let (a, b) = (_mm256_castps_si256(a), _mm256_castps_si256(b));
-                let odd_a = _mm256_and_si256(_mm256_srli_epi32::<16>(a), one);
-                let odd_b = _mm256_and_si256(_mm256_srli_epi32::<16>(b), one);
-                let (a, b) = (_mm256_add_epi32(a, most), _mm256_add_epi32(b, most));
-                let (a, b) = (_mm256_add_epi32(a, odd_a), _mm256_add_epi32(b, odd_b));
-                _mm256_packus_epi32(_mm256_srli_epi32::<16>(a), _mm256_srli_epi32::<16>(b))
-            } else {
-                _mm256_packus_epi32(upper_halves(a), upper_halves(b))
-            };
-            _mm256_permute4x64_epi64::<0b11_01_10_00>(words)
-        }
-    }
-}
-
 /// The values of the codes of a block, in registers.
 trait Table<A: Half>: Copy {
     /// What codes stand for before they are scaled.
     type Base: Copy;
+
+    /// Whether whole blocks of whole vectors are written [`by_lines`].
+    const LINES: bool;
 
     /// # Safety
     ///
@@ -157,19 +62,13 @@ trait Table<A: Half>: Copy {
     /// As above.
     unsafe fn new<const FIT: bool>(base: Self::Base, factor: f32, zero: Option<f32>) -> Self;
 
-    /// Writes the values of 32 codes.
+    /// Writes the values of 32 codes, past the caches if `STREAM`.
     ///
     /// # Safety
     ///
-    /// There are 16 bytes at `codes` and 32 places at `out`, a multiple of 16 bytes if `STORE` is [`PARTS`], of 64 if it is
-    /// [`LINES`].
-    unsafe fn write<const STORE: u8>(self, codes: *const u8, out: *mut A);
+    /// There are 16 bytes at `codes` and 32 places at `out`, a multiple of 16 bytes if `STREAM`.
+    unsafe fn write<const STREAM: bool>(self, codes: *const u8, out: *mut A);
 }
-
-/// How vectors are stored: as usual, or past the caches by parts of 16 bytes or by lines.
-const PLAIN: u8 = 0;
-const PARTS: u8 = 1;
-const LINES: u8 = 2;
 
 /// All values twice, in vectors of 512 bits.
 #[derive(Clone, Copy)]
@@ -177,6 +76,8 @@ struct Twice(__m512i);
 
 impl<A: Half> Table<A> for Twice {
     type Base = __m512;
+
+    const LINES: bool = true;
 
     #[inline(always)]
     unsafe fn base(values: &[f32; CODES]) -> __m512 {
@@ -195,19 +96,27 @@ impl<A: Half> Table<A> for Twice {
     }
 
     #[inline(always)]
-    unsafe fn write<const STORE: u8>(self, codes: *const u8, out: *mut A) {
+    unsafe fn write<const STREAM: bool>(self, codes: *const u8, out: *mut A) {
+        // SAFETY: the caller's promise.
+        unsafe { stream::store_line::<STREAM>(out.cast(), self.values(codes)) };
+    }
+}
+
+impl Twice {
+    /// The values of 32 codes.
+    ///
+    /// # Safety
+    ///
+    /// There are 16 bytes at `codes`. Only for machines with AVX-512 BW.
+    #[inline(always)]
+    unsafe fn values(self, codes: *const u8) -> __m512i {
         // SAFETY: the caller's promise.
         unsafe {
             let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.cast()));
             // The first code of a byte in the lower word, and the second in the upper one; higher bits than four do not
             // matter, as all values are there twice.
             let words = _mm512_or_si512(bytes, _mm512_slli_epi32::<12>(bytes));
-            let values = _mm512_permutexvar_epi16(words, self.0);
-            match STORE {
-                LINES => _mm512_stream_si512(out.cast(), values),
-                PARTS => stream::store_line::<true>(out.cast(), values),
-                _ => stream::store_line::<false>(out.cast(), values),
-            }
+            _mm512_permutexvar_epi16(words, self.0)
         }
     }
 }
@@ -221,6 +130,8 @@ struct Planes {
 
 impl<A: Half> Table<A> for Planes {
     type Base = [__m256; 2];
+
+    const LINES: bool = false;
 
     #[inline(always)]
     unsafe fn base(values: &[f32; CODES]) -> [__m256; 2] {
@@ -248,7 +159,7 @@ impl<A: Half> Table<A> for Planes {
     }
 
     #[inline(always)]
-    unsafe fn write<const STORE: u8>(self, codes: *const u8, out: *mut A) {
+    unsafe fn write<const STREAM: bool>(self, codes: *const u8, out: *mut A) {
         // SAFETY: the caller's promise.
         unsafe {
             let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(codes.cast()));
@@ -259,16 +170,8 @@ impl<A: Half> Table<A> for Planes {
             let (a, b) = (_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high));
             let front = _mm256_permute2x128_si256::<0x20>(a, b);
             let back = _mm256_permute2x128_si256::<0x31>(a, b);
-            if STORE == LINES {
-                _mm256_stream_si256(out.cast(), front);
-                _mm256_stream_si256(out.add(LANES / 2).cast(), back);
-            } else if STORE == PARTS {
-                stream::store_half_line::<true>(out.cast(), front);
-                stream::store_half_line::<true>(out.add(LANES / 2).cast(), back);
-            } else {
-                stream::store_half_line::<false>(out.cast(), front);
-                stream::store_half_line::<false>(out.add(LANES / 2).cast(), back);
-            }
+            stream::store_half_line::<STREAM>(out.cast(), front);
+            stream::store_half_line::<STREAM>(out.add(LANES / 2).cast(), back);
         }
     }
 }
@@ -286,21 +189,21 @@ pub(in crate::kernel) fn decode<A: Half>(
     if level() < Level::Avx2 || width < LANES || skip > 1 {
         return false;
     }
-    let first = width.saturating_sub(phase % width);
-    let whole = first >= out.len() || (first.is_multiple_of(LANES) && width.is_multiple_of(LANES));
-    let aligned = stream && skip == 0 && whole && stream::is_aligned(out);
-    let lines = aligned && out.as_ptr().addr().is_multiple_of(64);
+    let phase = phase % width;
+    let single = width - phase >= out.len();
+    let whole = skip == 0 && (single || (phase.is_multiple_of(LANES) && width.is_multiple_of(LANES)));
     let codes = Codes { bytes, skip, width, phase };
     let wide = level() >= Level::Avx512;
+    let aligned = stream && whole && stream::is_aligned(out);
     // SAFETY: the level says that the machine has the instructions, and places are aligned where values go past the caches.
     unsafe {
-        match (blocks.fit::<A>(wide), aligned, lines) {
-            (false, false, _) => by_blocks::<A, PLAIN, false>(codes, blocks, wide, out),
-            (false, true, false) => by_blocks::<A, PARTS, false>(codes, blocks, wide, out),
-            (false, true, true) => by_blocks::<A, LINES, false>(codes, blocks, wide, out),
-            (true, false, _) => by_blocks::<A, PLAIN, true>(codes, blocks, wide, out),
-            (true, true, false) => by_blocks::<A, PARTS, true>(codes, blocks, wide, out),
-            (true, true, true) => by_blocks::<A, LINES, true>(codes, blocks, wide, out),
+        match (blocks.fit::<A>(wide), wide && whole, aligned) {
+            (false, true, _) => by_lines::<A, false>(codes, blocks, stream, out),
+            (false, false, false) => by_blocks::<A, false, false>(codes, blocks, wide, out),
+            (false, false, true) => by_blocks::<A, true, false>(codes, blocks, wide, out),
+            (true, true, _) => by_lines::<A, true>(codes, blocks, stream, out),
+            (true, false, false) => by_blocks::<A, false, true>(codes, blocks, wide, out),
+            (true, false, true) => by_blocks::<A, true, true>(codes, blocks, wide, out),
         }
     }
     true
@@ -315,42 +218,103 @@ struct Codes<'a> {
     phase: usize,
 }
 
+/// Blocks of whole vectors, and a rest, by whole cache lines wherever these begin.
+///
 /// # Safety
 ///
-/// Whole vectors of each block begin at a multiple of 16 bytes in `out` if `STORE` is [`PARTS`], of 64 if it is [`LINES`].
-/// The machine has AVX2, FMA and F16C, and AVX-512 F, BW, VL and DQ if `wide`.
-unsafe fn by_blocks<A: Half, const STORE: u8, const FIT: bool>(
+/// The first block has whole vectors left, as others have them, or is all there is; none of the codes is passed over. Only
+/// for machines with F16C and AVX-512 F, BW, VL and DQ.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn by_lines<A: Half, const FIT: bool>(
+    Codes { bytes, width, phase, .. }: Codes<'_>,
+    blocks: &Blocks<'_>,
+    stream: bool,
+    out: &mut [A],
+) {
+    let Blocks { bases, scale, zero, .. } = *blocks;
+    let [first, ..] = bases else { return };
+    let covered = |entries: usize| entries.saturating_mul(width).saturating_sub(phase);
+    let mut len = out.len().min(bytes.len().saturating_mul(2));
+    if !scale.is_empty() {
+        len = len.min(covered(scale.len()));
+    }
+    if bases.len() > 1 {
+        len = len.min(covered(bases.len()));
+    }
+    // SAFETY: the machine has the instructions, as of all that follows.
+    let shared = unsafe { <Twice as Table<A>>::base(first) };
+    let table = |entry: usize| {
+        let own = if bases.len() > 1 { bases.get(entry) } else { None };
+        // Times one is the same number.
+        let factor = scale.get(entry).copied().unwrap_or(1.0);
+        // SAFETY: as above.
+        unsafe {
+            let base = own.map_or(shared, |own| <Twice as Table<A>>::base(own));
+            <Twice as Table<A>>::new::<FIT>(base, factor, zero.get(entry).copied())
+        }
+    };
+    let (vectors, last) = out[..len].as_chunks_mut::<LANES>();
+    let (groups, rest) = bytes[..len.div_ceil(2)].split_at(vectors.len() * BYTES);
+    let (groups, _) = groups.as_chunks::<BYTES>();
+    if let [first, ..] = groups {
+        // SAFETY: sixteen bytes each, and as many places for vectors as there are.
+        unsafe {
+            let mut words = Words::begin(vectors.as_mut_ptr().cast(), table(0).values(first.as_ptr()));
+            if width == WORDS {
+                // Without a thought about where blocks end.
+                for (entry, codes) in groups.iter().enumerate().skip(1) {
+                    words.put(table(entry).values(codes.as_ptr()), stream);
+                }
+            } else {
+                for (entry, from, to) in runs(groups.len() * LANES, width, phase) {
+                    let table = table(entry);
+                    for codes in &groups[(from / LANES).max(1)..to / LANES] {
+                        words.put(table.values(codes.as_ptr()), stream);
+                    }
+                }
+            }
+            words.finish();
+        }
+    }
+    if !last.is_empty() {
+        let entry = (phase + groups.len() * LANES) / width;
+        // SAFETY: as above.
+        unsafe { some(rest, table(entry), last) };
+    }
+}
+
+/// # Safety
+///
+/// Whole vectors of each block begin at a multiple of 16 bytes in `out` if `STREAM`. The machine has AVX2, FMA and F16C,
+/// and AVX-512 F, BW, VL and DQ if `wide`.
+unsafe fn by_blocks<A: Half, const STREAM: bool, const FIT: bool>(
     codes: Codes<'_>,
     blocks: &Blocks<'_>,
     wide: bool,
     out: &mut [A],
 ) {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
-    unsafe fn avx512<A: Half, const STORE: u8, const FIT: bool>(
-        codes: Codes<'_>,
-        blocks: &Blocks<'_>,
-        out: &mut [A],
-    ) {
+    unsafe fn avx512<A: Half, const FIT: bool>(codes: Codes<'_>, blocks: &Blocks<'_>, out: &mut [A]) {
         // SAFETY: the caller's promise.
-        unsafe { by_tables::<A, Twice, STORE, FIT>(codes, blocks, out) }
+        unsafe { by_tables::<A, Twice, false, FIT>(codes, blocks, out) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn avx2<A: Half, const STORE: u8, const FIT: bool>(
+    unsafe fn avx2<A: Half, const STREAM: bool, const FIT: bool>(
         codes: Codes<'_>,
         blocks: &Blocks<'_>,
         out: &mut [A],
     ) {
         // SAFETY: the caller's promise.
-        unsafe { by_tables::<A, Planes, STORE, FIT>(codes, blocks, out) }
+        unsafe { by_tables::<A, Planes, STREAM, FIT>(codes, blocks, out) }
     }
 
     // SAFETY: the caller's promise.
     unsafe {
         if wide {
-            avx512::<A, STORE, FIT>(codes, blocks, out);
+            avx512::<A, FIT>(codes, blocks, out);
         } else {
-            avx2::<A, STORE, FIT>(codes, blocks, out);
+            avx2::<A, STREAM, FIT>(codes, blocks, out);
         }
     }
 }
@@ -359,7 +323,7 @@ unsafe fn by_blocks<A: Half, const STORE: u8, const FIT: bool>(
 ///
 /// As above, with the instructions of the table.
 #[inline(always)]
-unsafe fn by_tables<A: Half, T: Table<A>, const STORE: u8, const FIT: bool>(
+unsafe fn by_tables<A: Half, T: Table<A>, const STREAM: bool, const FIT: bool>(
     Codes { bytes, skip, width, phase }: Codes<'_>,
     blocks: &Blocks<'_>,
     out: &mut [A],
@@ -369,15 +333,15 @@ unsafe fn by_tables<A: Half, T: Table<A>, const STORE: u8, const FIT: bool>(
     // SAFETY: the caller's promise.
     let mut base = unsafe { T::base(first) };
     let (mut bytes, mut scale, mut zero, mut out) = (bytes, scale, zero, out);
-    if skip == 0 && phase.is_multiple_of(width) && width.is_multiple_of(LANES) && bases.len() == 1 {
+    if !T::LINES && skip == 0 && phase == 0 && width.is_multiple_of(LANES) && bases.len() == 1 {
         // Whole blocks of whole vectors, which is what formats of blocks have.
         // SAFETY: the caller's promise.
         let done = unsafe {
             match width {
                 // Loops of known length are unrolled.
-                32 => whole_blocks::<A, T, STORE, FIT, 32>(bytes, base, (scale, zero), width, out),
-                64 => whole_blocks::<A, T, STORE, FIT, 64>(bytes, base, (scale, zero), width, out),
-                _ => whole_blocks::<A, T, STORE, FIT, 0>(bytes, base, (scale, zero), width, out),
+                32 => whole_blocks::<A, T, STREAM, FIT, 32>(bytes, base, (scale, zero), width, out),
+                64 => whole_blocks::<A, T, STREAM, FIT, 64>(bytes, base, (scale, zero), width, out),
+                _ => whole_blocks::<A, T, STREAM, FIT, 0>(bytes, base, (scale, zero), width, out),
             }
         };
         if done > 0 && done == scale.len() {
@@ -411,7 +375,7 @@ unsafe fn by_tables<A: Half, T: Table<A>, const STORE: u8, const FIT: bool>(
         let done = vectors.len();
         for (codes, out) in groups.iter().zip(vectors) {
             // SAFETY: the place of a vector, aligned as the caller promises.
-            unsafe { table.write::<STORE>(codes.as_ptr(), out.as_mut_ptr()) };
+            unsafe { table.write::<STREAM>(codes.as_ptr(), out.as_mut_ptr()) };
         }
         if !last.is_empty() {
             let codes = groups.get(done).map_or(rest, |group| group.as_slice());
@@ -427,7 +391,7 @@ unsafe fn by_tables<A: Half, T: Table<A>, const STORE: u8, const FIT: bool>(
 ///
 /// As above.
 #[inline(always)]
-unsafe fn whole_blocks<A: Half, T: Table<A>, const STORE: u8, const FIT: bool, const WIDTH: usize>(
+unsafe fn whole_blocks<A: Half, T: Table<A>, const STREAM: bool, const FIT: bool, const WIDTH: usize>(
     bytes: &[u8],
     base: T::Base,
     (scale, zero): (&[f32], &[f32]),
@@ -443,7 +407,7 @@ unsafe fn whole_blocks<A: Half, T: Table<A>, const STORE: u8, const FIT: bool, c
             let table = T::new::<FIT>(base, factor, zero.get(entry).copied());
             let groups = bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<LANES>().0);
             for (codes, out) in groups {
-                table.write::<STORE>(codes.as_ptr(), out.as_mut_ptr());
+                table.write::<STREAM>(codes.as_ptr(), out.as_mut_ptr());
             }
         }
     }
@@ -460,7 +424,7 @@ unsafe fn some<A: Half, T: Table<A>>(codes: &[u8], table: T, out: &mut [A]) {
     let (mut bytes, mut values) = ([0; BYTES], [A::default(); LANES]);
     bytes.iter_mut().zip(codes).for_each(|(to, &from)| *to = from);
     // SAFETY: the caller's promise, and as many bytes and values.
-    unsafe { table.write::<PLAIN>(bytes.as_ptr(), values.as_mut_ptr()) };
+    unsafe { table.write::<false>(bytes.as_ptr(), values.as_mut_ptr()) };
     out.iter_mut().zip(values).for_each(|(to, from)| *to = from);
 }
 

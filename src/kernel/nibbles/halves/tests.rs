@@ -1,3 +1,5 @@
+use half::{bf16, f16};
+
 use super::super::super::convert::convert;
 use super::super::super::forced::{available, with};
 use super::*;
@@ -11,6 +13,10 @@ fn check<A: Half>(held: bool) {
     for (width, phase) in [(32usize, 0), (64, 0), (96, 0), (64, 32), (40, 8), (33, 5), (64, 31), (1000, 7)] {
         for (skip, len) in [(0usize, 700usize), (1, 700), (0, 31), (1, 32), (0, 0), (1, 1), (0, 97), (1, 64)]
         {
+            // Lines begin at every place.
+            let usual = [(false, 0), (false, 3), (true, 0), (true, 8), (true, 1)];
+            let every: Vec<_> = (0..32).flat_map(|start| [(false, start), (true, start)]).collect();
+            let starts = if (skip, len) == (0, 97) { &every[..] } else { &usual };
             let blocks = (phase + len).div_ceil(width).max(1);
             let scale: Vec<f32> = (0..blocks).map(|j| special[j % special.len()]).collect();
             let zero: Vec<f32> = (0..blocks).map(|j| [0.0, 7.5, -3.0][j % 3]).collect();
@@ -36,8 +42,8 @@ fn check<A: Half>(held: bool) {
                 convert(&wide, &mut expected);
                 let blocks = Blocks { bases, scale, zero, held };
                 for level in available() {
-                    for (stream, start) in [(false, 0), (false, 3), (true, 0), (true, 8), (true, 1)] {
-                        let mut out = vec![A::from_f32(9.0); len + 50];
+                    for &(stream, start) in starts {
+                        let mut out = vec![A::from_f32(9.0); len + 64];
                         let first = out.as_ptr().align_offset(64) + start;
                         let served = with(level, || {
                             decode(

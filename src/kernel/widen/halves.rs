@@ -1,0 +1,172 @@
+//! From codes of one byte to f16 and bf16 in vectors of 512 bits, by whole cache lines wherever values begin.
+#![allow(unsafe_code)] // intrinsics on pointers
+
+use core::arch::x86_64::*;
+
+use super::super::halves::{Half, WORDS, Words};
+use super::super::{runs, stream};
+use super::{BYTES, Codes, FEWER, UNSIGNED, by_kind, subtracts};
+use crate::simd::Level;
+
+/// Whether [`decode`] serves `len` codes of this pattern: vectors have no codes of two blocks.
+pub(super) fn serves((width, phase): (usize, usize), len: usize) -> bool {
+    let single = phase < width && width - phase >= len;
+    let whole = width.is_multiple_of(WORDS) && phase.is_multiple_of(WORDS) && phase < width;
+    super::super::level() >= Level::Avx512 && len >= WORDS && (single || whole)
+}
+
+/// As [`decode`](super::decode), where this [serves](serves). If `stream`,
+/// [`finish`](stream::finish) has to follow before
+/// other threads may see the values.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) fn decode<A: Half>(
+    codes: &[u8],
+    kind: Codes,
+    pattern: (usize, usize),
+    (scale, zero): (&[f32], &[f32]),
+    stream: bool,
+    out: &mut [A],
+) {
+    by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
+        if kind.fit {
+            lines::<A, CODES, ZERO, true>(codes, kind, pattern, (scale, zero), stream, out)
+        } else {
+            lines::<A, CODES, ZERO, false>(codes, kind, pattern, (scale, zero), stream, out)
+        }
+    });
+}
+
+/// The parameters of a run, in every lane.
+#[derive(Clone, Copy)]
+struct Run {
+    scale: __m512,
+    zero: __m512,
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
+fn lines<A: Half, const CODES: u8, const ZERO: bool, const FIT: bool>(
+    codes: &[u8],
+    kind: Codes,
+    (width, phase): (usize, usize),
+    (scale, zero): (&[f32], &[f32]),
+    stream: bool,
+    out: &mut [A],
+) {
+    // Signs of fewer bits become the highest bit: what is converted is that power of two times the code.
+    let shift = if CODES == FEWER { 24 + kind.sign_bit.leading_zeros() } else { 0 };
+    let (up, down) = (f32::from_bits((127 + shift) << 23), f32::from_bits((127 - shift) << 23));
+    let shift = _mm_cvtsi32_si128(shift as i32);
+    let run = |j: usize| {
+        let of = |array: &[f32]| array.get(j).copied().unwrap_or_default();
+        Run { scale: _mm512_set1_ps(of(scale) * down), zero: _mm512_set1_ps(of(zero) * up) }
+    };
+    let half = |codes: *const u8, run: Run| {
+        // SAFETY: sixteen codes, half of those below.
+        let codes = unsafe { _mm_loadu_si128(codes.cast()) };
+        let q = if CODES == BYTES { _mm512_cvtepi8_epi32(codes) } else { _mm512_cvtepu8_epi32(codes) };
+        let q = _mm512_cvtepi32_ps(if CODES == FEWER { _mm512_sll_epi32(q, shift) } else { q });
+        _mm512_mul_ps(run.scale, if ZERO { _mm512_sub_ps(q, run.zero) } else { q })
+    };
+    let values = |codes: &[u8; WORDS], run: Run| {
+        let (front, back) = (half(codes.as_ptr(), run), half(codes[WORDS / 2..].as_ptr(), run));
+        // SAFETY: the machine has the instructions.
+        unsafe { A::words::<FIT>(front, back) }
+    };
+    let len = codes.len().min(out.len());
+    let (groups, rest) = codes[..len].as_chunks::<WORDS>();
+    let (vectors, last) = out[..len].as_chunks_mut::<WORDS>();
+    if groups.is_empty() {
+        return;
+    }
+    let to = vectors.as_mut_ptr().cast::<u16>();
+    let second = if stream && width - phase >= len { stream::second_place(len) / WORDS } else { 0 };
+    // SAFETY: as many places for vectors as there are groups of codes.
+    unsafe {
+        let mut words = Words::begin(to.add(second * WORDS), values(&groups[second], run(0)));
+        if second > 0 {
+            let (mut front, here) = (Words::begin(to, values(&groups[0], run(0))), run(0));
+            for (codes, behind) in groups[1..second].iter().zip(&groups[second + 1..]) {
+                front.put(values(codes, here), stream);
+                words.put(values(behind, here), stream);
+            }
+            front.finish();
+        }
+        let done = (2 * second).max(1);
+        if width == WORDS {
+            // Without a thought about where blocks end.
+            for (j, codes) in groups.iter().enumerate().skip(1) {
+                words.put(values(codes, run(j)), stream);
+            }
+        } else {
+            for (j, from, to) in runs(groups.len() * WORDS, width, phase) {
+                let here = run(j);
+                for codes in &groups[(from / WORDS).max(done)..to / WORDS] {
+                    words.put(values(codes, here), stream);
+                }
+            }
+        }
+        words.finish();
+    }
+    if !last.is_empty() {
+        let mut codes = [0; WORDS];
+        codes.iter_mut().zip(rest).for_each(|(to, &from)| *to = from);
+        let v = values(&codes, run((phase + groups.len() * WORDS) / width));
+        // SAFETY: as many values as there are places.
+        unsafe { _mm512_mask_storeu_epi16(last.as_mut_ptr().cast(), (1 << last.len()) - 1, v) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+
+    use super::super::super::affine::decode;
+    use super::super::super::forced::{available, with};
+    use super::*;
+    use crate::element::Element;
+
+    /// Values in memory that begins at every place of a line are those of the scalar loop.
+    fn check<A: Element>(sign_bit: u16, (scale, zero): (f32, f32)) {
+        let codes: Vec<u8> =
+            (0..333u32).map(|i| (i * 37 + i / 7) as u8 & if sign_bit == 8 { 15 } else { 255 }).collect();
+
+        let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+        for (width, phase) in [(32usize, 0usize), (64, 32), (96, 0), (1000, 7)] {
+            for len in [31, 32, 33, 64, 127, 333] {
+                let entries = (phase + len).div_ceil(width);
+                let scales: Vec<f32> = (0..entries).map(|j| scale * (1.0 + j as f32 * 0.1)).collect();
+                let zeros: Vec<f32> = (0..entries).map(|j| zero * j as f32).collect();
+                let decoded = |stream, out: &mut [A]| {
+                    decode(&codes[..len], sign_bit, width, phase, &scales, &zeros, stream, out);
+                };
+                let mut expected = vec![A::default(); len];
+                with(Level::Baseline, || decoded(false, &mut expected));
+                for level in available() {
+                    for start in 0..WORDS {
+                        for stream in [false, true] {
+                            let mut out = vec![A::from_f64(9.0); len + 2 * WORDS];
+                            let first = out.as_ptr().align_offset(64) + start;
+                            with(level, || decoded(stream, &mut out[first..first + len]));
+                            let (before, rest) = out.split_at(first);
+                            let (found, behind) = rest.split_at(len);
+                            assert!(before.iter().chain(behind).all(|x| x.to_f64() == 9.0));
+                            assert_eq!(bits(found), bits(&expected), "{len} {width} {phase} {start} {level}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_the_scalar_loop_at_every_place_of_a_line() {
+        // Also values that are beyond every half, or less than the smallest normal one.
+        for params in [(0.37, 0.0), (-0.01, 0.5), (3e3, 1.0), (1e-6, 0.0), (3e36, 0.0), (1e-40, 0.0)] {
+            for sign_bit in [0, 128, 8] {
+                check::<f16>(sign_bit, params);
+                check::<bf16>(sign_bit, params);
+            }
+        }
+    }
+}
