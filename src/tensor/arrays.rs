@@ -118,6 +118,18 @@ impl FloatArray {
         each_float!(self, values => values.push(crate::element::Element::from_f64(value)));
     }
 
+    /// The parameters of `count` regions from `first`, if they are stored one behind the other as `T`.
+    pub(crate) fn slice<T: crate::element::Real>(
+        &self,
+        first: usize,
+        stride: usize,
+        count: usize,
+    ) -> Option<&[T]> {
+        let one_behind_the_other = stride <= 1 || count <= 1;
+        let end = first.checked_add(count).filter(|_| one_behind_the_other)?;
+        each_float!(self, values => convert::same(values.get(first..end)?))
+    }
+
     /// Makes `out` hold the parameters of every `stride`-th region from `first`, `count` of them.
     pub(crate) fn copy_into<T: crate::element::Real>(
         &self,

@@ -28,11 +28,20 @@ impl<T> Default for DecodeScratch<T> {
     }
 }
 
-/// Parameters of the blocks of one segment.
+/// The parameters of the blocks of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers<'a, T> {
+    pub scale: &'a [T],
+    /// Empty where nothing is subtracted.
+    pub zero: &'a [T],
+    /// Values of codes: of all blocks one after the other, or of one table that they share.
+    pub values: &'a [T],
+}
+
+/// Where [`Numbers`] are that are not read where they are stored.
 pub(super) struct Params<T> {
     scale: Parameters<T>,
     zero: Parameters<T>,
-    /// Values of codes: of all blocks one after the other, or of one table that they share.
     values: Vec<T>,
     /// The regions that the parameters are of: first, stride and number.
     regions: Option<(usize, usize, usize)>,
@@ -57,20 +66,53 @@ impl<T: Real> Params<T> {
         self.values.clear();
     }
 
-    /// The scales and zero points of blocks of affine codes; none where all of these are zero.
-    fn affine(&self) -> (&[T], &[T]) {
-        (&self.scale, &self.zero)
+    /// The parameters of the blocks of a segment.
+    pub(super) fn of<'a>(
+        &'a mut self,
+        scheme: &Scheme,
+        grids: &'a Grids,
+        segment: &Segment,
+    ) -> Numbers<'a, T> {
+        let scales = match grids {
+            Grids::Affine(grids) => Some(grids.scales()),
+            Grids::Levels(grids) => Some(grids.scales()),
+            _ => None,
+        };
+        let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
+        // They are read where they are, if they can be.
+        let stored = scales.and_then(|scales| scales.slice(first, stride, count));
+        self.fill_in(scheme, grids, segment, stored.is_none());
+        let numbers = self.numbers();
+        Numbers { scale: stored.unwrap_or(numbers.scale), ..numbers }
     }
 
-    /// The scales and as many zero points.
-    pub(super) fn affine_of_each(&mut self) -> (&[T], &[T]) {
+    /// Scales and zero points of blocks of affine codes, as many of both.
+    pub(super) fn of_each<'a>(
+        &'a mut self,
+        scheme: &Scheme,
+        grids: &'a Grids,
+        segment: &Segment,
+    ) -> (&'a [T], &'a [T]) {
+        let count = self.of(scheme, grids, segment).scale.len();
         if self.zero.is_empty() {
-            self.zero.resize(self.scale.len(), T::zero());
+            self.zero.resize(count, T::zero());
         }
-        (&self.scale, &self.zero)
+        let Numbers { scale, zero, .. } = self.of(scheme, grids, segment);
+        (scale, zero)
     }
 
+    /// Makes this hold the parameters of the blocks of a segment.
     pub(super) fn fill(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment) {
+        self.fill_in(scheme, grids, segment, true);
+    }
+
+    /// What this was made to hold.
+    pub(super) fn numbers(&self) -> Numbers<'_, T> {
+        Numbers { scale: &self.scale, zero: &self.zero, values: &self.values }
+    }
+
+    /// As [`fill`](Self::fill), but for scales if these are not wanted.
+    fn fill_in(&mut self, scheme: &Scheme, grids: &Grids, segment: &Segment, scales: bool) {
         let (first, stride, count) = (segment.region, segment.stride, segment.blocks());
         let wanted = Some((first, stride, count));
         if self.regions == wanted {
@@ -82,7 +124,9 @@ impl<T: Real> Params<T> {
         let regions = (first..).step_by(stride.max(1)).take(count);
         match grids {
             Grids::Affine(grids) => {
-                grids.scales().copy_into(first, stride, count, &mut self.scale);
+                if scales {
+                    grids.scales().copy_into(first, stride, count, &mut self.scale);
+                }
                 match grids.zero_points() {
                     // Nothing is subtracted then.
                     ZeroPoints::Fixed(0.0) => self.zero.clear(),
@@ -90,7 +134,9 @@ impl<T: Real> Params<T> {
                 }
             }
             Grids::Levels(grids) => {
-                grids.scales().copy_into(first, stride, count, &mut self.scale);
+                if scales {
+                    grids.scales().copy_into(first, stride, count, &mut self.scale);
+                }
                 if fresh && let Scheme::Levels(scheme) = scheme {
                     self.values.extend(grids.values(scheme).map(T::from_f64));
                     self.values.resize(size, T::zero());
@@ -198,8 +244,8 @@ fn decode_packed<T: Real, A: Element>(
     tiling.segments(range.clone()).all(|segment| {
         let at = segment.start - range.start;
         let Some(out) = out.get_mut(at..at + segment.len) else { return true };
-        params.fill(scheme, grids, &segment);
-        let tables = LevelTables { values: &params.values, size: 16, shared, scale: &params.scale };
+        let Numbers { scale, values, .. } = params.of(scheme, grids, &segment);
+        let tables = LevelTables { values, size: 16, shared, scale };
         let pattern = (segment.width, segment.phase);
         levels::decode_nibbles(codes.as_bytes(), segment.start, &tables, pattern, stream, out)
     })
@@ -236,8 +282,7 @@ impl Fields<'_> {
                 if !affine::reads_nibbles::<T>(first, pattern, out.len()) {
                     return false;
                 }
-                params.fill(self.scheme, self.grids, &segment);
-                let (scale, zero) = params.affine();
+                let Numbers { scale, zero, .. } = params.of(self.scheme, self.grids, &segment);
                 let Self { sign_bit, stream, .. } = *self;
                 affine::decode_nibbles(bytes, first, sign_bit, pattern, scale, zero, stream, out)
             })
@@ -255,24 +300,24 @@ impl Fields<'_> {
             let at = segment.start - start;
             let place = at..at + segment.len;
             let (Some(codes), Some(out)) = (codes.get(place.clone()), out.get_mut(place)) else { continue };
-            params.fill(self.scheme, self.grids, &segment);
+            let numbers = params.of(self.scheme, self.grids, &segment);
             let Self { sign_bit, stream, .. } = *self;
-            decode_segment((self.scheme, self.grids), (sign_bit, stream), codes, params, &segment, out);
+            decode_segment((self.scheme, self.grids), (sign_bit, stream), codes, numbers, &segment, out);
         }
     }
 }
 
-/// Writes the values of the codes of one segment, whose parameters are `params`; past the caches if `stream`.
+/// Writes the values of the codes of one segment, whose parameters are `numbers`; past the caches if `stream`.
 pub(super) fn decode_segment<T: Real, C: Code, A: Element>(
     (scheme, grids): (&Scheme, &Grids),
     (sign_bit, stream): (u16, bool),
     codes: &[C],
-    params: &Params<T>,
+    numbers: Numbers<'_, T>,
     segment: &Segment,
     out: &mut [A],
 ) {
     let Segment { width, phase, .. } = *segment;
-    let Params { scale, zero, values, .. } = params;
+    let Numbers { scale, zero, values } = numbers;
     if let Grids::Affine(_) = grids {
         return affine::decode(codes, sign_bit, width, phase, scale, zero, stream, out);
     }

@@ -142,6 +142,11 @@ impl ScaleArray {
         }
     }
 
+    /// The scales of `count` regions from `first`, if they are stored one behind the other as `T`.
+    pub(crate) fn slice<T: Real>(&self, first: usize, stride: usize, count: usize) -> Option<&[T]> {
+        self.as_float()?.slice(first, stride, count)
+    }
+
     /// Makes `out` hold the scales of every `stride`-th region from `first`, `count` of them.
     pub(crate) fn copy_into<T: Real>(
         &self,

@@ -117,7 +117,7 @@ impl<T: Real, E: Encoder<T>> Decide<T> for Spans<'_, T, E> {
             let (Some(codes), Some(values)) = (codes.get(place.clone()), values.get_mut(place)) else {
                 continue;
             };
-            decode_segment(self.given, (self.sign_bit, false), codes, decode, segment, values);
+            decode_segment(self.given, (self.sign_bit, false), codes, decode.numbers(), segment, values);
         }
     }
 }

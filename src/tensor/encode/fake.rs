@@ -143,8 +143,7 @@ impl Job<'_, '_> {
             let place = at..at + segment.len;
             let (x, out) = (x.get(place.clone())?, out.get_mut(place)?);
             encoder.fill(&segment, encoding);
-            params.fill(fields.scheme, fields.grids, &segment);
-            let (scale, zero) = params.affine_of_each();
+            let (scale, zero) = params.of_each(fields.scheme, fields.grids, &segment);
             let values = Values { scale: convert::same(scale)?, zero: convert::same(zero)? };
             let pattern = Pattern { width: segment.width, phase: segment.phase };
             if encoder.fake(x, pattern, encoding, values, fields.stream, out)? {
