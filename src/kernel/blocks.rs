@@ -3,6 +3,8 @@
 //! What the general loops set up for each run of values is here no more than a scale and a zero point, because values
 //! are known to be numbers within the reach of their scale, and all blocks have the same codes.
 
+#[cfg(target_arch = "x86_64")]
+mod beside;
 mod fused;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod magnitudes;

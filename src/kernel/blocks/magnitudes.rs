@@ -8,6 +8,7 @@ use core::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use super::beside::Beside;
 use crate::kernel::vector::Lanes;
 
 /// Values of a lane.
@@ -42,13 +43,12 @@ impl Values for f32 {
     unsafe fn magnitudes(x: *const Self) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
-            // Without a closure, which would be a function without the instructions.
-            let mask = _mm256_set1_epi32(i32::MAX);
-            let a = _mm256_and_si256(_mm256_loadu_si256(x.cast()), mask);
-            let b = _mm256_and_si256(_mm256_loadu_si256(x.add(8).cast()), mask);
-            let c = _mm256_and_si256(_mm256_loadu_si256(x.add(16).cast()), mask);
-            let d = _mm256_and_si256(_mm256_loadu_si256(x.add(24).cast()), mask);
-            Self::larger(Self::larger(a, b), Self::larger(c, d))
+            largest([
+                _mm256_loadu_ps(x),
+                _mm256_loadu_ps(x.add(8)),
+                _mm256_loadu_ps(x.add(16)),
+                _mm256_loadu_ps(x.add(24)),
+            ])
         }
     }
 
@@ -62,6 +62,25 @@ impl Values for f32 {
     unsafe fn wide(magnitudes: __m256i) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_castsi256_ps(magnitudes) }
+    }
+}
+
+/// In each lane, the largest magnitude of f32 numbers.
+///
+/// # Safety
+///
+/// Only for machines with AVX2.
+#[inline(always)]
+unsafe fn largest([a, b, c, d]: [__m256; 4]) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Without a closure, which would be a function without the instructions.
+        let mask = _mm256_set1_epi32(i32::MAX);
+        let a = _mm256_and_si256(_mm256_castps_si256(a), mask);
+        let b = _mm256_and_si256(_mm256_castps_si256(b), mask);
+        let c = _mm256_and_si256(_mm256_castps_si256(c), mask);
+        let d = _mm256_and_si256(_mm256_castps_si256(d), mask);
+        _mm256_max_epu32(_mm256_max_epu32(a, b), _mm256_max_epu32(c, d))
     }
 }
 
@@ -132,13 +151,22 @@ halves! {
 ///
 /// # Safety
 ///
-/// There are 128 values at `x`.
+/// There are 128 values at `x`, which [begin beside](super::beside::begin_beside) vectors if `BESIDE`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in crate::kernel) unsafe fn four<A: Values>(x: *const A) -> __m256i {
+pub(in crate::kernel) unsafe fn four<A: Values, const BESIDE: bool>(x: *const A) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|j| A::magnitudes(x.add(SHORT * j)));
+        let [a, b, c, d] = if BESIDE {
+            // Without a closure, as above.
+            let mut blocks = Beside::new(x);
+            let a = largest(blocks.next(x, false));
+            let b = largest(blocks.next(x.add(SHORT), false));
+            let c = largest(blocks.next(x.add(2 * SHORT), false));
+            [a, b, c, largest(blocks.next(x.add(3 * SHORT), true))]
+        } else {
+            [0, 1, 2, 3].map(|j| A::magnitudes(x.add(SHORT * j)))
+        };
         let singles = |a, b| A::larger(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
         let (ab, cd) = (singles(a, b), singles(c, d));
         A::larger(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))

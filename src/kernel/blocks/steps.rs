@@ -8,6 +8,7 @@
 use core::arch::x86_64::*;
 
 use super::ScalePlaces;
+use super::beside::begin_beside;
 use super::magnitudes::{SHORT, Values, four, joined};
 use crate::kernel::{prefetch, stream};
 
@@ -50,8 +51,14 @@ pub(in crate::kernel) trait Method<A>: Copy {
     ///
     /// # Safety
     ///
-    /// There are as many values at `x`, and places for their codes at `to`, a multiple of 16 if `STREAM`.
-    unsafe fn codes<const STREAM: bool>(self, x: *const A, blocks: Grids<'_>, to: *mut u8);
+    /// There are as many values at `x`, which [begin beside](begin_beside) vectors if `BESIDE`, and places for their codes at
+    /// `to`, a multiple of 16 if `STREAM`.
+    unsafe fn codes<const STREAM: bool, const BESIDE: bool>(
+        self,
+        x: *const A,
+        blocks: Grids<'_>,
+        to: *mut u8,
+    );
 }
 
 /// What is known of four times 32 values before their codes.
@@ -81,7 +88,14 @@ pub(in crate::kernel) unsafe fn encode<A: Values, M: Method<A>, const STREAM: bo
     let (whole, rest) = x.as_chunks::<BATCH>();
     let (codes, last) = codes.split_at_mut(whole.len() * BATCH / M::PER_BYTE);
     // SAFETY: the caller's promise.
-    if !unsafe { steps::<A, M, STREAM>(method, whole, width, (&mut scales, 0), codes) } {
+    let usual = unsafe {
+        if begin_beside(x.as_ptr()) {
+            steps::<A, M, STREAM, true>(method, whole, width, (&mut scales, 0), codes)
+        } else {
+            steps::<A, M, STREAM, false>(method, whole, width, (&mut scales, 0), codes)
+        }
+    };
+    if !usual {
         return false;
     }
     if rest.is_empty() {
@@ -92,7 +106,8 @@ pub(in crate::kernel) unsafe fn encode<A: Values, M: Method<A>, const STREAM: bo
     batch.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
     let first = whole.len() * BATCH / width;
     // SAFETY: as above.
-    let usual = unsafe { steps::<A, M, STREAM>(method, &batch, width, (&mut scales, first), &mut bytes.0) };
+    let usual =
+        unsafe { steps::<A, M, STREAM, false>(method, &batch, width, (&mut scales, first), &mut bytes.0) };
     if STREAM {
         stream::finish();
     }
@@ -122,9 +137,9 @@ struct Lanes {
 ///
 /// # Safety
 ///
-/// As there.
+/// As there; values [begin beside](begin_beside) vectors if `BESIDE`.
 #[inline(always)]
-unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
+unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool, const BESIDE: bool>(
     method: M,
     x: &[[A; BATCH]],
     width: usize,
@@ -143,7 +158,8 @@ unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
         // their codes go past the caches.
         unsafe {
             for (x, words) in x.iter().zip(&mut lanes.words) {
-                let (front, back) = (four(x.as_ptr()), four(x.as_ptr().add(BATCH / 2)));
+                let (front, back) =
+                    (four::<A, BESIDE>(x.as_ptr()), four::<A, BESIDE>(x.as_ptr().add(BATCH / 2)));
                 let low = _mm256_permute2x128_si256::<0x20>(front, back);
                 let high = _mm256_permute2x128_si256::<0x31>(front, back);
                 _mm256_store_si256(words.as_mut_ptr().cast(), A::larger(low, high));
@@ -176,7 +192,7 @@ unsafe fn steps<A: Values, M: Method<A>, const STREAM: bool>(
                 for (half, (scales, words)) in halves {
                     let blocks = Grids { scales, words, unusual: unusual >> (GROUPS * half) };
                     let to = codes.as_mut_ptr().add(bytes / 2 * half);
-                    method.codes::<STREAM>(x.as_ptr().add(BATCH / 2 * half), blocks, to);
+                    method.codes::<STREAM, BESIDE>(x.as_ptr().add(BATCH / 2 * half), blocks, to);
                 }
             }
         }

@@ -42,15 +42,19 @@ fn packed(codes: &[u8], bits: u32) -> Vec<u8> {
     bytes
 }
 
-/// What the loops of every level that has one find; scales as bits.
+/// What the loops of every level that has one find, wherever values begin in a line; scales as bits.
 fn found<A: Element>(
-    x: &[A],
+    values: &[A],
     width: usize,
     rule: &BlockRule<'_>,
     stream: bool,
 ) -> Option<(bool, Vec<u32>, Vec<u8>)> {
     let level = super::super::super::forced::available().into_iter().max().unwrap();
-    let run = || {
+    let mut x = vec![A::default(); values.len() + 64];
+    let mut run = |place: usize| {
+        let first = x.as_ptr().align_offset(64) + place;
+        let x = &mut x[first..first + values.len()];
+        x.copy_from_slice(values);
         let bytes = x.len().div_ceil(8 / rule.bits as usize);
         let (mut scales, mut codes) = (vec![-1.0; x.len().div_ceil(width)], vec![0xAA; bytes + 1]);
         let places = Places { scales: ScalePlaces::F32(&mut scales), codes: &mut codes[..bytes], stream };
@@ -59,10 +63,12 @@ fn found<A: Element>(
         assert_eq!(codes.pop(), Some(0xAA), "the byte behind the last one");
         Some((usual, scales.iter().map(|scale| scale.to_bits()).collect(), codes))
     };
-    let best = super::super::super::forced::with(level, run);
+    let best = super::super::super::forced::with(level, || run(0));
     for level in super::super::super::forced::available() {
-        let here = super::super::super::forced::with(level, run);
-        assert!(here.is_none() || here == best, "{level:?}");
+        for place in [0, 1, 4, 8, 12] {
+            let here = super::super::super::forced::with(level, || run(place));
+            assert!(here.is_none() || here == best, "{level:?}, {place} behind a line");
+        }
     }
     best
 }

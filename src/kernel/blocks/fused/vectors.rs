@@ -6,6 +6,7 @@ use core::arch::x86_64::*;
 use half::f16;
 
 use super::super::DIVISORS;
+use super::super::beside::Beside;
 use super::super::magnitudes::{SHORT, Values};
 use super::super::steps::{self, GROUPS, Grids, Method};
 use super::{BlockRule, Places, ScalePlaces};
@@ -83,22 +84,54 @@ impl<A: Values, const PER_BYTE: usize, const PLAIN: bool> Method<A> for Uniform<
     }
 
     #[inline(always)]
-    unsafe fn codes<const STREAM: bool>(self, x: *const A, blocks: Grids<'_>, to: *mut u8) {
-        let Grids { scales, words, .. } = blocks;
-        for pair in (0..GROUPS).step_by(2) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let grid = |at: usize| (scales[at], f32::from_bits(words[at]));
-                let front = short::<A, PLAIN>(x.add(SHORT * pair), grid(pair), self.bounds);
-                let back = short::<A, PLAIN>(x.add(SHORT * (pair + 1)), grid(pair + 1), self.bounds);
+    unsafe fn codes<const STREAM: bool, const BESIDE: bool>(
+        self,
+        x: *const A,
+        blocks: Grids<'_>,
+        to: *mut u8,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut beside = Beside::new(x);
+            for pair in (0..GROUPS).step_by(2) {
+                let front = self.short::<A, BESIDE>(x, pair, &mut beside, blocks);
+                let back = self.short::<A, BESIDE>(x, pair + 1, &mut beside, blocks);
                 let to = to.add(SHORT / PER_BYTE * pair);
                 if PER_BYTE == 1 {
-                    stream::store_half_line::<STREAM>(to, in_order::<A>(front));
-                    stream::store_half_line::<STREAM>(to.add(SHORT), in_order::<A>(back));
+                    stream::store_half_line::<STREAM>(to, in_order::<A, BESIDE>(front));
+                    stream::store_half_line::<STREAM>(to.add(SHORT), in_order::<A, BESIDE>(back));
                 } else {
-                    stream::store_half_line::<STREAM>(to, packed::<A>(front, back));
+                    stream::store_half_line::<STREAM>(to, packed::<A, BESIDE>(front, back));
                 }
             }
+        }
+    }
+}
+
+impl<const PER_BYTE: usize, const PLAIN: bool> Uniform<'_, PER_BYTE, PLAIN> {
+    /// The codes of block `at` of those from `x` on, the next one of `beside` if `BESIDE`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Method::codes`].
+    #[inline(always)]
+    unsafe fn short<A: Values, const BESIDE: bool>(
+        self,
+        x: *const A,
+        at: usize,
+        beside: &mut Beside,
+        blocks: Grids<'_>,
+    ) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = x.add(SHORT * at);
+            let values = if BESIDE {
+                beside.next(x, at == GROUPS - 1)
+            } else {
+                let ([a, b], [c, d]) = (A::two_eights(x), A::two_eights(x.add(SHORT / 2)));
+                [a, b, c, d]
+            };
+            short::<A, PLAIN>(values, (blocks.scales[at], f32::from_bits(blocks.words[at])), self.bounds)
         }
     }
 }
@@ -225,16 +258,12 @@ impl Bounds {
     }
 }
 
-/// The codes of 32 values by their scale and its reciprocal: in each half of the vector those of every other four values, or
-/// of every other eight if they are read [in turns](crate::kernel::lanes::Lanes::READ_IN_TURNS).
-///
-/// # Safety
-///
-/// There are 32 values at `x`.
+/// The codes of 32 values by their scale and its reciprocal: in each half of the vector those of the same half of vectors of
+/// values, or of every other eight values if they are read [in turns](crate::kernel::lanes::Lanes::READ_IN_TURNS).
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn short<A: Values, const PLAIN: bool>(
-    x: *const A,
+fn short<A: Values, const PLAIN: bool>(
+    [a, b, c, d]: [__m256; 4],
     (scale, inverse): (f32, f32),
     bounds: &Bounds,
 ) -> __m256i {
@@ -249,9 +278,7 @@ unsafe fn short<A: Values, const PLAIN: bool>(
         }
         _mm256_cvtps_epi32(q)
     };
-    let words = |at: usize| {
-        // SAFETY: the caller's promise.
-        let [a, b] = unsafe { A::two_eights(x.add(at)) };
+    let words = |a: __m256, b: __m256| {
         let (a, b) = (integers(a), integers(b));
         // No integer is longer than a word.
         let words = if A::READ_IN_TURNS {
@@ -262,7 +289,7 @@ unsafe fn short<A: Values, const PLAIN: bool>(
         if PLAIN { words } else { _mm256_adds_epi16(words, bounds.zero) }
     };
     // Narrower integers saturate, which no code in use is lost by.
-    let (front, back) = (words(0), words(SHORT / 2));
+    let (front, back) = (words(a, b), words(c, d));
     if PLAIN {
         _mm256_packs_epi16(front, back)
     } else if bounds.signed {
@@ -277,8 +304,11 @@ unsafe fn short<A: Values, const PLAIN: bool>(
 /// Codes of one byte in the order of their values.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn in_order<A: Values>(codes: __m256i) -> __m256i {
-    if A::READ_IN_TURNS {
+fn in_order<A: Values, const BESIDE: bool>(codes: __m256i) -> __m256i {
+    if BESIDE {
+        // The lower half of the first vector comes last.
+        _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(4, 1, 5, 2, 6, 3, 7, 0))
+    } else if A::READ_IN_TURNS {
         _mm256_permute4x64_epi64::<0b11_01_10_00>(codes)
     } else {
         _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
@@ -288,7 +318,7 @@ fn in_order<A: Values>(codes: __m256i) -> __m256i {
 /// Codes of four bits, two in a byte, in the order of their values.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn packed<A: Values>(front: __m256i, back: __m256i) -> __m256i {
+fn packed<A: Values, const BESIDE: bool>(front: __m256i, back: __m256i) -> __m256i {
     // The first of two neighbours once, and the second sixteen times.
     let (low, weights) = (_mm256_set1_epi8(0x0F), _mm256_set1_epi16(0x1001));
     let front = _mm256_maddubs_epi16(_mm256_and_si256(front, low), weights);
@@ -299,6 +329,11 @@ fn packed<A: Values>(front: __m256i, back: __m256i) -> __m256i {
         return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     }
     let lanes = _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes);
-    let order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    let order = if BESIDE {
+        // As above.
+        _mm_setr_epi8(8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1)
+    } else {
+        _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15)
+    };
     _mm256_shuffle_epi8(lanes, _mm256_broadcastsi128_si256(order))
 }

@@ -141,7 +141,12 @@ impl<A, C: Codes<A>> Method<A> for Levels<'_, C> {
     }
 
     #[inline(always)]
-    unsafe fn codes<const STREAM: bool>(self, x: *const A, blocks: Grids<'_>, to: *mut u8) {
+    unsafe fn codes<const STREAM: bool, const BESIDE: bool>(
+        self,
+        x: *const A,
+        blocks: Grids<'_>,
+        to: *mut u8,
+    ) {
         // SAFETY: as above.
         unsafe { self.find.write::<STREAM>(x, blocks.words, blocks.unusual, to) }
     }
