@@ -96,13 +96,17 @@ pub(super) fn decode<A: Lanes>(
     let values = Reach { least: 1.0, most: 256.0 }.less(zeros, whole(zero)).times(scales);
     let fit = A::fit(values.least, values.most);
     let kind = Codes { sign_bit: sign_bit as u8, fit };
-    if !stream
+    let several = phase + codes.len().min(out.len()) > width;
+    if (several || !stream)
         && width >= MANY
         && super::level() >= Level::Avx512
         && let Some(out) = same_mut::<A, f32>(out)
     {
         // SAFETY: the level says that the machine has these instructions.
-        unsafe { wide::decode(codes, kind, (width, phase), scale, zero, out) };
+        unsafe { wide::decode(codes, kind, (width, phase), scale, zero, stream, out) };
+        if stream {
+            stream::finish();
+        }
         return true;
     }
     if halves::serves((width, phase), codes.len().min(out.len())) {

@@ -21,10 +21,15 @@ pub(super) fn decode(
     pattern: (usize, usize),
     scale: &[f32],
     zero: &[f32],
+    stream: bool,
     out: &mut [f32],
 ) {
     by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
-        lines::<CODES, ZERO>(codes, kind, pattern, scale, zero, out)
+        if stream {
+            lines::<CODES, ZERO, true>(codes, kind, pattern, scale, zero, out)
+        } else {
+            lines::<CODES, ZERO, false>(codes, kind, pattern, scale, zero, out)
+        }
     });
 }
 
@@ -37,7 +42,7 @@ struct Run {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn lines<const CODES: u8, const ZERO: bool>(
+fn lines<const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     kind: Codes,
     (width, phase): (usize, usize),
@@ -73,14 +78,17 @@ fn lines<const CODES: u8, const ZERO: bool>(
         if count == LANES && at + LANES <= whole {
             // SAFETY: whole vectors of codes and places up to the end of the run.
             unsafe {
+                let write = |to: *mut f32, v: __m512| {
+                    if STREAM { _mm512_stream_ps(to, v) } else { _mm512_storeu_ps(to, v) }
+                };
                 while at + TOGETHER * LANES <= whole {
                     for at in [at, at + LANES, at + 2 * LANES, at + 3 * LANES] {
-                        _mm512_storeu_ps(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
+                        write(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
                     }
                     at += TOGETHER * LANES;
                 }
                 while at + LANES <= whole {
-                    _mm512_storeu_ps(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
+                    write(to.add(at), values(_mm_loadu_si128(from.add(at).cast()), here));
                     at += LANES;
                 }
             }
@@ -97,8 +105,12 @@ fn lines<const CODES: u8, const ZERO: bool>(
         };
         // SAFETY: lanes that are not there are neither read nor written.
         unsafe {
-            let codes = _mm_maskz_loadu_epi8(there, from.add(at).cast());
-            _mm512_mask_storeu_ps(to.add(at), there, values(codes, both));
+            let v = values(_mm_maskz_loadu_epi8(there, from.add(at).cast()), both);
+            if STREAM && count == LANES {
+                _mm512_stream_ps(to.add(at), v);
+            } else {
+                _mm512_mask_storeu_ps(to.add(at), there, v);
+            }
         }
         at += count;
         count = 0;
