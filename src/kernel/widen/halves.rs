@@ -15,8 +15,7 @@ pub(super) fn serves((width, phase): (usize, usize), len: usize) -> bool {
     super::super::level() >= Level::Avx512 && len >= WORDS && (single || whole)
 }
 
-/// As [`decode`](super::decode), where this [serves](serves). If `stream`,
-/// [`finish`](stream::finish) has to follow before
+/// As [`decode`](super::decode), where this [serves](serves). If `stream`, [`finish`](stream::finish) has to follow before
 /// other threads may see the values.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) fn decode<A: Half>(

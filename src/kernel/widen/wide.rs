@@ -1,5 +1,5 @@
-//! From codes of one byte to f32 in the caches, in vectors of 512 bits: whole lines wherever values begin, some of them of two
-//! runs, so that nothing lies across two lines.
+//! From codes of one byte to f32 in vectors of 512 bits: whole lines wherever values begin, some of them of two runs, so that
+//! nothing lies across two lines.
 #![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
@@ -13,22 +13,22 @@ const LANES: usize = 16;
 /// Whole vectors of a run that are written together.
 const TOGETHER: usize = 4;
 
-/// As [`decode`](super::decode), of runs of at least [`LANES`] codes.
+/// As [`decode`](super::decode), of runs of at least [`LANES`] codes. If `stream`, [`finish`](stream::finish) has to follow
+/// before other threads may see the values.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn decode(
     codes: &[u8],
     kind: Codes,
     pattern: (usize, usize),
-    scale: &[f32],
-    zero: &[f32],
+    (scale, zero): (&[f32], &[f32]),
     stream: bool,
     out: &mut [f32],
 ) {
     by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
         if stream {
-            lines::<CODES, ZERO, true>(codes, kind, pattern, scale, zero, out)
+            lines::<CODES, ZERO, true>(codes, kind, pattern, (scale, zero), out)
         } else {
-            lines::<CODES, ZERO, false>(codes, kind, pattern, scale, zero, out)
+            lines::<CODES, ZERO, false>(codes, kind, pattern, (scale, zero), out)
         }
     });
 }
@@ -46,8 +46,7 @@ fn lines<const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     kind: Codes,
     (width, phase): (usize, usize),
-    scale: &[f32],
-    zero: &[f32],
+    (scale, zero): (&[f32], &[f32]),
     out: &mut [f32],
 ) {
     debug_assert!(width >= LANES);
