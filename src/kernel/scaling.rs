@@ -8,6 +8,9 @@ pub(super) trait Scaling<V: Vector>: Copy {
     /// Whether it takes so little that loops wait for the second-level cache.
     const LIGHT: bool = false;
 
+    /// Whether values have parameters of their own.
+    const EACH: bool = false;
+
     /// The scaled `x`, which are the values from `at` on.
     ///
     /// # Safety
@@ -63,6 +66,8 @@ pub(super) struct Moved<S, F> {
 }
 
 impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
+    const EACH: bool = S::EACH;
+
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
         // SAFETY: the caller's promise.
@@ -78,6 +83,8 @@ pub(super) struct ColumnTerms {
 }
 
 impl<V: Vector> Scaling<V> for ColumnTerms {
+    const EACH: bool = true;
+
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
         // SAFETY: the caller's promise.
@@ -91,6 +98,8 @@ impl<V: Vector> Scaling<V> for ColumnTerms {
 pub(super) struct Columns<const DIVIDE: bool>(pub *const f32);
 
 impl<V: Vector, const DIVIDE: bool> Scaling<V> for Columns<DIVIDE> {
+    const EACH: bool = true;
+
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
         // SAFETY: the caller's promise.

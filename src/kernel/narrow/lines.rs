@@ -130,6 +130,17 @@ pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>
 ) -> V::Integers {
     // SAFETY: the caller's promise.
     let integers = unsafe {
+        if A::READ_IN_TURNS && !S::EACH {
+            // Which parameters are those of which values does not matter.
+            let ([a, b], [c, d]) = (v.load_two(from.add(at)), v.load_two(from.add(at + 2 * V::LANES)));
+            let integers = [
+                v.nearest(scaling.scaled(v, a, at)),
+                v.nearest(scaling.scaled(v, b, at)),
+                v.nearest(scaling.scaled(v, c, at)),
+                v.nearest(scaling.scaled(v, d, at)),
+            ];
+            return v.in_order_from_turns(codes_of.bytes::<CODES>(v, integers, least));
+        }
         [
             integers(v, from, at, scaling),
             integers(v, from, at + V::LANES, scaling),
