@@ -184,6 +184,7 @@ fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     }
     let lines = x.len() / width;
     let mut least = v.words(0);
+    let mut fronts = [v.words(0); TOGETHER];
     let mut at = 0;
     while at < width {
         // The last vectors may overlap with those before them.
@@ -214,15 +215,15 @@ fn together<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
                     TwoTerms { near: c, rest: g },
                     TwoTerms { near: d, rest: h },
                 ];
-                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, (&mut least, &mut fronts));
             } else if DIVIDE {
                 let [a, b, c, d] = four(v, scales, column);
                 let scalings = [Quotient(a), Quotient(b), Quotient(c), Quotient(d)];
-                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, (&mut least, &mut fronts));
             } else {
                 let [a, b, c, d] = four(v, scales, column);
                 let scalings = [Product(a), Product(b), Product(c), Product(d)];
-                down::<V, A, _, CODES>(v, places, scalings, common.codes, &mut least);
+                down::<V, A, _, CODES>(v, places, scalings, common.codes, (&mut least, &mut fronts));
             }
         }
         at += V::BYTES;
@@ -243,7 +244,9 @@ struct Places<A> {
     ahead: usize,
 }
 
-/// The codes of a vector of each of the lines.
+/// The codes of a vector of each of the lines, of which there are at most [`TOGETHER`]. If they are streamed to, and a line of
+/// the caches has two vectors, the first of these waits in `fronts` for the second: of so many lines that are left half
+/// written, some memories had to be read again, and took more than twice as long.
 ///
 /// # Safety
 ///
@@ -254,10 +257,11 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     places: Places<A>,
     scalings: [S; 4],
     codes_of: Codes<V>,
-    least: &mut V::Integers,
+    (least, fronts): (&mut V::Integers, &mut [V::Integers; TOGETHER]),
 ) {
     let Places { mut from, mut to, lines, width, stream, ahead } = places;
-    for _ in 0..lines {
+    let in_halves = V::BYTES < LINE;
+    for front in fronts.iter_mut().take(lines) {
         if stream {
             prefetch_second_level(from, V::BYTES * size_of::<A>(), ahead);
         }
@@ -271,10 +275,15 @@ unsafe fn down<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 v.nearest(d.scaled(v, v.load(from.add(3 * V::LANES)), 0)),
             ];
             let block = codes_of.narrowed::<CODES>(v, integers, least);
-            if stream {
-                v.stream(to, block);
-            } else {
+            if !stream {
                 v.store(to, block);
+            } else if in_halves && to.addr().is_multiple_of(LINE) {
+                *front = block;
+            } else {
+                if in_halves {
+                    v.stream(to.sub(V::BYTES), *front);
+                }
+                v.stream(to, block);
             }
         }
         (from, to) = (from.wrapping_add(width), to.wrapping_add(width));
