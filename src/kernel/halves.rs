@@ -37,11 +37,19 @@ pub(super) trait Half: Lanes {
     #[inline(always)]
     unsafe fn words<const FIT: bool>(front: __m512, back: __m512) -> __m512i {
         // SAFETY: the caller's promise.
-        unsafe {
-            let (front, back) = (Self::rounded::<FIT>(front), Self::rounded::<FIT>(back));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back)
-        }
+        unsafe { joined(Self::rounded::<FIT>(front), Self::rounded::<FIT>(back)) }
     }
+}
+
+/// Two vectors, one behind the other.
+///
+/// # Safety
+///
+/// Only for machines with AVX-512 F.
+#[inline(always)]
+unsafe fn joined(front: __m256i, back: __m256i) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back) }
 }
 
 impl Half for f16 {
@@ -101,10 +109,10 @@ impl Half for bf16 {
         // SAFETY: as above.
         unsafe {
             if FIT {
-                return pair_rounded(front, back);
+                pair_rounded(front, back)
+            } else {
+                joined(Self::rounded::<FIT>(front), Self::rounded::<FIT>(back))
             }
-            let (front, back) = (Self::rounded::<FIT>(front), Self::rounded::<FIT>(back));
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(front), back)
         }
     }
 

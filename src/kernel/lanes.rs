@@ -41,6 +41,9 @@ pub(super) trait Lanes: Eight {
     /// after the other.
     const READ_IN_TURNS: bool = false;
 
+    /// Whether reading them takes so long that vectors of 512 bits gain nothing, as processors convert these in more steps.
+    const CONVERTED: bool = false;
+
     /// Sixteen numbers in two vectors.
     ///
     /// # Safety
@@ -190,6 +193,7 @@ impl Lanes for f32 {
 impl Lanes for f16 {
     const SIGNIFICAND: u32 = Self::MANTISSA_DIGITS;
     const INFINITY: u16 = Self::INFINITY.to_bits();
+    const CONVERTED: bool = true;
 
     fn word(self) -> u16 {
         self.to_bits()

@@ -96,10 +96,9 @@ pub(super) fn encode_lines<A: Lanes>(
     columns::by_lines(level, x, phase, params, reciprocals, mask as u8, stream, codes)?
 }
 
-/// The level of loops over values that share parameters in runs of `width`: the longest vectors that a run fills, but for
-/// what comes from memory and goes there, which vectors of 256 bits were seen to be faster at on processors of both.
-fn level(width: usize, stream: bool) -> Level {
-    let short = width < Avx512::BYTES || stream;
+/// The level of loops over `width` values: the longest vectors that these fill, or those of 256 bits if `short`.
+fn level(width: usize, short: bool) -> Level {
+    let short = short || width < Avx512::BYTES;
     super::level().min(if short { Level::Avx2 } else { Level::Avx512 })
 }
 
@@ -112,7 +111,17 @@ fn by_runs<A: Lanes>(
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    runs::by_runs(level(width, stream), x, (width, phase), params, divide, mask as u8, stream, codes)?
+    // Vectors of 256 bits were seen to be faster at what comes from memory and goes there, on processors of both.
+    runs::by_runs(
+        level(width, stream || A::CONVERTED),
+        x,
+        (width, phase),
+        params,
+        divide,
+        mask as u8,
+        stream,
+        codes,
+    )?
 }
 
 /// Short runs past the caches: they do not end where cache lines do, so codes are put together first.
