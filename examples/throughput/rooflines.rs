@@ -27,8 +27,8 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Memory to move: filled, so that all its pages are there, by words of which no few are zero when they are joined. Lines of
-/// zeros reach some memories faster than others.
+/// Memory to move: filled, so that all its pages are there, by words that differ. Lines that are the same would join to zeros,
+/// which some memories take faster than others.
 pub(crate) struct Memory {
     from: Vec<Line>,
     pub(crate) to: Vec<Line>,
