@@ -111,7 +111,7 @@ fn by_runs<A: Lanes>(
     stream: bool,
     codes: &mut [u8],
 ) -> Option<bool> {
-    // Vectors of 256 bits were seen to be faster at what comes from memory and goes there, on processors of both.
+    // Vectors of 256 bits were seen to be faster at f16, and at what comes from memory and goes there, on processors of both.
     runs::by_runs(
         level(width, stream || A::CONVERTED),
         x,

@@ -125,34 +125,35 @@ mod tests {
     use super::*;
     use crate::element::Element;
 
-    /// Values in memory that begins at every place of a line are those of the scalar loop.
-    fn check<A: Element>(sign_bit: u16, (scale, zero): (f32, f32)) {
-        let codes: Vec<u8> =
-            (0..333u32).map(|i| (i * 37 + i / 7) as u8 & if sign_bit == 8 { 15 } else { 255 }).collect();
-
+    /// Values in memory that begins at these places of a line are those of the scalar loop.
+    fn check<A: Element>(
+        sign_bit: u16,
+        (scale, zero): (f32, f32),
+        (width, phase): (usize, usize),
+        len: usize,
+        starts: &[usize],
+    ) {
+        let mask = if sign_bit == 8 { 15 } else { 255 };
+        let codes: Vec<u8> = (0..len).map(|i| (i * 37 + i / 7) as u8 & mask).collect();
         let bits = |x: &[A]| x.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
-        for (width, phase) in [(32usize, 0usize), (64, 32), (96, 0), (1000, 7)] {
-            for len in [31, 32, 33, 64, 127, 333] {
-                let entries = (phase + len).div_ceil(width);
-                let scales: Vec<f32> = (0..entries).map(|j| scale * (1.0 + j as f32 * 0.1)).collect();
-                let zeros: Vec<f32> = (0..entries).map(|j| zero * j as f32).collect();
-                let decoded = |stream, out: &mut [A]| {
-                    decode(&codes[..len], sign_bit, width, phase, &scales, &zeros, stream, out);
-                };
-                let mut expected = vec![A::default(); len];
-                with(Level::Baseline, || decoded(false, &mut expected));
-                for level in available() {
-                    for start in 0..WORDS {
-                        for stream in [false, true] {
-                            let mut out = vec![A::from_f64(9.0); len + 2 * WORDS];
-                            let first = out.as_ptr().align_offset(64) + start;
-                            with(level, || decoded(stream, &mut out[first..first + len]));
-                            let (before, rest) = out.split_at(first);
-                            let (found, behind) = rest.split_at(len);
-                            assert!(before.iter().chain(behind).all(|x| x.to_f64() == 9.0));
-                            assert_eq!(bits(found), bits(&expected), "{len} {width} {phase} {start} {level}");
-                        }
-                    }
+        let entries = (phase + len).div_ceil(width);
+        let scales: Vec<f32> = (0..entries).map(|j| scale * (1.0 + j as f32 * 0.1)).collect();
+        let zeros: Vec<f32> = (0..entries).map(|j| zero * j as f32).collect();
+        let decoded = |stream, out: &mut [A]| {
+            decode(&codes, sign_bit, width, phase, &scales, &zeros, stream, out);
+        };
+        let mut expected = vec![A::default(); len];
+        with(Level::Baseline, || decoded(false, &mut expected));
+        for level in available() {
+            for &start in starts {
+                for stream in [false, true] {
+                    let mut out = vec![A::from_f64(9.0); len + 2 * WORDS];
+                    let first = out.as_ptr().align_offset(64) + start;
+                    with(level, || decoded(stream, &mut out[first..first + len]));
+                    let (before, rest) = out.split_at(first);
+                    let (found, behind) = rest.split_at(len);
+                    assert!(before.iter().chain(behind).all(|x| x.to_f64() == 9.0));
+                    assert!(bits(found) == bits(&expected), "{len} {width} {phase} {start} {level}");
                 }
             }
         }
@@ -160,11 +161,26 @@ mod tests {
 
     #[test]
     fn values_are_those_of_the_scalar_loop_at_every_place_of_a_line() {
+        let starts: Vec<usize> = (0..WORDS).collect();
         // Also values that are beyond every half, or less than the smallest normal one.
         for params in [(0.37, 0.0), (-0.01, 0.5), (3e3, 1.0), (1e-6, 0.0), (3e36, 0.0), (1e-40, 0.0)] {
             for sign_bit in [0, 128, 8] {
-                check::<f16>(sign_bit, params);
-                check::<bf16>(sign_bit, params);
+                for pattern in [(32, 0), (64, 32), (96, 0), (1000, 7)] {
+                    for len in [31, 32, 33, 64, 127, 333] {
+                        check::<f16>(sign_bit, params, pattern, len, &starts);
+                        check::<bf16>(sign_bit, params, pattern, len, &starts);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_ways_at_two_places_are_those_of_the_scalar_loop() {
+        for len in [(1 << 15) - 1, 1 << 15, (1 << 15) + 100, 100_003] {
+            for pattern in [(usize::MAX / 2, 0), (1 << 20, 77), (4096, 0)] {
+                check::<f16>(128, (0.37, 0.0), pattern, len, &[0, 8, 31]);
+                check::<bf16>(0, (0.37, 3.0), pattern, len, &[0, 8, 31]);
             }
         }
     }
