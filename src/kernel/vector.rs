@@ -104,12 +104,15 @@ pub(super) trait Vector: Copy {
     fn to_unsigned_bytes(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// What was narrowed twice, in its order.
     fn in_order(self, bytes: Self::Integers) -> Self::Integers;
-    /// The integers of 32 bits from `first` on.
-    fn counted(self, first: i32) -> Self::Integers;
+    /// What was narrowed twice of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS), in its order but for
+    /// that of integers of 32 bits.
+    fn from_turns(self, bytes: Self::Integers) -> Self::Integers;
+    /// As [`in_order`](Self::in_order), of what [`from_turns`](Self::from_turns) gives.
+    fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
+    /// Where the integers of 32 bits from `first` on stand in two vectors that were narrowed twice, or were so `from_turns`.
+    fn places(self, first: i32, from_turns: bool) -> Self::Integers;
     /// The integers of 32 bits that stand at `places` in two vectors, one after the other.
     fn joined(self, front: Self::Integers, places: Self::Integers, back: Self::Integers) -> Self::Integers;
-    /// As [`in_order`](Self::in_order) of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS).
-    fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
     /// The least of the words, which have no sign.
     fn least_word(self, a: Self::Integers) -> u16;
@@ -308,8 +311,11 @@ vector! {
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
-    fn counted(first: i32) -> __m256i {
-        _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first))
+    fn places(first: i32, from_turns: bool) -> __m256i {
+        let counted = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+        let order = if from_turns { _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7) } else { _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7) };
+        let place = _mm256_permutevar8x32_epi32(order, counted);
+        _mm256_or_si256(place, _mm256_and_si256(counted, _mm256_set1_epi32(8)))
     }
     fn joined(front: __m256i, places: __m256i, back: __m256i) -> __m256i {
         // Of places, three bits count.
@@ -317,9 +323,10 @@ vector! {
         let back = _mm256_permutevar8x32_epi32(back, places);
         _mm256_blendv_epi8(front, back, _mm256_cmpgt_epi32(places, behind))
     }
-    fn in_order_from_turns(bytes: __m256i) -> __m256i {
+    fn in_order_from_turns(bytes: __m256i) -> __m256i { _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes) }
+    fn from_turns(bytes: __m256i) -> __m256i {
         let turns = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
-        _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(bytes, turns))
+        _mm256_shuffle_epi8(bytes, turns)
     }
     fn any(a: __m256i, x: i32) -> bool {
         _mm256_movemask_epi8(_mm256_cmpeq_epi32(a, _mm256_set1_epi32(x))) != 0
@@ -388,16 +395,26 @@ vector! {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)
     }
-    fn counted(first: i32) -> __m512i {
+    fn places(first: i32, from_turns: bool) -> __m512i {
         let zero = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        _mm512_add_epi32(zero, _mm512_set1_epi32(first))
+        let counted = _mm512_add_epi32(zero, _mm512_set1_epi32(first));
+        let order = if from_turns {
+            _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
+        } else {
+            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+        };
+        let place = _mm512_permutexvar_epi32(counted, order);
+        _mm512_or_si512(place, _mm512_and_si512(counted, _mm512_set1_epi32(16)))
     }
     fn joined(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
         _mm512_permutex2var_epi32(front, places, back)
     }
     fn in_order_from_turns(bytes: __m512i) -> __m512i {
+        _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes)
+    }
+    fn from_turns(bytes: __m512i) -> __m512i {
         let turns = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
-        _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_shuffle_epi8(bytes, turns))
+        _mm512_shuffle_epi8(bytes, turns)
     }
     fn any(a: __m512i, x: i32) -> bool { _mm512_cmpeq_epi32_mask(a, _mm512_set1_epi32(x)) != 0 }
     fn any_word(a: __m512i, x: i16) -> bool { _mm512_cmpeq_epi16_mask(a, _mm512_set1_epi16(x)) != 0 }

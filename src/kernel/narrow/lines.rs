@@ -57,18 +57,18 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
             }
             let beside = to.add(at).addr().wrapping_neg() % V::BYTES;
             if S::LIGHT && V::BYTES == LINE && beside > 0 && beside.is_multiple_of(4) {
-                // Codes of two vectors become one that begins there.
-                let places = v.counted(beside as i32 / 4);
-                let mut front = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
-                v.store(to.add(at), front);
+                // Codes of two vectors become one that begins there, and get their order in the same step.
+                let places = v.places(beside as i32 / 4, in_turns::<V, A, S>());
+                let mut front = narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                v.store(to.add(at), in_order::<V, A, S>(v, front));
                 at += V::BYTES;
                 while at + V::BYTES <= len {
-                    let back = vector::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                    let back = narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
                     v.store(to.add(at - V::BYTES + beside), v.joined(front, places, back));
                     front = back;
                     at += V::BYTES;
                 }
-                v.store(to.add(at - V::BYTES), front);
+                v.store(to.add(at - V::BYTES), in_order::<V, A, S>(v, front));
             }
         }
         while at + V::BYTES <= len {
@@ -129,9 +129,38 @@ pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>
     least: &mut V::Integers,
 ) -> V::Integers {
     // SAFETY: the caller's promise.
+    unsafe { in_order::<V, A, S>(v, narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, least)) }
+}
+
+/// Whether values are read [in turns](Lanes::READ_IN_TURNS): only where it does not matter which parameters are whose.
+#[inline(always)]
+const fn in_turns<V: Vector, A: Lanes, S: Scaling<V>>() -> bool {
+    A::READ_IN_TURNS && !S::EACH
+}
+
+/// What [`narrowed`] gives, in its order.
+#[inline(always)]
+fn in_order<V: Vector, A: Lanes, S: Scaling<V>>(v: V, narrowed: V::Integers) -> V::Integers {
+    if in_turns::<V, A, S>() { v.in_order_from_turns(narrowed) } else { v.in_order(narrowed) }
+}
+
+/// As [`vector`], but for the order of integers of 32 bits.
+///
+/// # Safety
+///
+/// As there.
+#[inline(always)]
+unsafe fn narrowed<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+    v: V,
+    from: *const A,
+    at: usize,
+    scaling: S,
+    codes_of: Codes<V>,
+    least: &mut V::Integers,
+) -> V::Integers {
+    // SAFETY: the caller's promise.
     let integers = unsafe {
-        if A::READ_IN_TURNS && !S::EACH {
-            // Which parameters are those of which values does not matter.
+        if in_turns::<V, A, S>() {
             let ([a, b], [c, d]) = (v.load_two(from.add(at)), v.load_two(from.add(at + 2 * V::LANES)));
             let integers = [
                 v.nearest(scaling.scaled(v, a, at)),
@@ -139,7 +168,7 @@ pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>
                 v.nearest(scaling.scaled(v, c, at)),
                 v.nearest(scaling.scaled(v, d, at)),
             ];
-            return v.in_order_from_turns(codes_of.bytes::<CODES>(v, integers, least));
+            return v.from_turns(codes_of.bytes::<CODES>(v, integers, least));
         }
         [
             integers(v, from, at, scaling),
@@ -148,7 +177,7 @@ pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>
             integers(v, from, at + 3 * V::LANES, scaling),
         ]
     };
-    codes_of.narrowed::<CODES>(v, integers, least)
+    codes_of.bytes::<CODES>(v, integers, least)
 }
 
 /// The nearest integers of the lanes from `at` on.
