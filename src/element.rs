@@ -130,6 +130,8 @@ pub trait Element: Copy + Default + PartialOrd + fmt::Debug + Send + Sync + seal
     #[doc(hidden)]
     fn erase(view: ArrayViewD<'_, Self>) -> AnyView<'_>;
     #[doc(hidden)]
+    fn erase_slice(slice: &[Self]) -> AnySlice<'_>;
+    #[doc(hidden)]
     fn erase_mut(view: ArrayViewMutD<'_, Self>) -> AnyViewMut<'_>;
 }
 
@@ -141,6 +143,16 @@ pub enum AnyView<'a> {
     F32(ArrayViewD<'a, f32>),
     F16(ArrayViewD<'a, f16>),
     Bf16(ArrayViewD<'a, bf16>),
+}
+
+/// A slice whose element type is known at run time.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub enum AnySlice<'a> {
+    F64(&'a [f64]),
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    Bf16(&'a [bf16]),
 }
 
 /// A mutable view whose element type is known at run time.
@@ -217,6 +229,10 @@ macro_rules! element {
             }
             fn erase(view: ArrayViewD<'_, Self>) -> AnyView<'_> {
                 AnyView::$name(view)
+            }
+            #[inline(always)]
+            fn erase_slice(slice: &[Self]) -> AnySlice<'_> {
+                AnySlice::$name(slice)
             }
             fn erase_mut(view: ArrayViewMutD<'_, Self>) -> AnyViewMut<'_> {
                 AnyViewMut::$name(view)

@@ -54,6 +54,9 @@ where
     }
     let _ = elements;
     let mut state = state();
+    if !items.is_empty() && items.len() <= chunk_len {
+        return SmallVec::from_buf([work(&mut state, 0, items)]);
+    }
     let mut results = SmallVec::new();
     for (index, chunk) in items.chunks_mut(chunk_len).enumerate() {
         results.push(work(&mut state, index, chunk));

@@ -11,7 +11,7 @@ use super::column_reciprocals::ColumnReciprocals;
 use super::convert::{STAGE, same};
 #[cfg(target_arch = "x86_64")]
 use super::vector::Lanes;
-use super::{Code, dispatch, runs};
+use super::{Code, dispatch, runs, within};
 use crate::element::{Element, FloatType, Real};
 
 use rounding::{Ceil, Floor, NearestAway, NearestEven, Round, TowardZero};
@@ -280,15 +280,17 @@ dispatch! {
 }
 
 /// Entries that all the slices of a pattern have; an empty optional slice has any number.
-fn entries(required: &[usize], optional: &[usize]) -> usize {
-    let optional = optional.iter().filter(|len| **len > 0);
-    required.iter().chain(optional).copied().min().unwrap_or(0)
+#[inline(always)]
+fn entries<const N: usize, const M: usize>(required: [usize; N], optional: [usize; M]) -> usize {
+    let least = required.into_iter().fold(usize::MAX, usize::min);
+    optional.into_iter().fold(least, |least, len| if len > 0 { least.min(len) } else { least })
 }
 
 /// Elements that `entries` entries of a pattern serve.
+#[inline(always)]
 fn covered(entries: usize, width: usize, phase: usize) -> usize {
     let width = width.max(1);
-    entries.saturating_mul(width).saturating_sub(phase % width)
+    entries.saturating_mul(width).saturating_sub(within(phase, width))
 }
 
 /// Encodes `x` by the pattern of `width` and `phase`:
@@ -308,8 +310,8 @@ pub(crate) fn encode<T: Real, C: Code>(
     let params = EncodeParams { offset: if span { params.offset } else { &[] }, ..*params };
     let steps = if span { mode.steps } else { T::one() };
     let entries = entries(
-        &[params.scale.len(), params.low.len(), params.high.len()],
-        &[params.offset.len(), params.zero_before.len(), params.zero_after.len()],
+        [params.scale.len(), params.low.len(), params.high.len()],
+        [params.offset.len(), params.zero_before.len(), params.zero_after.len()],
     );
     let len = x.len().min(codes.len()).min(covered(entries, width, phase));
     debug_assert!(len == x.len() && len == codes.len(), "lengths of an encoding differ");

@@ -215,6 +215,12 @@ fn prefetch_second_level<T>(from: *const T, bytes: usize, ahead: usize) {
     }
 }
 
+/// `phase` modulo `width`, which it nearly always is already: a division takes as long as some dozen other instructions.
+#[inline(always)]
+const fn within(phase: usize, width: usize) -> usize {
+    if phase < width { phase } else { phase % width }
+}
+
 /// The runs of elements that share an entry: `(entry, first element, one past the last)`.
 ///
 /// A `width` of 0 counts as 1, and a `phase` of `width` or more is taken modulo `width`.
@@ -222,7 +228,7 @@ fn prefetch_second_level<T>(from: *const T, bytes: usize, ahead: usize) {
 fn runs(len: usize, width: usize, phase: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     debug_assert!(phase < width.max(1));
     let width = width.max(1);
-    let mut left = width - phase % width;
+    let mut left = width - within(phase, width);
     let (mut entry, mut at) = (0, 0);
     core::iter::from_fn(move || {
         if at >= len {

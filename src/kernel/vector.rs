@@ -106,11 +106,12 @@ pub(super) trait Vector: Copy {
     fn in_order(self, bytes: Self::Integers) -> Self::Integers;
     /// What was narrowed twice of two pairs of vectors that were read [in turns](Lanes::READ_IN_TURNS), in its order but for
     /// that of integers of 32 bits.
-    fn from_turns(self, bytes: Self::Integers) -> Self::Integers;
-    /// As [`in_order`](Self::in_order), of what [`from_turns`](Self::from_turns) gives.
-    fn in_order_from_turns(self, bytes: Self::Integers) -> Self::Integers;
-    /// Where the integers of 32 bits from `first` on stand in two vectors that were narrowed twice, or were so `from_turns`.
-    fn places(self, first: i32, from_turns: bool) -> Self::Integers;
+    fn untwined(self, bytes: Self::Integers) -> Self::Integers;
+    /// As [`in_order`](Self::in_order), of what [`untwined`](Self::untwined) gives.
+    fn in_order_untwined(self, bytes: Self::Integers) -> Self::Integers;
+    /// Where the integers of 32 bits from `first` on stand in two vectors that were narrowed twice, and [untwined](Self::untwined)
+    /// if `untwined`.
+    fn places(self, first: i32, untwined: bool) -> Self::Integers;
     /// The integers of 32 bits that stand at `places` in two vectors, one after the other.
     fn joined(self, front: Self::Integers, places: Self::Integers, back: Self::Integers) -> Self::Integers;
     fn min_words(self, a: Self::Integers, b: Self::Integers) -> Self::Integers;
@@ -311,9 +312,9 @@ vector! {
     fn in_order(bytes: __m256i) -> __m256i {
         _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
     }
-    fn places(first: i32, from_turns: bool) -> __m256i {
+    fn places(first: i32, untwined: bool) -> __m256i {
         let counted = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
-        let order = if from_turns { _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7) } else { _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7) };
+        let order = if untwined { _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7) } else { _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7) };
         let place = _mm256_permutevar8x32_epi32(order, counted);
         _mm256_or_si256(place, _mm256_and_si256(counted, _mm256_set1_epi32(8)))
     }
@@ -323,8 +324,8 @@ vector! {
         let back = _mm256_permutevar8x32_epi32(back, places);
         _mm256_blendv_epi8(front, back, _mm256_cmpgt_epi32(places, behind))
     }
-    fn in_order_from_turns(bytes: __m256i) -> __m256i { _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes) }
-    fn from_turns(bytes: __m256i) -> __m256i {
+    fn in_order_untwined(bytes: __m256i) -> __m256i { _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes) }
+    fn untwined(bytes: __m256i) -> __m256i {
         let turns = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
         _mm256_shuffle_epi8(bytes, turns)
     }
@@ -395,10 +396,10 @@ vector! {
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         _mm512_permutexvar_epi32(order, bytes)
     }
-    fn places(first: i32, from_turns: bool) -> __m512i {
+    fn places(first: i32, untwined: bool) -> __m512i {
         let zero = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         let counted = _mm512_add_epi32(zero, _mm512_set1_epi32(first));
-        let order = if from_turns {
+        let order = if untwined {
             _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
         } else {
             _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
@@ -409,10 +410,10 @@ vector! {
     fn joined(front: __m512i, places: __m512i, back: __m512i) -> __m512i {
         _mm512_permutex2var_epi32(front, places, back)
     }
-    fn in_order_from_turns(bytes: __m512i) -> __m512i {
+    fn in_order_untwined(bytes: __m512i) -> __m512i {
         _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes)
     }
-    fn from_turns(bytes: __m512i) -> __m512i {
+    fn untwined(bytes: __m512i) -> __m512i {
         let turns = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
         _mm512_shuffle_epi8(bytes, turns)
     }

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod halves;
+mod sixteen;
 mod wide;
 
 use core::arch::x86_64::*;

@@ -204,21 +204,31 @@ impl Frozen {
         uniforms: Option<Uniforms<'_>>,
         out: &mut QuantizedTensor,
     ) -> Result<()> {
+        // Results that are handed on whole cost more than encoding a small tensor does.
+        if let Err(error) = self.refill_and_encode(tensor, uniforms, out) {
+            out.clear();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn refill_and_encode(
+        &self,
+        tensor: &TensorView<'_>,
+        uniforms: Option<Uniforms<'_>>,
+        out: &mut QuantizedTensor,
+    ) -> Result<()> {
         let (recipe, source) = (self.recipe.text(), tensor.element_type());
-        let filled = if out.is_cut_by(recipe, tensor.shape()) {
+        if out.is_cut_by(recipe, tensor.shape()) {
             out.refill_as_cut(&self.scheme, source);
-            Ok(())
         } else {
-            let tiling = self.recipe.tiling(tensor.shape());
-            tiling.map(|tiling| out.refill(&self.scheme, tiling, source, Some(recipe.clone())))
-        };
-        let result = filled.and_then(|()| {
-            let parts = out.parts();
-            parts.grids.clone_from(&self.grids);
-            parts.notes.clone_from(&self.notes);
-            out.encode_from(tensor, self.recipe.encoding(), uniforms)
-        });
-        result.inspect_err(|_| out.clear())
+            let tiling = self.recipe.tiling(tensor.shape())?;
+            out.refill(&self.scheme, tiling, source, Some(recipe.clone()));
+        }
+        let parts = out.parts();
+        parts.grids.clone_from(&self.grids);
+        parts.notes.clone_from(&self.notes);
+        out.encode_from(tensor, self.recipe.encoding(), uniforms)
     }
 }
 

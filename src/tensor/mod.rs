@@ -53,3 +53,5 @@ pub(crate) use levels::boundary;
 #[cfg(feature = "safetensors")]
 pub(crate) use parameters::{NAMES, Numbers, OwnedNumbers, Parameter, ParameterType};
 pub(crate) use view::unravel;
+#[cfg(feature = "safetensors")]
+pub(crate) use view::{Elements, typed};

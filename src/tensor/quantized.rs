@@ -397,7 +397,7 @@ impl QuantizedTensor {
     /// another one in the same way.
     pub(crate) fn is_cut_by(&self, recipe: &Arc<str>, shape: &[usize]) -> bool {
         let made = self.recipe.as_ref().is_some_and(|made| Arc::ptr_eq(made, recipe));
-        made && self.shape() == shape
+        made && self.tiling.has_shape(shape)
     }
 
     /// Sets the identity of the tensor that is about to be made; grids and codes follow.

@@ -13,6 +13,7 @@ use crate::error::{ConfigError, DataError, ShapeError};
 use crate::granularity::Tiling;
 
 use super::affine::AffineScheme;
+use super::arrays::clone_in_place;
 use super::binary_code::BinaryCodeScheme;
 use super::code_range::CodeRange;
 use super::codebook::CodebookScheme;
@@ -103,7 +104,7 @@ impl fmt::Display for ClippingRange {
 }
 
 /// What will be stored: the representation and its parameters, declared before any data is seen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -121,6 +122,8 @@ pub enum Scheme {
     /// Codebooks of short vectors: `(r̃₁, …, r̃_d) = vector[q]`.
     VectorCodebook(VectorScheme),
 }
+
+clone_in_place!(Scheme { Affine, Levels, Codebook, BinaryCode, PiecewiseAffine, VectorCodebook });
 
 /// Runs `$body` with `$scheme` bound to the scheme of whichever variant `$any` is.
 macro_rules! each_scheme {

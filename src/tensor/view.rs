@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use ndarray::{ArrayRef, ArrayViewD, Dimension};
+use ndarray::{ArrayRef, Dimension};
 
-use crate::element::{AnyView, Element, FloatType, Real};
+use crate::element::{AnySlice, AnyView, Element, FloatType, Real};
 use crate::error::{DataError, Result, ShapeError};
 use crate::kernel::{convert, gather};
 use crate::parallel;
@@ -31,32 +31,45 @@ const BORROWED: usize = 16 * CHUNK;
 /// ```
 #[derive(Debug, Clone)]
 pub struct TensorView<'a> {
-    view: AnyView<'a>,
-    /// Row-major and without gaps: the elements are one slice.
-    contiguous: bool,
+    elements: Elements<'a>,
+    shape: &'a [usize],
     len: usize,
     /// The weight of each element's squared error, of the same shape.
     importance: Option<Box<TensorView<'a>>>,
 }
 
-/// Runs `$body` with `$view` bound to the typed view inside `$any`.
+/// The elements of a tensor.
+#[derive(Debug, Clone)]
+pub(crate) enum Elements<'a> {
+    /// Row-major and without gaps.
+    Slice(AnySlice<'a>),
+    /// In any layout.
+    View(AnyView<'a>),
+}
+
+/// Runs `$body` with `$elements` bound to the slice or view inside `$any`, an `AnySlice` or an `AnyView`.
 macro_rules! typed {
-    ($any:expr, $view:ident => $body:expr) => {
+    ($kind:ident, $any:expr, $elements:ident => $body:expr) => {
         match $any {
-            AnyView::F64($view) => $body,
-            AnyView::F32($view) => $body,
-            AnyView::F16($view) => $body,
-            AnyView::Bf16($view) => $body,
+            $kind::F64($elements) => $body,
+            $kind::F32($elements) => $body,
+            $kind::F16($elements) => $body,
+            $kind::Bf16($elements) => $body,
         }
     };
 }
+#[cfg(feature = "safetensors")]
+pub(crate) use typed;
 
 impl<'a> TensorView<'a> {
-    /// The view of `tensor`. Costs no more than a few words for tensors of up to four axes.
+    /// The view of `tensor`. Costs no more than a few words; the shape of a tensor of more than four axes that are not one
+    /// slice is copied.
     pub fn new<A: Element, D: Dimension>(tensor: &'a ArrayRef<A, D>) -> Self {
-        // Asked while the number of axes is known, which is faster.
-        let (contiguous, len) = (tensor.is_standard_layout(), tensor.len());
-        Self { view: A::erase(tensor.view().into_dyn()), contiguous, len, importance: None }
+        let elements = match tensor.as_slice() {
+            Some(slice) => Elements::Slice(A::erase_slice(slice)),
+            None => Elements::View(A::erase(tensor.view().into_dyn())),
+        };
+        Self { elements, shape: tensor.shape(), len: tensor.len(), importance: None }
     }
 
     /// The same tensor with a weight for the squared error of each element, for methods that can be weighted: the
@@ -96,8 +109,8 @@ impl<'a> TensorView<'a> {
     }
 
     /// The length of each axis.
-    pub fn shape(&self) -> &[usize] {
-        typed!(&self.view, view => view.shape())
+    pub const fn shape(&self) -> &[usize] {
+        self.shape
     }
 
     /// The number of elements.
@@ -112,11 +125,11 @@ impl<'a> TensorView<'a> {
 
     /// The type of the elements.
     pub const fn element_type(&self) -> FloatType {
-        match self.view {
-            AnyView::F64(_) => FloatType::F64,
-            AnyView::F32(_) => FloatType::F32,
-            AnyView::F16(_) => FloatType::F16,
-            AnyView::Bf16(_) => FloatType::Bf16,
+        match self.elements {
+            Elements::Slice(AnySlice::F64(_)) | Elements::View(AnyView::F64(_)) => FloatType::F64,
+            Elements::Slice(AnySlice::F32(_)) | Elements::View(AnyView::F32(_)) => FloatType::F32,
+            Elements::Slice(AnySlice::F16(_)) | Elements::View(AnyView::F16(_)) => FloatType::F16,
+            Elements::Slice(AnySlice::Bf16(_)) | Elements::View(AnyView::Bf16(_)) => FloatType::Bf16,
         }
     }
 
@@ -124,7 +137,7 @@ impl<'a> TensorView<'a> {
     /// stays in the first-level cache; several rows where they do, so that a transposed tensor is read by whole
     /// cache lines.
     pub(crate) fn chunk_len(&self) -> usize {
-        if self.contiguous {
+        if self.is_slice() {
             return CHUNK;
         }
         let row = self.shape().last().copied().unwrap_or(1);
@@ -134,7 +147,7 @@ impl<'a> TensorView<'a> {
     /// As [`chunk_len`](Self::chunk_len) for work that keeps nothing of a chunk but its results: more where the elements
     /// are a slice that is `read` as it is, and then borrowed.
     pub(crate) fn borrowed_len(&self, read: impl Fn(FloatType) -> bool) -> usize {
-        if self.contiguous && read(self.element_type()) {
+        if self.is_slice() && read(self.element_type()) {
             parallel::part_len(self.len(), BORROWED, parallel::LONGEST)
         } else {
             self.chunk_len()
@@ -143,8 +156,13 @@ impl<'a> TensorView<'a> {
 
     /// The elements `range` (row-major), where they are a slice of `A`.
     pub(crate) fn slice<A: Element>(&self, range: Range<usize>) -> Option<&[A]> {
-        let contiguous = self.contiguous;
-        typed!(&self.view, view => convert::same(view.as_slice().filter(|_| contiguous)?.get(range)?))
+        let Elements::Slice(all) = self.elements else { return None };
+        typed!(AnySlice, all, all => convert::same(all.get(range)?))
+    }
+
+    /// Whether the elements are one slice.
+    const fn is_slice(&self) -> bool {
+        matches!(self.elements, Elements::Slice(_))
     }
 
     /// Bytes of the elements.
@@ -156,13 +174,20 @@ impl<'a> TensorView<'a> {
     /// gathered into `scratch` otherwise.
     pub(crate) fn chunk<'s, T: Real>(&'s self, range: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
         debug_assert!(range.end <= self.len);
-        typed!(&self.view, view => chunk_of(view, self.contiguous, range, scratch))
+        match &self.elements {
+            Elements::Slice(all) => typed!(AnySlice, *all, all => part_of(all, range, scratch)),
+            Elements::View(view) => {
+                scratch.resize(range.len(), T::zero());
+                typed!(AnyView, view, view => gather::gather(view, range, scratch));
+                scratch
+            }
+        }
     }
 
-    /// The typed view.
+    /// The elements.
     #[cfg(feature = "safetensors")]
-    pub(crate) const fn any(&self) -> &AnyView<'a> {
-        &self.view
+    pub(crate) const fn elements(&self) -> &Elements<'a> {
+        &self.elements
     }
 
     /// The index in each axis of element `flat`.
@@ -171,21 +196,14 @@ impl<'a> TensorView<'a> {
     }
 }
 
-fn chunk_of<'s, A: Element, T: Real>(
-    view: &'s ArrayViewD<'_, A>,
-    contiguous: bool,
-    range: Range<usize>,
-    scratch: &'s mut Vec<T>,
-) -> &'s [T] {
-    let slice = if contiguous { view.as_slice().and_then(|all| all.get(range.clone())) } else { None };
-    if let Some(same) = slice.and_then(convert::same::<A, T>) {
+/// The elements `range` of `all`, widened to `T`: borrowed where they are of that type.
+fn part_of<'s, A: Element, T: Real>(all: &'s [A], range: Range<usize>, scratch: &'s mut Vec<T>) -> &'s [T] {
+    let part = all.get(range).unwrap_or_default();
+    if let Some(same) = convert::same::<A, T>(part) {
         return same;
     }
-    scratch.resize(range.len(), T::zero());
-    match slice {
-        Some(slice) => convert::convert(slice, scratch),
-        None => gather::gather(view, range, scratch),
-    }
+    scratch.resize(part.len(), T::zero());
+    convert::convert(part, scratch);
     scratch
 }
 

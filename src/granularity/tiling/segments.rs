@@ -25,7 +25,9 @@ pub struct Segment {
 impl Segment {
     /// The number of blocks that the segment touches.
     pub const fn blocks(&self) -> usize {
-        (self.phase + self.len).div_ceil(self.width)
+        let to = self.phase + self.len;
+        // One block needs no division.
+        if 0 < to && to <= self.width { 1 } else { to.div_ceil(self.width) }
     }
 
     /// The blocks of the segment: region and range of flat indices.
@@ -83,19 +85,9 @@ impl Segments<'_> {
             phase,
         })
     }
-}
 
-impl Iterator for Segments<'_> {
-    type Item = Segment;
-
-    fn next(&mut self) -> Option<Segment> {
-        if let Some(width) = self.tiling.consecutive
-            && self.next < self.end
-        {
-            let start = core::mem::replace(&mut self.next, self.end);
-            let (region, len) = (start / width, self.end - start);
-            return Some(Segment { start, len, region, stride: 1, width, phase: start - region * width });
-        }
+    /// The next segment, where blocks may begin anew in each line.
+    fn next_of_lines(&mut self) -> Option<Segment> {
         let mut segment = self.ahead.take().or_else(|| self.part())?;
         self.next = segment.start + segment.len;
         // Lines that continue one pattern are one segment: rows of whole blocks, for instance.
@@ -108,5 +100,23 @@ impl Iterator for Segments<'_> {
             self.next += next.len;
         }
         Some(segment)
+    }
+}
+
+impl Iterator for Segments<'_> {
+    type Item = Segment;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment> {
+        if self.next >= self.end {
+            return None;
+        }
+        if let Some(width) = self.tiling.consecutive {
+            let start = core::mem::replace(&mut self.next, self.end);
+            let region = if start < width { 0 } else { start / width };
+            let (len, phase) = (self.end - start, start - region * width);
+            return Some(Segment { start, len, region, stride: 1, width, phase });
+        }
+        self.next_of_lines()
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use ::safetensors::tensor::TensorInfo;
 use ndarray::{ArrayRef, Dimension};
 
-use crate::element::{AnyView, Element};
+use crate::element::{AnySlice, AnyView, Element};
 use crate::error::{FormatError, Result};
 use crate::io::partial::PartialFile;
-use crate::tensor::{FloatArray, IntegerArray, Numbers, QuantizedTensor, TensorView};
+use crate::tensor::{Elements, FloatArray, IntegerArray, Numbers, QuantizedTensor, TensorView, typed};
 
 use super::info::{QuantizedInfo, Spec};
 use super::{Dtype, FORMAT, MAX_HEADER, RawTensor, codes_of, dtype_of, entries_of};
@@ -421,10 +421,12 @@ fn write_integers(values: &IntegerArray, out: &mut dyn Write) -> io::Result<()> 
 
 /// Writes the elements of `tensor` in row-major order.
 fn write_view(tensor: &TensorView<'_>, out: &mut dyn Write) -> io::Result<()> {
-    match tensor.any() {
-        AnyView::F64(view) => write_all(view, |value| value.to_le_bytes(), out),
-        AnyView::F32(view) => write_all(view, |value| value.to_le_bytes(), out),
-        AnyView::F16(view) => write_all(view, |value| value.to_le_bytes(), out),
-        AnyView::Bf16(view) => write_all(view, |value| value.to_le_bytes(), out),
+    match tensor.elements() {
+        Elements::Slice(slice) => {
+            typed!(AnySlice, *slice, slice => write_all(slice, |value| value.to_le_bytes(), out))
+        }
+        Elements::View(view) => {
+            typed!(AnyView, view, view => write_all(view, |value| value.to_le_bytes(), out))
+        }
     }
 }

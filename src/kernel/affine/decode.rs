@@ -86,7 +86,7 @@ pub(crate) fn decode<T: Real, C: Code, A: Element>(
     stream: bool,
     out: &mut [A],
 ) {
-    let entries = entries(&[scale.len()], &[zero.len()]);
+    let entries = entries([scale.len()], [zero.len()]);
     let len = codes.len().min(out.len()).min(covered(entries, width, phase));
     debug_assert!(len == codes.len() && len == out.len(), "lengths of a decoding differ");
     let (codes, out) = (&codes[..len], &mut out[..len]);
@@ -144,7 +144,7 @@ pub(crate) fn decode_nibbles<T: Real, A: Element>(
     stream: bool,
     out: &mut [A],
 ) -> bool {
-    let enough = covered(entries(&[scale.len()], &[zero.len()]), width, phase) >= out.len();
+    let enough = covered(entries([scale.len()], [zero.len()]), width, phase) >= out.len();
     if !enough || !reads_nibbles::<T>(first, (width, phase), out.len()) {
         return false;
     }

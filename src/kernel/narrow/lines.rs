@@ -141,7 +141,7 @@ const fn in_turns<V: Vector, A: Lanes, S: Scaling<V>>() -> bool {
 /// What [`narrowed`] gives, in its order.
 #[inline(always)]
 fn in_order<V: Vector, A: Lanes, S: Scaling<V>>(v: V, narrowed: V::Integers) -> V::Integers {
-    if in_turns::<V, A, S>() { v.in_order_from_turns(narrowed) } else { v.in_order(narrowed) }
+    if in_turns::<V, A, S>() { v.in_order_untwined(narrowed) } else { v.in_order(narrowed) }
 }
 
 /// As [`vector`], but for the order of integers of 32 bits.
@@ -168,7 +168,7 @@ unsafe fn narrowed<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
                 v.nearest(scaling.scaled(v, c, at)),
                 v.nearest(scaling.scaled(v, d, at)),
             ];
-            return v.from_turns(codes_of.bytes::<CODES>(v, integers, least));
+            return v.untwined(codes_of.bytes::<CODES>(v, integers, least));
         }
         [
             integers(v, from, at, scaling),
@@ -194,4 +194,57 @@ unsafe fn integers<V: Vector, A: Lanes, S: Scaling<V>>(
 ) -> V::Integers {
     // SAFETY: the caller's promise.
     unsafe { v.nearest(scaling.scaled(v, v.load(from.add(at)), at)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::forced::available;
+    use super::super::super::vector::vectorized;
+    use super::*;
+
+    vectorized! {
+        /// The codes from `beside` on of two vectors, counted from zero, and those of the first vector.
+        fn two_vectors<V>[](v, untwined: bool, beside: usize) -> [Vec<u8>; 2] {
+            // Even places and odd ones of two vectors after each other, where those were read in turns.
+            let count = |first: usize| {
+                let number = |i: usize| {
+                    let (pair, i) = (i / (2 * V::LANES) * 2 * V::LANES, i % (2 * V::LANES));
+                    (first + pair + if untwined { i % V::LANES * 2 + i / V::LANES } else { i }) as i32
+                };
+                let mut integers = [v.integers(0); 4];
+                for (k, integers) in integers.iter_mut().enumerate() {
+                    let lanes: Vec<i32> = (0..V::LANES).map(|i| number(k * V::LANES + i)).collect();
+                    // SAFETY: as many numbers as lanes.
+                    *integers = unsafe { v.load_bytes(lanes.as_ptr().cast()) };
+                }
+                let [a, b, c, d] = integers;
+                let bytes = v.to_unsigned_bytes(v.to_words(a, b), v.to_words(c, d));
+                if untwined { v.untwined(bytes) } else { bytes }
+            };
+            let (front, back) = (count(0), count(V::BYTES));
+            let joined = v.joined(front, v.places(beside as i32 / 4, untwined), back);
+            let first = if untwined { v.in_order_untwined(front) } else { v.in_order(front) };
+            [joined, first].map(|vector| {
+                let mut bytes = vec![0; V::BYTES];
+                // SAFETY: room for a vector.
+                unsafe { v.store(bytes.as_mut_ptr(), vector) };
+                bytes
+            })
+        }
+    }
+
+    #[test]
+    fn codes_of_two_vectors_are_joined_in_their_order() {
+        for level in available() {
+            for untwined in [false, true] {
+                for beside in (0..LINE).step_by(4) {
+                    let Some([joined, first]) = two_vectors(level, untwined, beside) else { continue };
+                    if beside < first.len() {
+                        assert!(first.iter().enumerate().all(|(i, &code)| usize::from(code) == i));
+                        assert!(joined.iter().enumerate().all(|(i, &code)| usize::from(code) == beside + i));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -91,7 +91,7 @@ fn steps<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
             // Nor is any beyond reach.
             let bytes = codes_of.bytes::<CODES>(v, integers, &mut v.words(0));
             let block =
-                if A::READ_IN_TURNS { v.in_order_from_turns(v.from_turns(bytes)) } else { v.in_order(bytes) };
+                if A::READ_IN_TURNS { v.in_order_untwined(v.untwined(bytes)) } else { v.in_order(bytes) };
             if stream && whole && place == at {
                 v.stream(to.add(place), block);
             } else if stream && place == at {

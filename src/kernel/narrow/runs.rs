@@ -27,46 +27,74 @@ vectorized! {
     ) -> Option<bool> {
         // Bounds that are integers of 16 bits, with one to spare.
         const BOUND: f32 = 32_000.0;
-        let bounds = params.low.iter().chain(params.high);
-        if !bounds.fold(true, |within, bound| within & (bound.abs() <= BOUND)) {
+        // Where entries have all but their scales in common, one is looked at.
+        let common = alike(params.low) && alike(params.high) && alike(params.zero_after);
+        if !all(params, common, |low, high, _| (low.abs() <= BOUND) & (high.abs() <= BOUND)) {
             return None;
         }
-        let nan = match (divide, kind_of(params, mask)) {
-            (false, SIGNED) => each_run::<V, A, false, SIGNED>(v, x, pattern, params, mask, stream, codes),
-            (false, UNSIGNED) => each_run::<V, A, false, UNSIGNED>(v, x, pattern, params, mask, stream, codes),
-            (false, ANY) => each_run::<V, A, false, ANY>(v, x, pattern, params, mask, stream, codes),
-            (false, _) => each_run::<V, A, false, MOVED>(v, x, pattern, params, mask, stream, codes),
-            (true, SIGNED) => each_run::<V, A, true, SIGNED>(v, x, pattern, params, mask, stream, codes),
-            (true, UNSIGNED) => each_run::<V, A, true, UNSIGNED>(v, x, pattern, params, mask, stream, codes),
-            (true, ANY) => each_run::<V, A, true, ANY>(v, x, pattern, params, mask, stream, codes),
-            (true, _) => each_run::<V, A, true, MOVED>(v, x, pattern, params, mask, stream, codes),
+        let entries = Entries { params, common, mask };
+        let nan = match (divide, entries.kind()) {
+            (false, SIGNED) => each_run::<V, A, false, SIGNED>(v, x, pattern, entries, stream, codes),
+            (false, UNSIGNED) => each_run::<V, A, false, UNSIGNED>(v, x, pattern, entries, stream, codes),
+            (false, ANY) => each_run::<V, A, false, ANY>(v, x, pattern, entries, stream, codes),
+            (false, _) => each_run::<V, A, false, MOVED>(v, x, pattern, entries, stream, codes),
+            (true, SIGNED) => each_run::<V, A, true, SIGNED>(v, x, pattern, entries, stream, codes),
+            (true, UNSIGNED) => each_run::<V, A, true, UNSIGNED>(v, x, pattern, entries, stream, codes),
+            (true, ANY) => each_run::<V, A, true, ANY>(v, x, pattern, entries, stream, codes),
+            (true, _) => each_run::<V, A, true, MOVED>(v, x, pattern, entries, stream, codes),
         };
         Some(nan)
     }
 }
 
-/// The kind of codes that serves all entries.
+/// The parameters of all runs.
+#[derive(Clone, Copy)]
+struct Entries<'a> {
+    params: &'a EncodeParams<'a, f32>,
+    /// Whether bounds and zero points are the same for all.
+    common: bool,
+    mask: u8,
+}
+
+impl Entries<'_> {
+    /// The kind of codes that serves all of them.
+    #[inline(always)]
+    fn kind(&self) -> u8 {
+        let Self { params, common, mask } = *self;
+        if !params.zero_before.is_empty() {
+            return MOVED;
+        }
+        let signed = |low: f32, high: f32, zero| (high == 127.0) & (-128.0..0.0).contains(&low) & (zero == 0);
+        let unsigned = |low: f32, high: f32, zero| (low == -(zero as f32)) & (high == 255.0 - zero as f32);
+        if mask != u8::MAX {
+            ANY
+        } else if all(params, common, signed) {
+            SIGNED
+        } else if all(params, common, unsigned) {
+            UNSIGNED
+        } else {
+            ANY
+        }
+    }
+}
+
+/// Whether `test` is true of the bounds and zero point of each entry, or of the first if they are `common`.
 #[inline(always)]
-fn kind_of(params: &EncodeParams<'_, f32>, mask: u8) -> u8 {
-    if !params.zero_before.is_empty() {
-        return MOVED;
-    }
+fn all(params: &EncodeParams<'_, f32>, common: bool, test: impl Fn(f32, f32, i32) -> bool) -> bool {
     let (low, high, zero) = (params.low, params.high, params.zero_after);
-    let all = |bounds: &[f32], bound: f32| bounds.iter().fold(true, |all, &one| all & (one == bound));
-    let signed =
-        all(high, 127.0) && low.iter().fold(true, |signed, &low| signed & (-128.0..0.0).contains(&low));
-    if mask != u8::MAX {
-        ANY
-    } else if signed && zero.iter().fold(true, |none, &zero| none & (zero == 0)) {
-        SIGNED
-    } else if zero.len() == low.len() && zero.len() == high.len() {
-        let ends = low.iter().zip(high).zip(zero);
-        let whole = |low: f32, high: f32, zero: i32| (low == -(zero as f32)) & (high == 255.0 - zero as f32);
-        let unsigned = ends.fold(true, |all, ((&low, &high), &zero)| all & whole(low, high, zero));
-        if unsigned { UNSIGNED } else { ANY }
-    } else {
-        ANY
+    if common {
+        let (low, high) = (low.first().copied(), high.first().copied());
+        return test(
+            low.unwrap_or_default(),
+            high.unwrap_or_default(),
+            zero.first().copied().unwrap_or_default(),
+        );
     }
+    let bounds = low.iter().zip(high);
+    if zero.is_empty() {
+        return bounds.fold(true, |all, (&low, &high)| all & test(low, high, 0));
+    }
+    bounds.zip(zero).fold(true, |all, ((&low, &high), &zero)| all & test(low, high, zero))
 }
 
 /// Whether all entries are the same.
@@ -82,8 +110,7 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
     v: V,
     x: &[A],
     (width, phase): (usize, usize),
-    params: &EncodeParams<'_, f32>,
-    mask: u8,
+    Entries { params, common, mask }: Entries<'_>,
     stream: bool,
     codes: &mut [u8],
 ) -> bool {
@@ -93,7 +120,6 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const CODES: u8>(
         // Of zero points, the low bits count.
         zero: params.zero_after.get(j).copied().unwrap_or_default() as i16,
     };
-    let common = alike(params.low) && alike(params.high) && alike(params.zero_after);
     let mut integers = integers_of(0);
     let mut codes_of = Codes::of(v, integers, mask);
     let mut by = Reciprocals::of(&[]);

@@ -5,6 +5,7 @@ use core::arch::x86_64::*;
 
 use super::super::halves::{Half, WORDS, Words};
 use super::super::{runs, stream};
+use super::sixteen::{Run, Sixteen};
 use super::{BYTES, Codes, FEWER, UNSIGNED, by_kind, subtracts};
 use crate::simd::Level;
 
@@ -22,24 +23,17 @@ pub(super) fn decode<A: Half>(
     codes: &[u8],
     kind: Codes,
     pattern: (usize, usize),
-    (scale, zero): (&[f32], &[f32]),
+    params: (&[f32], &[f32]),
     stream: bool,
     out: &mut [A],
 ) {
-    by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
+    by_kind!(kind.sign_bit, subtracts(params.1), CODES, ZERO => {
         if kind.fit {
-            lines::<A, CODES, ZERO, true>(codes, kind, pattern, (scale, zero), stream, out)
+            lines::<A, CODES, ZERO, true>(codes, kind, pattern, params, stream, out)
         } else {
-            lines::<A, CODES, ZERO, false>(codes, kind, pattern, (scale, zero), stream, out)
+            lines::<A, CODES, ZERO, false>(codes, kind, pattern, params, stream, out)
         }
     });
-}
-
-/// The parameters of a run, in every lane.
-#[derive(Clone, Copy)]
-struct Run {
-    scale: __m512,
-    zero: __m512,
 }
 
 #[inline]
@@ -48,29 +42,19 @@ fn lines<A: Half, const CODES: u8, const ZERO: bool, const FIT: bool>(
     codes: &[u8],
     kind: Codes,
     (width, phase): (usize, usize),
-    (scale, zero): (&[f32], &[f32]),
+    params: (&[f32], &[f32]),
     stream: bool,
     out: &mut [A],
 ) {
-    // Signs of fewer bits become the highest bit: what is converted is that power of two times the code.
-    let shift = if CODES == FEWER { 24 + kind.sign_bit.leading_zeros() } else { 0 };
-    let (up, down) = (f32::from_bits((127 + shift) << 23), f32::from_bits((127 - shift) << 23));
-    let shift = _mm_cvtsi32_si128(shift as i32);
-    let run = |j: usize| {
-        let of = |array: &[f32]| array.get(j).copied().unwrap_or_default();
-        Run { scale: _mm512_set1_ps(of(scale) * down), zero: _mm512_set1_ps(of(zero) * up) }
-    };
-    let half = |codes: *const u8, run: Run| {
-        // SAFETY: sixteen codes, half of those below.
-        let codes = unsafe { _mm_loadu_si128(codes.cast()) };
-        let q = if CODES == BYTES { _mm512_cvtepi8_epi32(codes) } else { _mm512_cvtepu8_epi32(codes) };
-        let q = _mm512_cvtepi32_ps(if CODES == FEWER { _mm512_sll_epi32(q, shift) } else { q });
-        _mm512_mul_ps(run.scale, if ZERO { _mm512_sub_ps(q, run.zero) } else { q })
-    };
+    let sixteen = Sixteen::new::<CODES>(kind, params);
+    let run = |j| sixteen.run(j);
     let values = |codes: &[u8; WORDS], run: Run| {
-        let (front, back) = (half(codes.as_ptr(), run), half(codes[WORDS / 2..].as_ptr(), run));
-        // SAFETY: the machine has the instructions.
-        unsafe { A::words::<FIT>(front, back) }
+        // SAFETY: the machine has the instructions, and each load is of half of the codes.
+        unsafe {
+            let [front, back] = [0, WORDS / 2].map(|at| _mm_loadu_si128(codes.as_ptr().add(at).cast()));
+            let front = sixteen.values::<CODES, ZERO>(front, run);
+            A::words::<FIT>(front, sixteen.values::<CODES, ZERO>(back, run))
+        }
     };
     let len = codes.len().min(out.len());
     let (groups, rest) = codes[..len].as_chunks::<WORDS>();

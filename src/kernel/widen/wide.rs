@@ -5,6 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::super::stream;
+use super::sixteen::{Run, Sixteen};
 use super::{BYTES, Codes, FEWER, UNSIGNED, by_kind, subtracts};
 
 /// Values of a vector.
@@ -20,24 +21,17 @@ pub(super) fn decode(
     codes: &[u8],
     kind: Codes,
     pattern: (usize, usize),
-    (scale, zero): (&[f32], &[f32]),
+    params: (&[f32], &[f32]),
     stream: bool,
     out: &mut [f32],
 ) {
-    by_kind!(kind.sign_bit, subtracts(zero), CODES, ZERO => {
+    by_kind!(kind.sign_bit, subtracts(params.1), CODES, ZERO => {
         if stream {
-            lines::<CODES, ZERO, true>(codes, kind, pattern, (scale, zero), out)
+            lines::<CODES, ZERO, true>(codes, kind, pattern, params, out)
         } else {
-            lines::<CODES, ZERO, false>(codes, kind, pattern, (scale, zero), out)
+            lines::<CODES, ZERO, false>(codes, kind, pattern, params, out)
         }
     });
-}
-
-/// The parameters of a run, in every lane.
-#[derive(Clone, Copy)]
-struct Run {
-    scale: __m512,
-    zero: __m512,
 }
 
 #[inline]
@@ -46,27 +40,16 @@ fn lines<const CODES: u8, const ZERO: bool, const STREAM: bool>(
     codes: &[u8],
     kind: Codes,
     (width, phase): (usize, usize),
-    (scale, zero): (&[f32], &[f32]),
+    params: (&[f32], &[f32]),
     out: &mut [f32],
 ) {
     debug_assert!(width >= LANES);
-    // Signs of fewer bits become the highest bit: what is converted is that power of two times the code.
-    let shift = if CODES == FEWER { 24 + kind.sign_bit.leading_zeros() } else { 0 };
-    let (up, down) = (f32::from_bits((127 + shift) << 23), f32::from_bits((127 - shift) << 23));
-    let shift = _mm_cvtsi32_si128(shift as i32);
-    let run = |j: usize| {
-        let of = |array: &[f32]| array.get(j).copied().unwrap_or_default();
-        Run { scale: _mm512_set1_ps(of(scale) * down), zero: _mm512_set1_ps(of(zero) * up) }
-    };
-    let values = |codes: __m128i, run: Run| {
-        let q = if CODES == BYTES { _mm512_cvtepi8_epi32(codes) } else { _mm512_cvtepu8_epi32(codes) };
-        let q = _mm512_cvtepi32_ps(if CODES == FEWER { _mm512_sll_epi32(q, shift) } else { q });
-        _mm512_mul_ps(run.scale, if ZERO { _mm512_sub_ps(q, run.zero) } else { q })
-    };
+    let sixteen = Sixteen::new::<CODES>(kind, params);
+    let values = |codes: __m128i, run: Run| sixteen.values::<CODES, ZERO>(codes, run);
     let len = codes.len().min(out.len());
     let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
     // The run that lies at `at`, where it ends, and its parameters.
-    let (mut at, mut j, mut end, mut here) = (0, 0, width - phase, run(0));
+    let (mut at, mut j, mut end, mut here) = (0, 0, width - phase, sixteen.run(0));
     // What lies before the first line, lines, and what is left.
     let mut count = stream::head(out).min(len);
     while at < len {
@@ -97,7 +80,7 @@ fn lines<const CODES: u8, const ZERO: bool, const STREAM: bool>(
         // Some lanes may not be there, and some may be of the next run.
         let first = |lanes: usize| (1u32 << lanes.min(LANES)).wrapping_sub(1) as __mmask16;
         let (there, of_run) = (first(count), first(end - at));
-        let next = run(j + 1);
+        let next = sixteen.run(j + 1);
         let both = Run {
             scale: _mm512_mask_blend_ps(of_run, next.scale, here.scale),
             zero: _mm512_mask_blend_ps(of_run, next.zero, here.zero),

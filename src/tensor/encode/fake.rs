@@ -103,7 +103,7 @@ impl Job<'_, '_> {
             }
             nan
         });
-        self.first_nan(nans)
+        self.first_nan(&nans)
     }
 
     /// Writes the values from element `start` on without their codes; the index of the first NaN where that is an error.

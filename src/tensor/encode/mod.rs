@@ -339,8 +339,8 @@ impl Job<'_, '_> {
     }
 
     /// The error for a NaN in a chunk, if there is one in any.
-    fn first_nan(&self, nans: impl IntoIterator<Item = Option<usize>>) -> Result<()> {
-        match nans.into_iter().flatten().min() {
+    fn first_nan(&self, nans: &[Option<usize>]) -> Result<()> {
+        match nans.iter().flatten().copied().min() {
             Some(flat) => Err(DataError::NotANumber { index: self.tensor.index_of(flat) }.into()),
             None => Ok(()),
         }
@@ -364,7 +364,7 @@ impl Job<'_, '_> {
                 let range = chunk * chunk_len..((chunk + 1) * chunk_len).min(len);
                 self.chunk::<T, E>(encoder, range, scratch, bytes)
             });
-        self.first_nan(nans)
+        self.first_nan(&nans)
     }
 
     /// Encodes the elements `range` to `bytes`; the index of the first NaN where that is an error.
@@ -499,11 +499,13 @@ impl Job<'_, '_> {
             return None;
         }
         let mut first_nan = None;
-        for segment in self.tiling.segments(range.clone()) {
+        let mut segments = self.tiling.segments(range.clone());
+        // Where it is: a copy of what was just written waits for it.
+        while let Some(segment) = &segments.next() {
             let at = segment.start - range.start;
             let place = at..at + segment.len;
             let (Some(x), Some(codes)) = (x.get(place.clone()), codes.get_mut(place)) else { continue };
-            encoder.fill(&segment, params);
+            encoder.fill(segment, params);
             let pattern = Pattern { width: segment.width, phase: segment.phase };
             if !self.encode_segment(encoder, (segment.start, x), pattern, params, uniforms, codes) {
                 continue;
