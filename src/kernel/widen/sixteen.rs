@@ -1,5 +1,4 @@
 //! Sixteen codes as values, in a vector of 512 bits.
-#![allow(unsafe_code)] // intrinsics on pointers
 
 use core::arch::x86_64::*;
 

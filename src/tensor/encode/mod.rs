@@ -500,7 +500,7 @@ impl Job<'_, '_> {
         }
         let mut first_nan = None;
         let mut segments = self.tiling.segments(range.clone());
-        // Where it is: a copy of what was just written waits for it.
+        // Each is used where it was written: a copy of it would have to wait for that.
         while let Some(segment) = &segments.next() {
             let at = segment.start - range.start;
             let place = at..at + segment.len;
