@@ -19,6 +19,18 @@ pub(super) trait Scaling<V: Vector>: Copy {
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats;
 }
 
+/// A scaling by single numbers.
+pub(super) trait Scalars: Copy {
+    /// Whether values are moved by a zero point.
+    const MOVED: bool = false;
+
+    /// The same by vectors.
+    type InLanes<V: Vector>: Scaling<V>;
+
+    /// These numbers in every lane.
+    fn in_lanes<V: Vector>(self, v: V) -> Self::InLanes<V>;
+}
+
 /// Multiplied by a factor.
 #[derive(Clone, Copy)]
 pub(super) struct Product<F>(pub F);
@@ -32,6 +44,15 @@ impl<V: Vector> Scaling<V> for Product<V::Floats> {
     }
 }
 
+impl Scalars for Product<f32> {
+    type InLanes<V: Vector> = Product<V::Floats>;
+
+    #[inline(always)]
+    fn in_lanes<V: Vector>(self, v: V) -> Product<V::Floats> {
+        Product(v.floats(self.0))
+    }
+}
+
 /// Divided.
 #[derive(Clone, Copy)]
 pub(super) struct Quotient<F>(pub F);
@@ -40,6 +61,15 @@ impl<V: Vector> Scaling<V> for Quotient<V::Floats> {
     #[inline(always)]
     unsafe fn scaled(self, v: V, x: V::Floats, _: usize) -> V::Floats {
         v.div(x, self.0)
+    }
+}
+
+impl Scalars for Quotient<f32> {
+    type InLanes<V: Vector> = Quotient<V::Floats>;
+
+    #[inline(always)]
+    fn in_lanes<V: Vector>(self, v: V) -> Quotient<V::Floats> {
+        Quotient(v.floats(self.0))
     }
 }
 
@@ -58,6 +88,15 @@ impl<V: Vector> Scaling<V> for TwoTerms<V::Floats> {
     }
 }
 
+impl Scalars for TwoTerms<f32> {
+    type InLanes<V: Vector> = TwoTerms<V::Floats>;
+
+    #[inline(always)]
+    fn in_lanes<V: Vector>(self, v: V) -> TwoTerms<V::Floats> {
+        TwoTerms { near: v.floats(self.near), rest: v.floats(self.rest) }
+    }
+}
+
 /// Scaled, and moved by a zero point.
 #[derive(Clone, Copy)]
 pub(super) struct Moved<S, F> {
@@ -72,6 +111,16 @@ impl<V: Vector, S: Scaling<V>> Scaling<V> for Moved<S, V::Floats> {
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats {
         // SAFETY: the caller's promise.
         v.add(unsafe { self.scaling.scaled(v, x, at) }, self.zero)
+    }
+}
+
+impl<S: Scalars> Scalars for Moved<S, f32> {
+    const MOVED: bool = true;
+    type InLanes<V: Vector> = Moved<S::InLanes<V>, V::Floats>;
+
+    #[inline(always)]
+    fn in_lanes<V: Vector>(self, v: V) -> Self::InLanes<V> {
+        Moved { scaling: self.scaling.in_lanes(v), zero: v.floats(self.zero) }
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::convert::{convert, same, same_mut};
 use super::super::division::GROUP;
 use super::super::factor::Factors;
 use super::super::stream;
-use super::super::vector::Lanes;
+use super::super::vector::{Avx512, Lanes, Vector};
 use super::{EncodeParams, Values};
 use crate::element::{Element, FloatType};
 use crate::simd::Level;
@@ -110,6 +110,8 @@ impl Task<'_> {
             return None;
         }
         let level = super::super::level();
+        // Shorter runs fill no two vectors of 512 bits.
+        let level = if width < 2 * Avx512::LANES { level.min(Level::Avx2) } else { level };
         match same::<B, f16>(x) {
             Some(x) => runs::by_runs(level, x, (width, phase), self, stream, same_mut::<A, f16>(out)?),
             None => {

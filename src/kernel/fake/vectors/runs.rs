@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use super::super::super::division::{GROUP, Reciprocals, same_integers};
 use super::super::super::factor::{self, Factors};
-use super::super::super::scaling::{Moved, Product, Quotient, Scaling, TwoTerms};
+use super::super::super::scaling::{Moved, Product, Quotient, Scalars, Scaling, TwoTerms};
 use super::super::super::stream::{self, Seam};
 use super::super::super::vector::{Lanes, Vector, vectorized};
 use super::super::super::{prefetch, runs};
@@ -77,22 +77,21 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
             continue;
         }
         let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(entry.scale, most));
-        let run = Run::of::<A>(v, &entry);
-        let (scale, zero) = (v.floats(scale), v.floats(zero_before.unwrap_or_default()));
         let (near, rest) = (by.near[place], by.rest[place]);
+        let (zero, entry) = (zero_before.unwrap_or_default(), &entry);
+        let place = from..to;
         nan |= if ZERO && DIVIDE {
             let scaling = Moved { scaling: Quotient(scale), zero };
-            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
+            one_run(v, x, place, Scaled { scaling, entry }, &mut seam, out)
         } else if ZERO {
             let scaling = Moved { scaling: Product(scale), zero };
-            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
+            one_run(v, x, place, Scaled { scaling, entry }, &mut seam, out)
         } else if !DIVIDE {
-            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling: Product(scale), run }, &mut seam, out)
+            one_run(v, x, place, Scaled { scaling: Product(scale), entry }, &mut seam, out)
         } else if two_terms {
-            let scaling = TwoTerms { near: v.floats(near), rest: v.floats(rest) };
-            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling, run }, &mut seam, out)
+            one_run(v, x, place, Scaled { scaling: TwoTerms { near, rest }, entry }, &mut seam, out)
         } else {
-            one_run(v, x, from..to, Scaled::<V, _, ZERO> { scaling: Quotient(scale), run }, &mut seam, out)
+            one_run(v, x, place, Scaled { scaling: Quotient(scale), entry }, &mut seam, out)
         };
     }
     if let Some(seam) = seam {
@@ -133,56 +132,68 @@ pub(super) trait Step<V: Vector, A: Lanes>: Copy {
     unsafe fn step<const STREAM: bool>(self, v: V, x: *const A, to: *mut A, seen: &mut Self::Seen);
 }
 
-/// The parameters of a run, in every lane and once each.
+/// Values that are scaled and taken to integers.
 #[derive(Clone, Copy)]
-struct Run<'a, V: Vector> {
+struct Scaled<'a, S> {
+    scaling: S,
+    entry: &'a Entry,
+}
+
+impl<V: Vector, A: Lanes, S: Scalars> Way<V, A> for Scaled<'_, S> {
+    #[inline(always)]
+    fn piece<const STREAM: bool>(self, v: V, x: &[A], out: &mut [A]) -> bool {
+        steps::<V, A, _, STREAM>(v, x, InLanes::<V, S>::of::<A>(v, self), out)
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &Entry {
+        self.entry
+    }
+}
+
+/// The parameters of a run, in every lane. The least integer tells whether any value is NaN or too large.
+#[derive(Clone, Copy)]
+struct InLanes<V: Vector, S: Scalars> {
+    scaling: S::InLanes<V>,
     low: V::Integers,
     high: V::Integers,
     zero: V::Floats,
     step: V::Floats,
     /// Whether values fit, as [`Lanes::fit`] says.
     fit: bool,
-    entry: &'a Entry,
 }
 
-impl<'a, V: Vector> Run<'a, V> {
+impl<V: Vector, S: Scalars> InLanes<V, S> {
     #[inline(always)]
-    fn of<A: Lanes>(v: V, entry: &'a Entry) -> Self {
+    fn of<A: Lanes>(v: V, Scaled { scaling, entry }: Scaled<'_, S>) -> Self {
         let (step, most) = (entry.step.abs(), entry.low.abs().max(entry.high.abs()));
-        let whole = entry.zero_before.is_none();
-        let fit = A::fit(if whole { step } else { 0.0 }, step * (most + entry.zero.abs()));
+        // First: a call leaves no vector in its register.
+        let fit = A::fit(if S::MOVED { 0.0 } else { step }, step * (most + entry.zero.abs()));
         Self {
-            fit,
+            scaling: scaling.in_lanes(v),
             low: v.integers(entry.low as i32),
             high: v.integers(entry.high as i32),
             zero: v.floats(entry.zero),
             step: v.floats(entry.step),
-            entry,
+            fit,
         }
     }
-}
 
-/// Values that are scaled and taken to integers, whose least one tells whether any is NaN or too large.
-#[derive(Clone, Copy)]
-struct Scaled<'a, V: Vector, S, const ZERO: bool> {
-    scaling: S,
-    run: Run<'a, V>,
-}
-
-impl<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool> Way<V, A> for Scaled<'_, V, S, ZERO> {
+    /// The values of the codes of those of a vector, whose integers lower `least`.
     #[inline(always)]
-    fn piece<const STREAM: bool>(self, v: V, x: &[A], out: &mut [A]) -> bool {
-        steps::<V, A, Self, STREAM>(v, x, self, out)
-    }
-
-    #[inline(always)]
-    fn entry(&self) -> &Entry {
-        self.run.entry
+    fn values(self, v: V, x: V::Floats, least: &mut V::Integers) -> V::Floats {
+        // SAFETY: there are no parameters of single values.
+        let q = unsafe { v.nearest(self.scaling.scaled(v, x, 0)) };
+        *least = v.min(*least, q);
+        // By way of an integer, so that no zero is negative. Zero points that were to be added are not taken off again.
+        let q = v.to_floats(v.min(v.max(q, self.low), self.high));
+        v.mul(self.step, if S::MOVED { v.sub(q, self.zero) } else { q })
     }
 }
 
-impl<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool> Step<V, A> for Scaled<'_, V, S, ZERO> {
-    const LEN: usize = V::LANES;
+impl<V: Vector, A: Lanes, S: Scalars> Step<V, A> for InLanes<V, S> {
+    /// Two vectors of numbers of 16 bits.
+    const LEN: usize = if size_of::<A>() == size_of::<u16>() { 2 * V::LANES } else { V::LANES };
     type Seen = V::Integers;
 
     #[inline(always)]
@@ -197,14 +208,15 @@ impl<V: Vector, A: Lanes, S: Scaling<V>, const ZERO: bool> Step<V, A> for Scaled
 
     #[inline(always)]
     unsafe fn step<const STREAM: bool>(self, v: V, x: *const A, to: *mut A, least: &mut V::Integers) {
-        let Self { scaling, run } = self;
-        // SAFETY: the caller's promise; these scalings have no parameters of single values.
+        // SAFETY: the caller's promise.
         unsafe {
-            let q = v.nearest(scaling.scaled(v, v.load(x), 0));
-            *least = v.min(*least, q);
-            // By way of an integer, so that no zero is negative. Zero points that were to be added are not taken off again.
-            let q = v.to_floats(v.min(v.max(q, run.low), run.high));
-            v.put::<A, STREAM>(to, v.mul(run.step, if ZERO { v.sub(q, run.zero) } else { q }), run.fit);
+            if size_of::<A>() == size_of::<u16>() {
+                let [a, b] = v.load_two(x);
+                let (a, b) = (self.values(v, a, least), self.values(v, b, least));
+                v.put_two::<A, STREAM>(to, [a, b], self.fit);
+            } else {
+                v.put::<A, STREAM>(to, self.values(v, v.load(x), least), self.fit);
+            }
         }
     }
 }
