@@ -19,7 +19,7 @@ pub(super) trait Scaling<V: Vector>: Copy {
     unsafe fn scaled(self, v: V, x: V::Floats, at: usize) -> V::Floats;
 }
 
-/// A scaling by single numbers.
+/// A scaling by single numbers, which all values share.
 pub(super) trait Scalars: Copy {
     /// Whether values are moved by a zero point.
     const MOVED: bool = false;
