@@ -55,6 +55,7 @@ where
     let _ = elements;
     let mut state = state();
     if !items.is_empty() && items.len() <= chunk_len {
+        // A single result is made where it stays, which is what calls on small tensors are about.
         return SmallVec::from_buf([work(&mut state, 0, items)]);
     }
     let mut results = SmallVec::new();

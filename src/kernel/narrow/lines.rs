@@ -59,11 +59,11 @@ pub(super) fn lines<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
             if S::LIGHT && V::BYTES == LINE && beside > 0 && beside.is_multiple_of(4) {
                 // Codes of two vectors become one that begins there, and get their order in the same step.
                 let places = v.places(beside as i32 / 4, in_turns::<V, A, S>());
-                let mut front = narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                let mut front = bytes::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
                 v.store(to.add(at), in_order::<V, A, S>(v, front));
                 at += V::BYTES;
                 while at + V::BYTES <= len {
-                    let back = narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
+                    let back = bytes::<V, A, S, CODES>(v, from, at, scaling, codes_of, &mut least);
                     v.store(to.add(at - V::BYTES + beside), v.joined(front, places, back));
                     front = back;
                     at += V::BYTES;
@@ -129,7 +129,7 @@ pub(super) unsafe fn vector<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>
     least: &mut V::Integers,
 ) -> V::Integers {
     // SAFETY: the caller's promise.
-    unsafe { in_order::<V, A, S>(v, narrowed::<V, A, S, CODES>(v, from, at, scaling, codes_of, least)) }
+    unsafe { in_order::<V, A, S>(v, bytes::<V, A, S, CODES>(v, from, at, scaling, codes_of, least)) }
 }
 
 /// Whether values are read [in turns](Lanes::READ_IN_TURNS): only where it does not matter which parameters are whose.
@@ -138,19 +138,19 @@ const fn in_turns<V: Vector, A: Lanes, S: Scaling<V>>() -> bool {
     A::READ_IN_TURNS && !S::EACH
 }
 
-/// What [`narrowed`] gives, in its order.
+/// What [`bytes`] gives, in its order.
 #[inline(always)]
-fn in_order<V: Vector, A: Lanes, S: Scaling<V>>(v: V, narrowed: V::Integers) -> V::Integers {
-    if in_turns::<V, A, S>() { v.in_order_untwined(narrowed) } else { v.in_order(narrowed) }
+fn in_order<V: Vector, A: Lanes, S: Scaling<V>>(v: V, bytes: V::Integers) -> V::Integers {
+    if in_turns::<V, A, S>() { v.in_order_untwined(bytes) } else { v.in_order(bytes) }
 }
 
-/// As [`vector`], but for the order of integers of 32 bits.
+/// As [`vector`], but for the order of integers of 32 bits: see [`Codes::bytes`].
 ///
 /// # Safety
 ///
 /// As there.
 #[inline(always)]
-unsafe fn narrowed<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
+unsafe fn bytes<V: Vector, A: Lanes, S: Scaling<V>, const CODES: u8>(
     v: V,
     from: *const A,
     at: usize,

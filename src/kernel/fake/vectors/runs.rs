@@ -79,19 +79,18 @@ fn each_run<V: Vector, A: Lanes, const DIVIDE: bool, const ZERO: bool>(
         let two_terms = DIVIDE && !ZERO && (by.exact[place] || same_integers(entry.scale, most));
         let (near, rest) = (by.near[place], by.rest[place]);
         let (zero, entry) = (zero_before.unwrap_or_default(), &entry);
-        let place = from..to;
         nan |= if ZERO && DIVIDE {
             let scaling = Moved { scaling: Quotient(scale), zero };
-            one_run(v, x, place, Scaled { scaling, entry }, &mut seam, out)
+            one_run(v, x, from..to, Scaled { scaling, entry }, &mut seam, out)
         } else if ZERO {
             let scaling = Moved { scaling: Product(scale), zero };
-            one_run(v, x, place, Scaled { scaling, entry }, &mut seam, out)
+            one_run(v, x, from..to, Scaled { scaling, entry }, &mut seam, out)
         } else if !DIVIDE {
-            one_run(v, x, place, Scaled { scaling: Product(scale), entry }, &mut seam, out)
+            one_run(v, x, from..to, Scaled { scaling: Product(scale), entry }, &mut seam, out)
         } else if two_terms {
-            one_run(v, x, place, Scaled { scaling: TwoTerms { near, rest }, entry }, &mut seam, out)
+            one_run(v, x, from..to, Scaled { scaling: TwoTerms { near, rest }, entry }, &mut seam, out)
         } else {
-            one_run(v, x, place, Scaled { scaling: Quotient(scale), entry }, &mut seam, out)
+            one_run(v, x, from..to, Scaled { scaling: Quotient(scale), entry }, &mut seam, out)
         };
     }
     if let Some(seam) = seam {
